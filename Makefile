@@ -1,0 +1,47 @@
+# `make help` lists the targets. `make demo` and `make test` need nothing but Python 3.11, make, git and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/gateway.txt requirements/engine.txt requirements/unlearn.txt requirements/dev.txt
+STAMP := $(VENV)/.complete
+HOME_DIR ?= .airlock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint types imports lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+setup: $(STAMP) ## Make the virtual environment from the hash locks
+
+$(STAMP): $(LOCKS)
+	@$(PYTHON) requirements/install.py $(VENV) $(LOCKS)
+
+demo: setup ## Run the main job end to end and serve both doors (CHECK=1: check them, stop, print JSON)
+	@$(BIN)/airlock --home $(HOME_DIR) demo $(if $(CHECK),--check) $(if $(METHOD),--method $(METHOD))
+
+test: setup ## Pass every check and test, as CI does
+	@$(MAKE) --no-print-directory lint types imports
+	$(BIN)/pytest
+
+check: test ## The same as test
+
+fmt: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types (mypy, strict)
+	$(BIN)/mypy gateway models unlearn migrations tests requirements
+
+imports: setup ## Check the architecture's import contracts
+	$(BIN)/lint-imports
+
+lock: setup ## Resolve requirements/*.in into hash locks again
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove the environment, caches and the demo's state
+	rm -rf $(VENV) $(HOME_DIR) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,111 @@
+"""The `airlock` command: a table of verbs, each imported only when it is called.
+
+A verb module has `add_arguments(parser)` and `run(args) -> int`. Verbs of the registry and of the
+offline job live in their own planes and are found by name, so that `airlock unlearn` works on a
+machine without a web stack and `airlock serve` on one without torch.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+
+class Verb(NamedTuple):
+    """Where a verb is implemented, and the line that `airlock --help` shows."""
+
+    module: str
+    summary: str
+
+
+VERBS = {
+    "demo": Verb("gateway.cli.demo", "run the main job end to end on this machine"),
+    "serve": Verb("gateway.cli.serve", "serve the gateway"),
+    "migrate": Verb("gateway.cli.migrate", "bring the database to the current schema"),
+    "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
+    "people": Verb("gateway.cli.people", "add, list and change people"),
+    "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),
+    "grants": Verb("gateway.cli.grants", "grant and revoke access to hazard domains"),
+    "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
+    "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
+    "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),
+    "gate": Verb("models.cli.gate", "judge a report against a policy"),
+    "promote": Verb("models.cli.promote", "point an alias to a gated checkpoint"),
+    "rollback": Verb("models.cli.rollback", "point an alias to an earlier checkpoint"),
+    "engine": Verb("models.cli.engine", "serve a promoted checkpoint with vLLM, supervised"),
+}
+
+
+class VerbModule(Protocol):
+    """What a verb's module provides."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only `verb`'s module is imported, the others are listed by name."""
+    parser = argparse.ArgumentParser(
+        prog="airlock",
+        description="A structured-access gateway for language models.",
+        epilog="example: airlock demo    (then: airlock VERB --help)",
+    )
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=Path(os.environ.get("AIRLOCK_HOME", ".airlock")),
+        metavar="DIR",
+        help="directory that holds all state (default: $AIRLOCK_HOME or .airlock)",
+    )
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (module, summary) in VERBS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == verb:
+            cast(VerbModule, importlib.import_module(module)).add_arguments(subparser)
+    return parser
+
+
+def requested_verb(argv: list[str]) -> str | None:
+    """Return the verb that `argv` names, so that only its module is imported."""
+    words = iter(argv)
+    for word in words:
+        if word == "--home":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word if word in VERBS else None
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return its exit status (2: wrong usage or a refused request).
+
+    Raises:
+        Exception: A defect; every foreseen failure has an `exit_code` and ends as one line.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    verb = requested_verb(words)
+    args = build_parser(verb).parse_args(words)
+    module = cast(VerbModule, importlib.import_module(VERBS[args.verb].module))
+    try:
+        return module.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # The planes have one error tree each and may not import each other's; what their leaves
+        # share is the exit code that marks them as foreseen.
+        code = getattr(error, "exit_code", None)
+        if not isinstance(code, int):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return code
