@@ -1,0 +1,1 @@
+"""The registry's verbs of the `airlock` command; only here the registry prints."""

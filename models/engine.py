@@ -1,0 +1,122 @@
+"""An engine: one vLLM server on one verified checkpoint, and how it is started.
+
+The engine's own facts (address, digest, key file, state) are a file that only its owner may read;
+`models.supervisor` keeps the process alive.
+"""
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.documents import Digest, Document, canonical_json, read_document, write_bytes
+
+State = Literal["starting", "ready", "restarting", "stopped"]
+
+
+class EngineFacts(Document):
+    """What others may know of a running engine; the key itself is in `api_key_file`."""
+
+    alias: str
+    digest: Digest
+    url: str
+    api_key_file: str
+    pid: int
+    """Of the supervisor."""
+    state: State
+    restarts: int
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What to serve, where, and with which resources."""
+
+    alias: str
+    """`family:label`, the name that answers carry."""
+    digest: Digest
+    """The name that requests carry, so that an engine with other weights refuses them."""
+    checkpoint: Path
+    host: str = "127.0.0.1"
+    port: int = 8100
+    dtype: str = "bfloat16"
+    max_model_len: int = 2048
+    """Tokens of prompt and answer together."""
+    kv_cache_gib: int = 1
+    """Memory for the key-value cache of vLLM's CPU build."""
+    extra: tuple[str, ...] = ()
+    """Further words for vLLM's own command line."""
+
+    @property
+    def url(self) -> str:
+        """The engine's root address."""
+        return f"http://{self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return vLLM's command line; the key is not in it, since anybody can list processes."""
+        return [
+            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+            *("--model", str(self.checkpoint)),
+            *("--served-model-name", self.alias, self.digest),
+            *("--host", self.host, "--port", str(self.port)),
+            *("--dtype", self.dtype, "--max-model-len", str(self.max_model_len)),
+            # Compilation saves little on a small model and costs half a minute at every start.
+            "--enforce-eager",
+            "--disable-fastapi-docs",
+            # Prompts must not reach a log: neither requests nor the access log's query strings.
+            "--disable-uvicorn-access-log",
+            "--no-enable-log-requests",
+            *self.extra,
+        ]
+
+    def environment(self, api_key: str, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the engine's environment: no hub look-ups, no usage reports, its own key."""
+        return {
+            **inherited,
+            "VLLM_API_KEY": api_key,
+            "VLLM_CPU_KVCACHE_SPACE": str(self.kv_cache_gib),
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+        }
+
+
+def engine_name(alias: str) -> str:
+    """Return the name of an alias's files: `family-label`."""
+    return alias.replace(":", "-")
+
+
+def facts_path(home: Path, alias: str) -> Path:
+    """Return where an engine's facts are kept."""
+    return home / "engines" / f"{engine_name(alias)}.json"
+
+
+def read_facts(home: Path, alias: str) -> EngineFacts:
+    """Return an engine's facts.
+
+    Raises:
+        DocumentError: No engine of that alias was started here.
+    """
+    return read_document(facts_path(home, alias), EngineFacts)
+
+
+def write_facts(home: Path, facts: EngineFacts) -> None:
+    """Replace an engine's facts; only the owner can read them."""
+    write_bytes(
+        facts_path(home, facts.alias), canonical_json(facts.model_dump(mode="json")), mode=0o600
+    )
+
+
+def make_api_key(home: Path, alias: str) -> Path:
+    """Write a new random key for an engine and return its file, which only the owner can read."""
+    path = home / "keys" / f"engine-{engine_name(alias)}.key"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_bytes(path, secrets.token_urlsafe(32).encode(), mode=0o600)
+    return path
+
+
+def thread_count(engines: int) -> int:
+    """Return how many threads each of `engines` on this machine should use."""
+    return max(1, len(os.sched_getaffinity(0)) // engines)

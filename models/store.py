@@ -1,0 +1,252 @@
+"""The checkpoint store: directories named for their content, complete or invisible.
+
+    store/checkpoints/<hex>/…, manifest.json      store/reports/<hex>.json
+    store/staging/<pid>-…/                        store/releases/<family>/<label>/<version>.json
+
+A checkpoint is written in `staging`, hashed, given its manifest last and renamed into place, so a
+directory with a manifest is a whole checkpoint. Only safetensors weights enter, never pickles and
+never code.
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from models.documents import Digest, canonical_json, file_sha256, read_document, write_bytes
+from models.errors import (
+    CheckpointCorruptError,
+    CheckpointNotFoundError,
+    CheckpointRefusedError,
+    StoreFullError,
+)
+from models.manifest import FileEntry, Lineage, Manifest, Source
+from models.report import Report
+
+MANIFEST = "manifest.json"
+ALLOWED_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
+MIN_PREFIX = 6
+
+
+class CheckpointStore:
+    """Checkpoints and reports under one directory."""
+
+    def __init__(self, root: Path) -> None:
+        """Use the store at `root`; it is made on the first write."""
+        self.root = root
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield an empty directory to write a checkpoint into; it is gone afterwards.
+
+        Raises:
+            StoreFullError: The disk filled up inside the block.
+        """
+        parent = self.root / "staging"
+        parent.mkdir(parents=True, exist_ok=True)
+        self._sweep(parent)
+        staged = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        try:
+            yield staged
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise StoreFullError(self.root) from error
+            raise
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    @staticmethod
+    def _sweep(parent: Path) -> None:
+        """Remove what killed processes left behind."""
+        for leftover in parent.iterdir():
+            pid = leftover.name.split("-", 1)[0]
+            if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def put(
+        self,
+        staged: Path,
+        *,
+        family: str,
+        hazards: tuple[str, ...],
+        created_at: datetime,
+        source: Source | None = None,
+        lineage: Lineage | None = None,
+    ) -> Manifest:
+        """Move the checkpoint in `staged` into the store and return its manifest.
+
+        When the store has these bytes already, its own manifest is returned and nothing changes.
+
+        Raises:
+            CheckpointRefusedError: A file that may not enter.
+            StoreFullError: No room left.
+        """
+        manifest = Manifest(
+            family=family,
+            hazards=tuple(sorted(hazards)),
+            files=_list_files(staged),
+            source=source,
+            lineage=lineage,
+            created_at=created_at,
+        )
+        target = self._directory(manifest.digest)
+        if (target / MANIFEST).exists():
+            return self.get(manifest.digest)
+        for path in staged.rglob("*"):
+            if path.is_file():
+                _make_durable(path)
+        write_bytes(staged / MANIFEST, canonical_json(manifest.model_dump(mode="json")))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            staged.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return self.get(manifest.digest)  # Another process stored the same bytes first.
+            raise
+        return manifest
+
+    def get(self, digest: Digest) -> Manifest:
+        """Return the manifest of a stored checkpoint; its files are not read.
+
+        Raises:
+            CheckpointNotFoundError: The store has no such checkpoint.
+            CheckpointCorruptError: The manifest is of another checkpoint.
+            DocumentError: The manifest cannot be read.
+        """
+        directory = self._directory(digest)
+        if not (directory / MANIFEST).exists():
+            raise CheckpointNotFoundError(digest)
+        manifest = read_document(directory / MANIFEST, Manifest)
+        if manifest.digest != digest:
+            raise CheckpointCorruptError(digest, MANIFEST, f"describes {manifest.digest}")
+        return manifest
+
+    def path(self, digest: Digest) -> Path:
+        """Return the directory of a stored checkpoint."""
+        self.get(digest)
+        return self._directory(digest)
+
+    def verify(self, digest: Digest) -> Manifest:
+        """Hash every byte of a stored checkpoint again and return its manifest.
+
+        Raises:
+            CheckpointCorruptError: A file is missing, changed or not listed.
+        """
+        manifest = self.get(digest)
+        directory = self._directory(digest)
+        listed = {entry.path for entry in manifest.files}
+        for path in sorted(directory.rglob("*")):
+            name = path.relative_to(directory).as_posix()
+            if path.is_symlink() or (path.is_file() and name not in listed | {MANIFEST}):
+                raise CheckpointCorruptError(digest, name, "is not listed in the manifest")
+        for entry in manifest.files:
+            path = directory / entry.path
+            if not path.is_file():
+                raise CheckpointCorruptError(digest, entry.path, "is missing")
+            if path.stat().st_size != entry.bytes or file_sha256(path) != entry.sha256:
+                raise CheckpointCorruptError(digest, entry.path, "has other bytes than were stored")
+        return manifest
+
+    def manifests(self) -> list[Manifest]:
+        """Return the manifests of all stored checkpoints, oldest first."""
+        found = [
+            self.get(f"sha256:{path.parent.name}")
+            for path in self.root.glob(f"checkpoints/*/{MANIFEST}")
+        ]
+        return sorted(found, key=lambda manifest: (manifest.created_at, manifest.digest))
+
+    def resolve(self, name: str) -> Digest:
+        """Return the digest that `name` means: a digest, or a unique prefix of its hex digits.
+
+        Raises:
+            CheckpointNotFoundError: None or several match.
+        """
+        prefix = name.removeprefix("sha256:")
+        matches = [
+            manifest.digest
+            for manifest in self.manifests()
+            if manifest.digest.removeprefix("sha256:").startswith(prefix)
+        ]
+        if len(prefix) < MIN_PREFIX or len(matches) != 1:
+            raise CheckpointNotFoundError(name)
+        return matches[0]
+
+    def put_report(self, report: Report) -> Digest:
+        """Store a report under its digest and return that."""
+        digest = report.document_digest
+        path = self.report_path(digest)
+        if not path.exists():
+            write_bytes(path, canonical_json(report.model_dump(mode="json")))
+        return digest
+
+    def report_path(self, digest: Digest) -> Path:
+        """Return where a report of that digest is stored."""
+        return self.root / "reports" / f"{digest.removeprefix('sha256:')}.json"
+
+    def get_report(self, digest: Digest) -> Report:
+        """Return a stored report.
+
+        Raises:
+            CheckpointNotFoundError: The store has none of that digest.
+            DocumentError: It cannot be read.
+            CheckpointCorruptError: Its content has another digest.
+        """
+        path = self.report_path(digest)
+        if not path.exists():
+            raise CheckpointNotFoundError(f"report {digest}")
+        report = read_document(path, Report)
+        if report.document_digest != digest:
+            raise CheckpointCorruptError(report.candidate, path.name, "was changed")
+        return report
+
+    def reports_for(self, candidate: Digest) -> list[Report]:
+        """Return the stored reports on a candidate, oldest first.
+
+        Raises:
+            DocumentError: Any stored report cannot be read: one that is hidden might be the one
+                that forbids.
+        """
+        paths = sorted(self.root.glob("reports/*.json"))
+        reports = [self.get_report(f"sha256:{path.stem}") for path in paths]
+        mine = [report for report in reports if report.candidate == candidate]
+        return sorted(mine, key=lambda report: report.ended_at)
+
+    def _directory(self, digest: Digest) -> Path:
+        return self.root / "checkpoints" / digest.removeprefix("sha256:")
+
+
+def _list_files(staged: Path) -> tuple[FileEntry, ...]:
+    """Hash the files of a staged checkpoint and refuse those that may not enter."""
+    entries = []
+    for path in sorted(staged.rglob("*")):
+        name = path.relative_to(staged).as_posix()
+        if path.is_symlink():
+            raise CheckpointRefusedError(name, "it is a symbolic link")
+        if path.is_dir():
+            continue
+        if path.suffix not in ALLOWED_SUFFIXES or name == MANIFEST:
+            raise CheckpointRefusedError(
+                name,
+                f"only {', '.join(sorted(ALLOWED_SUFFIXES))} files are kept, no pickles or code",
+            )
+        if path.name == "config.json" and "auto_map" in json.loads(path.read_bytes()):
+            raise CheckpointRefusedError(name, "its auto_map would run code of the checkpoint")
+        entries.append(FileEntry(path=name, sha256=file_sha256(path), bytes=path.stat().st_size))
+    if not any(entry.path.endswith(".safetensors") for entry in entries):
+        raise CheckpointRefusedError(staged.name, "it holds no safetensors weights")
+    return tuple(sorted(entries, key=lambda entry: entry.path))
+
+
+def _make_durable(path: Path) -> None:
+    """Flush a file to the disk and take away the permission to write it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.chmod(0o444)

@@ -1,0 +1,206 @@
+"""Keeps one engine running: verify, start, watch, restart with back-off, stop without remains.
+
+The checkpoint's bytes are hashed before every start, restarts included: an engine whose files have
+changed stays down.
+"""
+
+import ctypes
+import http.client
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.engine import EngineFacts, EngineSpec, State, make_api_key, write_facts
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient the supervisor is; seconds."""
+
+    poll_seconds: float = 0.25
+    probe_seconds: float = 2.0
+    """Between health probes once the engine is ready."""
+    probe_timeout_seconds: float = 10.0
+    max_failed_probes: int = 6
+    """A live process that fails so many probes in a row is hung, and is restarted."""
+    start_timeout_seconds: float = 600.0
+    first_backoff_seconds: float = 1.0
+    max_backoff_seconds: float = 60.0
+    stable_seconds: float = 120.0
+    """An engine that was ready for so long starts again without back-off."""
+    stop_grace_seconds: float = 10.0
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent dies; runs in the child before exec."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # The parent died before the request was made.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Supervisor:
+    """Runs one engine until it is told to stop."""
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        home: Path,
+        verify: Callable[[], object],
+        environment: dict[str, str],
+        timing: Timing | None = None,
+        on_state: Callable[[State, str], None] = lambda state, detail: None,
+    ) -> None:
+        """Prepare; nothing starts yet.
+
+        Args:
+            spec: What to serve.
+            home: Where facts, key and log are kept.
+            verify: Hashes the checkpoint; raises when it is not what was promoted.
+            environment: What the engine inherits.
+            timing: How patient to be.
+            on_state: Told of every change, with a sentence.
+        """
+        self._spec = spec
+        self._home = home
+        self._verify = verify
+        self._environment = environment
+        self._timing = timing or Timing()
+        self._on_state = on_state
+        self._stopping = threading.Event()
+        self._restarts = 0
+        self._key_file = make_api_key(home, spec.alias)
+        self.log = home / "logs" / f"engine-{spec.alias.replace(':', '-')}.log"
+
+    def stop(self) -> None:
+        """Ask `run` to end the engine and return; safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Keep the engine running until `stop` is called.
+
+        Raises:
+            CheckpointCorruptError: The bytes to serve have changed; the engine is down.
+        """
+        backoff = self._timing.first_backoff_seconds
+        try:
+            while not self._stopping.is_set():
+                self._verify()
+                self._tell("starting", "bytes verified")
+                ready_seconds, why = self._run_once()
+                if self._stopping.is_set():
+                    return
+                if ready_seconds >= self._timing.stable_seconds:
+                    backoff = self._timing.first_backoff_seconds
+                self._restarts += 1
+                # Jitter, so that engines that fell together do not start together.
+                pause = backoff * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+                self._tell("restarting", f"{why}; next try in {pause:.1f} s (see {self.log})")
+                self._stopping.wait(pause)
+                backoff = min(2 * backoff, self._timing.max_backoff_seconds)
+        finally:
+            self._tell("stopped", "the engine is down")
+
+    def _run_once(self) -> tuple[float, str]:
+        """Run the engine until it ends, hangs or is to stop.
+
+        Returns:
+            How long it was ready (seconds), and why it ended.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        parent = os.getpid()
+        with self.log.open("ab") as sink:
+            process = subprocess.Popen(
+                self._spec.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=self._spec.environment(self._key_file.read_text(), self._environment),
+                start_new_session=True,
+                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - single-threaded
+            )
+        try:
+            return self._watch(process)
+        finally:
+            self._end(process)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[float, str]:
+        started = time.monotonic()
+        ready_at: float | None = None
+        failed = 0
+        while not self._stopping.is_set():
+            status = process.poll()
+            ready_seconds = time.monotonic() - ready_at if ready_at else 0.0
+            if status is not None:
+                return ready_seconds, f"the engine ended with status {status}"
+            healthy = self._is_healthy()
+            if ready_at is None:
+                if healthy:
+                    ready_at = time.monotonic()
+                    self._tell("ready", f"answers on {self._spec.url}")
+                elif time.monotonic() - started > self._timing.start_timeout_seconds:
+                    return 0.0, "the engine did not become ready in time"
+            else:
+                failed = 0 if healthy else failed + 1
+                if failed >= self._timing.max_failed_probes:
+                    return ready_seconds, f"the engine failed {failed} health probes"
+            self._nap(process, ready=ready_at is not None)
+        return 0.0, "it was told to stop"
+
+    def _nap(self, process: subprocess.Popen[bytes], *, ready: bool) -> None:
+        """Wait until the next probe is due, but notice at once when the process ends."""
+        due = time.monotonic() + (self._timing.probe_seconds if ready else 0.0)
+        while True:
+            if self._stopping.wait(self._timing.poll_seconds) or process.poll() is not None:
+                return
+            if time.monotonic() >= due:
+                return
+
+    def _is_healthy(self) -> bool:
+        connection = http.client.HTTPConnection(
+            self._spec.host, self._spec.port, timeout=self._timing.probe_timeout_seconds
+        )
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End the engine's whole process group, gently first."""
+        for signal_number, grace in (
+            (signal.SIGTERM, self._timing.stop_grace_seconds),
+            (signal.SIGKILL, self._timing.stop_grace_seconds),
+        ):
+            try:
+                os.killpg(process.pid, signal_number)
+                process.wait(grace)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        process.poll()
+
+    def _tell(self, state: State, detail: str) -> None:
+        write_facts(
+            self._home,
+            EngineFacts(
+                alias=self._spec.alias,
+                digest=self._spec.digest,
+                url=self._spec.url,
+                api_key_file=str(self._key_file.resolve()),
+                pid=os.getpid(),
+                state=state,
+                restarts=self._restarts,
+            ),
+        )
+        self._on_state(state, detail)
