@@ -1,0 +1,239 @@
+"""Wiring: `create_app(settings)` puts the gateway's parts together into one ASGI application."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import aiohttp
+import anyio.to_thread
+from cryptography.fernet import Fernet
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway import errors as e
+from gateway.controlplane.access import ControlPlane
+from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.routes import router
+from gateway.controlplane.serving import take_over
+from gateway.dataplane.http import Receive, Scope, Send
+from gateway.dataplane.pool import Pool
+from gateway.dataplane.relay import Relay
+from gateway.dataplane.routes import DataPlane
+from gateway.dataplane.snapshot import SnapshotKeeper
+from gateway.dataplane.upstream import Upstream
+from gateway.db import Database
+from gateway.http_errors import error_body, error_headers, http_error
+from gateway.identity.secret import Secret, load_secret
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from models.errors import RegistryError
+from models.policy import Policy
+from models.release import current_releases
+from models.store import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """The ASGI application: the data plane for `/v1`, FastAPI for everything else."""
+
+    def __init__(self, settings: Settings, secret: Secret) -> None:
+        """Put the parts together; what runs starts with the application's lifespan."""
+        self.settings = settings
+        self.metrics = Metrics(version("airlock"))
+        self.database = Database(settings)
+        self.store = CheckpointStore(settings.home / "store")
+        self._pepper = secret.derive(PEPPER_PURPOSE)
+        self._salt_key = secret.derive("cache-salt/1")
+        self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self.keeper: SnapshotKeeper | None = None
+        self.pool: Pool | None = None
+        self.data_plane: DataPlane | None = None
+        self.releases_error: str | None = None
+        self.http = self._fastapi()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, on its path alone."""
+        if scope["type"] == "http" and scope["path"].startswith("/v1") and self.data_plane:
+            await self.data_plane(scope, receive, send)
+        else:
+            await self.http(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Run the tasks that keep the gateway current, for as long as it serves."""
+        settings = self.settings
+        await self._check_schema()
+        # An engine's address comes from configuration: never through a proxy of the environment.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        ) as client:
+            pool = Pool(client, self.metrics, settings.probe_seconds)
+            keeper = SnapshotKeeper(
+                settings,
+                self.database,
+                self._pepper,
+                self._cipher,
+                self.metrics,
+                on_change=lambda catalogue: pool.update(catalogue.engines),
+            )
+            relay = Relay(Upstream(client, pool, settings), keeper)
+            self.pool, self.keeper = pool, keeper
+            self.data_plane = DataPlane(settings, keeper, pool, relay, self.metrics, self._salt_key)
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(keeper.keep_current()),
+                    tasks.create_task(keeper.watch()),
+                    tasks.create_task(self._follow_releases()),
+                ]
+                yield
+                for task in running:
+                    task.cancel()
+            await pool.close()
+        await self.database.close()
+
+    async def _check_schema(self) -> None:
+        """Bring the embedded database up to date; refuse another that is not.
+
+        Raises:
+            ConfigurationError: The database's schema is not the code's.
+        """
+        current, newest = await self.database.revisions()
+        if current == newest:
+            return
+        if not self.settings.is_embedded:
+            raise e.ConfigurationError(
+                f"the database has schema {current}, the code {newest}: run `airlock migrate`"
+            )
+        await self.database.migrate()
+
+    async def _follow_releases(self) -> None:
+        """Take over new release files, for ever; damaged ones change nothing."""
+        while True:
+            try:
+                await self.take_over_releases()
+                self.releases_error = None
+            except (RegistryError, e.AirlockError, OSError) as error:
+                self.releases_error = str(error)
+                log.warning("release files could not be taken over", exc_info=True)
+            await asyncio.sleep(self.settings.release_poll_seconds)
+
+    async def take_over_releases(self) -> None:
+        """Record releases that the gateway has not seen yet.
+
+        Raises:
+            RegistryError: A release file is damaged.
+            NotReadyError: The database is down.
+        """
+        releases = await anyio.to_thread.run_sync(current_releases, self.store)
+        if releases:
+            async with self.database.transaction() as session:
+                await take_over(session, releases, actor="registry", now=datetime.now(UTC))
+
+    def not_ready(self) -> list[str]:
+        """Return why requests cannot be served as they should; empty when they can."""
+        if self.keeper is None or self.pool is None:
+            return ["the gateway is starting"]
+        try:
+            catalogue = self.keeper.current().catalogue
+        except e.NotReadyError as error:
+            return [str(error)]
+        reasons = []
+        if self.keeper.age_seconds > self.settings.privileged_max_age_seconds:
+            reasons.append("the snapshot is too old to serve base checkpoints")
+        if not catalogue.families:
+            reasons.append("nothing has been promoted")
+        if self.releases_error:
+            reasons.append(f"release files: {self.releases_error}")
+        reasons += [
+            f"no verified engine for {family.name}:{alias.label}"
+            for family in catalogue.families.values()
+            for alias in family.aliases
+            if not self.pool.serves(alias.checkpoint)
+        ]
+        return reasons
+
+    def _fastapi(self) -> FastAPI:
+        app = FastAPI(
+            title="Airlock admin API",
+            version=version("airlock"),
+            description="Access tiers, people, keys, grants, aliases and engines.",
+            docs_url="/admin/v1/docs",
+            redoc_url=None,
+            openapi_url="/admin/v1/openapi.json",
+            lifespan=self.lifespan,
+        )
+        app.state.control_plane = ControlPlane(
+            self.database, self.store, Policy.load(), self._pepper, self._cipher
+        )
+        app.include_router(router)
+        app.add_exception_handler(e.AirlockError, _on_airlock_error)
+        app.add_exception_handler(RequestValidationError, _on_validation_error)
+        app.add_exception_handler(HTTPException, _on_http_exception)
+        app.add_exception_handler(Exception, _on_defect)
+
+        @app.get("/healthz", include_in_schema=False)
+        async def healthz() -> dict[str, str]:
+            return {"status": "ok"}
+
+        @app.get("/readyz", include_in_schema=False)
+        async def readyz() -> JSONResponse:
+            reasons = self.not_ready()
+            status = "ready" if not reasons else "not ready"
+            return JSONResponse({"status": status, "reasons": reasons}, 503 if reasons else 200)
+
+        @app.get("/metrics", include_in_schema=False)
+        async def metrics() -> Response:
+            return Response(self.metrics.render(), media_type="text/plain; version=0.0.4")
+
+        return app
+
+
+def create_app(settings: Settings) -> Gateway:
+    """Return the gateway as an ASGI application.
+
+    Raises:
+        ConfigurationError: A setting is missing or does not fit.
+    """
+    return Gateway(settings, load_secret(settings))
+
+
+def _render(error: e.AirlockError) -> Response:
+    return Response(error_body(error), http_error(error).status, error_headers(error))
+
+
+async def _on_airlock_error(_: Request, error: Exception) -> Response:
+    return _render(error if isinstance(error, e.AirlockError) else e.InternalError())
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
+    field = ".".join(place) or None
+    if first.get("type") == "json_invalid":
+        return _render(e.InvalidJsonError("The body is not valid JSON."))
+    if first.get("type") == "extra_forbidden" and field:
+        return _render(e.UnsupportedParameterError(field))
+    return _render(e.InvalidRequestError(f"{field or 'body'}: {first.get('msg', '')}", field))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405 and isinstance(error, HTTPException):
+        return _render(
+            e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method"))
+        )
+    if status == 404:
+        return _render(e.NotFoundError("There is nothing at this path."))
+    return _render(e.InvalidRequestError("The request could not be understood."))
+
+
+async def _on_defect(_: Request, error: Exception) -> Response:
+    return _render(e.InternalError())

@@ -1,0 +1,55 @@
+"""`airlock people`: add, list and change people."""
+
+import argparse
+from datetime import UTC, datetime
+
+from gateway.cli.tables import ACTOR, add_json, in_transaction, show, show_one
+from gateway.controlplane import people
+from gateway.controlplane.schemas import PersonChange, PersonIn, PersonOut
+from gateway.settings import Settings
+
+EXAMPLES = """\
+examples:
+  airlock people add "Ada Lovelace" --organisation "Analytical Society" --tier researcher
+  airlock people set PERSON --state suspended
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="people, in the order in which they were added")
+    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument("--offset", type=int, default=0)
+    add = actions.add_parser("add", help="a new person")
+    add.add_argument("name")
+    add.add_argument("--organisation", required=True)
+    add.add_argument("--tier", default="public")
+    change = actions.add_parser("set", help="move, suspend or reinstate a person")
+    change.add_argument("person", help="id")
+    change.add_argument("--tier")
+    change.add_argument("--state", choices=("active", "suspended"))
+    for action in (listing, add, change):
+        add_json(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    settings, now = Settings(home=args.home), datetime.now(UTC)
+    if args.action == "list":
+        rows = in_transaction(settings, lambda s: people.list_people(s, args.limit, args.offset))
+        show([PersonOut.model_validate(row) for row in rows], as_json=args.json)
+        return 0
+    if args.action == "add":
+        given = PersonIn(name=args.name, organisation=args.organisation, tier=args.tier)
+        person = in_transaction(
+            settings, lambda s: people.add_person(s, given, actor=ACTOR, now=now)
+        )
+    else:
+        change = PersonChange(tier=args.tier, state=args.state)
+        person = in_transaction(
+            settings, lambda s: people.change_person(s, args.person, change, actor=ACTOR, now=now)
+        )
+    show_one(PersonOut.model_validate(person), as_json=args.json)
+    return 0

@@ -1,0 +1,44 @@
+"""`airlock serve`: serve the gateway."""
+
+import argparse
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.logs import set_up_logs
+from gateway.settings import Settings
+
+EXAMPLES = """\
+Settings come from AIRLOCK_* variables; docs/settings.md lists them.
+
+examples:
+  airlock serve
+  airlock serve --host 0.0.0.0 --port 8000
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--host", help="address to listen on (AIRLOCK_HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (AIRLOCK_PORT, 8000)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    settings = Settings(home=args.home)
+    set_up_logs()
+    uvicorn.run(
+        create_app(settings),
+        host=args.host or settings.host,
+        port=settings.port if args.port is None else args.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        # Proxy headers are nobody's to set: the gateway decides nothing by the caller's address.
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    return 0

@@ -1,0 +1,73 @@
+"""How verbs reach the database, and how they print rows: as a table, or as JSON for scripts."""
+
+import argparse
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.db import Database
+from gateway.errors import ConfigurationError
+from gateway.settings import Settings
+
+ACTOR = "command line"
+Result = TypeVar("Result")
+
+
+def in_transaction(settings: Settings, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
+    """Run `work` in one transaction on the gateway's database and return its result.
+
+    Raises:
+        ConfigurationError: The database's schema is not the code's.
+    """
+
+    async def main() -> Result:
+        database = Database(settings)
+        try:
+            current, newest = await database.revisions()
+            if current != newest and not settings.is_embedded:
+                raise ConfigurationError("the database's schema is old: run `airlock migrate`")
+            if current != newest:
+                await database.migrate()
+            async with database.transaction() as session:
+                return await work(session)
+        finally:
+            await database.close()
+
+    return anyio.run(main)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
+    """Print rows of one kind."""
+    values = [row.model_dump(mode="json") for row in rows]
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    if not values:
+        print("none")
+        return
+    table = Table(*values[0])
+    for value in values:
+        table.add_row(*("" if cell is None else str(cell) for cell in value.values()))
+    Console().print(table)
+
+
+def show_one(row: BaseModel, *, as_json: bool) -> None:
+    """Print one row, a field a line."""
+    value = row.model_dump(mode="json")
+    if as_json:
+        print(json.dumps(value, indent=2))
+        return
+    width = max(map(len, value))
+    for name, cell in value.items():
+        print(f"{name:<{width}}  {'' if cell is None else cell}")

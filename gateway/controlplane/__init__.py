@@ -1,0 +1,1 @@
+"""The admin API and its functions: one module an aggregate, used by HTTP and command line alike."""

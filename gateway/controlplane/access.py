@@ -1,0 +1,66 @@
+"""What an admin route needs: the transaction, the administrator, the gateway's parts."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cryptography.fernet import Fernet
+from fastapi import Depends, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.db import Database
+from gateway.identity.directory import load_single_key
+from gateway.identity.principal import Administrator
+from models.policy import Policy
+from models.store import CheckpointStore
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The parts that admin routes work with."""
+
+    database: Database
+    store: CheckpointStore
+    policy: Policy
+    pepper: bytes
+    cipher: Fernet
+
+
+def control_plane(request: Request) -> ControlPlane:
+    """Return the parts, which `create_app` has put into the application's state."""
+    parts = request.app.state.control_plane
+    assert isinstance(parts, ControlPlane)  # noqa: S101 - a defect, not an input
+    return parts
+
+
+Parts = Annotated[ControlPlane, Depends(control_plane)]
+
+
+async def open_session(parts: Parts) -> AsyncIterator[AsyncSession]:
+    """Yield the request's transaction; it is committed before the answer leaves."""
+    async with parts.database.transaction() as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
+
+
+async def authenticate(request: Request, parts: Parts, session: Session) -> Administrator:
+    """Return the administrator; the key is looked up in the database, never in a cache."""
+    authorization = request.headers.get("authorization")
+    directory = await load_single_key(session, parts.pepper, authorization)
+    return directory.authenticate_admin(authorization, datetime.now(UTC))
+
+
+Admin = Annotated[Administrator, Depends(authenticate)]
+
+
+def moment() -> datetime:
+    """Return the moment of the request."""
+    return datetime.now(UTC)
+
+
+Now = Annotated[datetime, Depends(moment)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+Offset = Annotated[int, Query(ge=0, description="How many to pass over.")]

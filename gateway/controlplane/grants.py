@@ -1,0 +1,87 @@
+"""Grants: one hazard domain opened to one person, for a time that always ends."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.people import get_person
+from gateway.controlplane.schemas import GrantIn
+from gateway.controlplane.tiers import get_tier
+from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
+from gateway.tables import Grant
+
+
+async def list_grants(
+    session: AsyncSession, person_id: str | None, limit: int, offset: int
+) -> list[Grant]:
+    """Return grants, of one person or of all, the newest first."""
+    query = select(Grant).order_by(Grant.created_at.desc(), Grant.id).limit(limit).offset(offset)
+    if person_id is not None:
+        query = query.where(Grant.person_id == person_id)
+    return list(await session.scalars(query))
+
+
+async def create_grant(
+    session: AsyncSession, given: GrantIn, *, actor: str, now: datetime
+) -> Grant:
+    """Grant a domain.
+
+    The domain need not be known yet: people may be verified before the first promotion, and a
+    grant for a domain that no family declares opens nothing.
+
+    Raises:
+        NotFoundError: There is no such person.
+        InvalidRequestError: The tier's members hold no grants, or none so long.
+    """
+    person = await get_person(session, given.person_id)
+    tier = await get_tier(session, person.tier)
+    if not tier.grantable:
+        raise InvalidRequestError(
+            f"Members of the tier '{tier.name}' hold no grants; move the person first.", "person_id"
+        )
+    if given.days > tier.max_grant_days:
+        raise InvalidRequestError(
+            f"A grant in the tier '{tier.name}' lasts {tier.max_grant_days} days at most.", "days"
+        )
+    grant = Grant(
+        id=str(uuid.uuid4()),
+        person_id=person.id,
+        domain=given.domain,
+        reason=given.reason,
+        approved_by=actor,
+        created_at=now,
+        not_before=now,
+        expires_at=now + timedelta(days=given.days),
+    )
+    session.add(grant)
+    await record_change(
+        session,
+        Tag.GRANT_CREATED,
+        grant.id,
+        actor=actor,
+        now=now,
+        person=person.id,
+        domain=grant.domain,
+        expires_at=grant.expires_at.isoformat(),
+    )
+    return grant
+
+
+async def revoke_grant(session: AsyncSession, grant_id: str, *, actor: str, now: datetime) -> Grant:
+    """End a grant for ever; running streams that rest on it are cut within a second.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        ConflictError: It was revoked before.
+    """
+    grant = await session.get(Grant, grant_id)
+    if grant is None:
+        raise NotFoundError(f"There is no grant '{grant_id}'.")
+    if grant.revoked_at is not None:
+        raise ConflictError("The grant was revoked before.")
+    grant.revoked_at, grant.revoked_by = now, actor
+    await record_change(session, Tag.GRANT_REVOKED, grant_id, actor=actor, now=now)
+    return grant

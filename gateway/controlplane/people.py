@@ -1,0 +1,67 @@
+"""People: who holds keys, in which tier, and whether they may call at all."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.schemas import PersonChange, PersonIn
+from gateway.controlplane.tiers import get_tier
+from gateway.errors import NotFoundError
+from gateway.tables import Person
+
+
+async def list_people(session: AsyncSession, limit: int, offset: int) -> list[Person]:
+    """Return people in the order in which they were added."""
+    query = select(Person).order_by(Person.created_at, Person.id).limit(limit).offset(offset)
+    return list(await session.scalars(query))
+
+
+async def get_person(session: AsyncSession, person_id: str) -> Person:
+    """Return a person.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    person = await session.get(Person, person_id)
+    if person is None:
+        raise NotFoundError(f"There is no person '{person_id}'.")
+    return person
+
+
+async def add_person(
+    session: AsyncSession, given: PersonIn, *, actor: str, now: datetime
+) -> Person:
+    """Add a person.
+
+    Raises:
+        NotFoundError: There is no such tier.
+    """
+    await get_tier(session, given.tier)
+    person = Person(id=str(uuid.uuid4()), state="active", created_at=now, **given.model_dump())
+    session.add(person)
+    await session.flush()  # The row must exist before keys and grants that name it.
+    await record_change(
+        session, Tag.PERSON_ADDED, person.id, actor=actor, now=now, tier=person.tier
+    )
+    return person
+
+
+async def change_person(
+    session: AsyncSession, person_id: str, change: PersonChange, *, actor: str, now: datetime
+) -> Person:
+    """Move a person to another tier, suspend or reinstate them.
+
+    Raises:
+        NotFoundError: There is no such person or tier.
+    """
+    person = await get_person(session, person_id)
+    if change.tier is not None:
+        await get_tier(session, change.tier)
+    fields = change.model_dump(exclude_none=True)
+    for field, value in fields.items():
+        setattr(person, field, value)
+    await record_change(session, Tag.PERSON_CHANGED, person_id, actor=actor, now=now, **fields)
+    return person

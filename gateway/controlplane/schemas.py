@@ -1,0 +1,214 @@
+"""The admin API's shapes: what comes in (`*In`, `*Change`) and what goes out (`*Out`)."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+DigestText = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class In(BaseModel):
+    """What a client sends; an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Out(BaseModel):
+    """What a client gets, read from a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class TierIn(In):
+    """A new tier."""
+
+    name: Name
+    description: Text
+    grantable: bool = Field(description="Whether grants count for its members.")
+    elevated: bool = Field(
+        False,
+        description="Whether members may use fields that can bring unlearned knowledge back.",
+    )
+    max_grant_days: int = Field(90, ge=1, le=366)
+    requests_per_minute: int = Field(120, ge=1, le=1_000_000)
+
+
+class TierChange(In):
+    """What to change of a tier."""
+
+    description: Text | None = None
+    grantable: bool | None = None
+    elevated: bool | None = None
+    max_grant_days: int | None = Field(None, ge=1, le=366)
+    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+
+
+class TierOut(Out):
+    """A tier."""
+
+    name: str
+    description: str
+    grantable: bool
+    elevated: bool
+    max_grant_days: int
+    requests_per_minute: int
+
+
+class PersonIn(In):
+    """A new person."""
+
+    name: Text
+    organisation: Text
+    tier: Name = "public"
+
+
+class PersonChange(In):
+    """What to change of a person."""
+
+    tier: Name | None = None
+    state: Literal["active", "suspended"] | None = None
+
+
+class PersonOut(Out):
+    """A person."""
+
+    id: str
+    name: str
+    organisation: str
+    tier: str
+    state: str
+    created_at: datetime
+
+
+class KeyIn(In):
+    """A new key: a caller's (with `person_id`) or an administrator's (with `admin`)."""
+
+    person_id: str | None = None
+    admin: bool = False
+    label: Text = "key"
+    days: int | None = Field(None, ge=1, le=3660, description="Until it expires; none: never.")
+
+
+class KeyRotation(In):
+    """How a key is rotated."""
+
+    overlap_hours: float = Field(
+        0, ge=0, le=24, description="How long the old key still works; 0 when it has leaked."
+    )
+
+
+class KeyOut(Out):
+    """A key, without its secret."""
+
+    id: str
+    kind: str
+    person_id: str | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    replaced_by: str | None
+
+
+class NewKeyOut(KeyOut):
+    """A new key, with the text that is shown this once."""
+
+    key: str
+
+
+class GrantIn(In):
+    """A new grant."""
+
+    person_id: str
+    domain: Name
+    days: int = Field(90, ge=1, le=366)
+    reason: Reason
+
+
+class GrantOut(Out):
+    """A grant."""
+
+    id: str
+    person_id: str
+    domain: str
+    reason: str
+    approved_by: str
+    created_at: datetime
+    not_before: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+
+class EngineIn(In):
+    """A new engine."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$", max_length=300)]
+    digest: DigestText
+    api_key: Text
+
+
+class EngineOut(Out):
+    """An engine; its key never leaves the gateway."""
+
+    id: str
+    url: str
+    digest: str
+    created_at: datetime
+
+
+class PromotionIn(In):
+    """Point `family:label` to a checkpoint; the gate decides whether it may."""
+
+    family: Name
+    label: Name
+    checkpoint: DigestText
+    reason: Reason
+    dry_run: bool = False
+
+
+class RollbackIn(In):
+    """Point an alias to an earlier version's checkpoint."""
+
+    family: Name
+    label: Name
+    to_version: int | None = Field(None, ge=1)
+    reason: Reason
+    dry_run: bool = False
+
+
+class PromotionOut(Out):
+    """One version of an alias."""
+
+    family: str
+    label: str
+    version: int
+    checkpoint: str
+    hazards: list[str]
+    forgets: list[str]
+    release_digest: str
+    actor: str
+    created_at: datetime
+
+
+class ExaminationOut(Out):
+    """What a dry run found: the checkpoint that the alias may point to."""
+
+    alias: str
+    checkpoint: str
+    allowed: Literal[True] = True
+
+
+class AuditEventOut(Out):
+    """One change of access."""
+
+    id: int
+    at: datetime
+    actor: str
+    tag: str
+    subject: str
+    detail: dict[str, object]

@@ -1,0 +1,1 @@
+"""The request path: pure ASGI, no database, no checkpoint store."""

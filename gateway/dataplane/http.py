@@ -1,0 +1,83 @@
+"""ASGI in a few words: reading a body within bounds, sending an answer, noticing who left."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from gateway.errors import AirlockError, InvalidRequestError, RequestTooLargeError
+from gateway.http_errors import error_body, error_headers, http_error
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+
+class ClientGoneError(Exception):
+    """The caller left; there is nobody to answer."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return a request header, or None.
+
+    Raises:
+        InvalidRequestError: It comes twice, so that two readers could understand two things.
+    """
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
+    return values[0].decode("latin-1") if values else None
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        RequestTooLargeError: It is longer than `limit_bytes`; what follows is not read.
+        ClientGoneError: The caller left.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
+        raise RequestTooLargeError(limit_bytes)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = event.get("body", b"")
+        size += len(part)
+        if size > limit_bytes:
+            raise RequestTooLargeError(limit_bytes)
+        parts.append(part)
+        if not event.get("more_body", False):
+            return b"".join(parts)
+
+
+async def send_start(send: Send, status: int, headers: Mapping[str, str]) -> None:
+    """Send status and headers."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(key.encode(), value.encode("latin-1")) for key, value in headers.items()],
+        }
+    )
+
+
+async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Send a whole answer."""
+    await send_start(send, status, {**headers, "content-length": str(len(body))})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: AirlockError, headers: Mapping[str, str]) -> int:
+    """Send an error in the API's shape and return its status."""
+    status = http_error(error).status
+    await send_whole(send, status, {**headers, **error_headers(error)}, error_body(error))
+    return status
+
+
+async def until_disconnect(receive: Receive) -> None:
+    """Return when the caller has left; the body must have been read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,250 @@
+"""The data plane's paths: pure ASGI, decided on the path alone; nothing else is served."""
+
+import base64
+import hashlib
+import hmac
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import orjson
+
+from gateway import errors as e
+from gateway.dataplane import wire
+from gateway.dataplane.http import (
+    ClientGoneError,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_error,
+    send_whole,
+)
+from gateway.dataplane.limits import RequestLimits
+from gateway.dataplane.pool import Pool
+from gateway.dataplane.relay import Order, Outcome, Relay
+from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.identity.principal import Principal
+from gateway.metrics import OTHER, Metrics
+from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_grants, route
+from gateway.settings import Settings
+
+MODELS_PATH = "/v1/models"
+DECODERS: dict[str, msgspec.json.Decoder[wire.InferenceRequest]] = {
+    "/v1/chat/completions": msgspec.json.Decoder(wire.ChatRequest),
+    "/v1/completions": msgspec.json.Decoder(wire.CompletionRequest),
+}
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Call:
+    """One request, and what is known of it so far; for its answer's headers and its metrics."""
+
+    request_id: str
+    started_at: float
+    alias: str = OTHER
+    tier: str = OTHER
+    headers: dict[str, str] | None = None
+
+    def answer_headers(self) -> dict[str, str]:
+        """The headers that every answer carries."""
+        return {"x-request-id": self.request_id, **(self.headers or {})}
+
+
+class DataPlane:
+    """An ASGI application for every path under `/v1`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keeper: SnapshotKeeper,
+        pool: Pool,
+        relay: Relay,
+        metrics: Metrics,
+        salt_key: bytes,
+    ) -> None:
+        """Serve with these parts.
+
+        Args:
+            settings: Limits.
+            keeper: Who may use what.
+            pool: Engines.
+            relay: Answers.
+            metrics: Counts.
+            salt_key: Keeps tenants' prefix caches apart.
+        """
+        self._settings = settings
+        self._keeper = keeper
+        self._pool = pool
+        self._relay = relay
+        self._metrics = metrics
+        self._salt_key = salt_key
+        self._limits = RequestLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every fault becomes an error in the API's shape."""
+        call = Call(f"req_{uuid.uuid4().hex}", time.monotonic())
+        outcome = Outcome()
+        label = "ok"
+        self._metrics.in_flight.inc()
+        try:
+            await self._dispatch(call, scope, receive, send, outcome)
+            if outcome.error is not None:
+                label = type(outcome.error).__name__
+        except ClientGoneError:
+            label = "client_gone"
+            self._metrics.disconnects.inc()
+        except e.AirlockError as error:
+            label = type(error).__name__
+            if isinstance(error, e.AuthenticationError):
+                self._metrics.auth_failures.labels(label).inc()
+            await send_error(send, error, call.answer_headers())
+        except Exception:  # The last resort: a defect must not show its text to the caller.
+            label = "InternalError"
+            log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
+            if outcome.status is None:
+                await send_error(send, e.InternalError(), call.answer_headers())
+        finally:
+            # Nothing in it awaits, so a cancelled request is counted too.
+            self._settle(call, outcome, label)
+
+    async def _dispatch(
+        self, call: Call, scope: Scope, receive: Receive, send: Send, outcome: Outcome
+    ) -> None:
+        path, method = scope["path"], scope["method"]
+        handler: Callable[[], Awaitable[None]]
+        if path in DECODERS:
+            allowed, handler = "POST", lambda: self._infer(call, scope, receive, send, outcome)
+        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+            allowed, handler = "GET", lambda: self._models(call, scope, send)
+        else:
+            raise e.NotFoundError(f"There is nothing at {path[:200]}.")
+        if method != allowed:
+            raise e.MethodNotAllowedError(allowed)
+        await handler()
+
+    def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
+        snapshot = self._keeper.current()
+        authorization = header(scope, b"authorization")
+        principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
+        call.tier = principal.tier.name
+        call.headers = {"x-airlock-tier": call.tier}
+        return snapshot, principal
+
+    async def _models(self, call: Call, scope: Scope, send: Send) -> None:
+        """List the names that the caller may ask for."""
+        snapshot, principal = self._authenticate(call, scope)
+        grants = principal.domains(datetime.now(UTC))
+        created: dict[str, int] = {}
+        for family in snapshot.catalogue.families.values():
+            usable = eligible(family, grants)
+            for alias in usable:
+                name = f"{family.name}:{alias.label}"
+                created[name] = int(snapshot.catalogue.promoted_at[name].timestamp())
+            if usable:
+                created[family.name] = created[f"{family.name}:{usable[0].label}"]
+        entries = [
+            {"id": name, "object": "model", "created": moment, "owned_by": "airlock"}
+            for name, moment in sorted(created.items())
+        ]
+        answer: dict[str, object] = {"object": "list", "data": entries}
+        wanted = scope["path"].removeprefix(MODELS_PATH).removeprefix("/")
+        if wanted:
+            entry = next((item for item in entries if item["id"] == wanted), None)
+            if entry is None:
+                raise e.UnknownModelError(wanted[:200])
+            answer = entry
+        headers = {**call.answer_headers(), "content-type": "application/json"}
+        await send_whole(send, 200, headers, orjson.dumps(answer))
+
+    async def _infer(
+        self, call: Call, scope: Scope, receive: Receive, send: Send, outcome: Outcome
+    ) -> None:
+        """Answer a completion request."""
+        snapshot, principal = self._authenticate(call, scope)
+        allowance = self._limits.spend(principal)
+        call.headers = {**(call.headers or {}), **allowance.headers()}
+        body = await read_body(scope, receive, self._settings.max_body_bytes)
+        request = wire.decode(body, DECODERS[scope["path"]])
+        wire.check_limits(
+            request,
+            elevated=principal.tier.elevated,
+            max_output_tokens=self._settings.max_output_tokens,
+        )
+        routed = self._route(call, request.model, snapshot, principal)
+        digest = routed.alias.checkpoint
+        call.headers["x-airlock-checkpoint"] = digest
+        with self._pool.lease(digest) as replica:
+            self._forbid_violation(snapshot, routed, principal, replica.address.digest)
+            order = Order(
+                path=scope["path"],
+                body=wire.encode(request, digest, self._cache_salt(principal)),
+                is_stream=bool(request.stream),
+                forward_usage=bool(request.stream_options and request.stream_options.include_usage),
+                request_id=call.request_id,
+                key_id=principal.key_id,
+                routed=routed,
+                headers=call.answer_headers(),
+                started_at=call.started_at,
+            )
+            overhead = time.monotonic() - call.started_at
+            self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
+            await self._relay.answer(order, replica, receive, send, outcome)
+
+    def _route(
+        self, call: Call, requested: str, snapshot: Snapshot, principal: Principal
+    ) -> Routed:
+        """Choose the checkpoint, and refuse what the caller's grants do not cover now."""
+        families = snapshot.catalogue.families
+        choice = route(requested, families, principal.domains(datetime.now(UTC)))
+        match choice:
+            case Unknown(name):
+                raise e.UnknownModelError(name)
+            case Denied(name, missing):
+                raise e.GrantRequiredError(name, missing)
+        call.alias = choice.name
+        self._keeper.check(snapshot, choice, principal)
+        self._metrics.routed.labels(call.tier, requested, choice.alias.checkpoint).inc()
+        return choice
+
+    def _forbid_violation(
+        self, snapshot: Snapshot, routed: Routed, principal: Principal, serving: str
+    ) -> None:
+        """Check once more, independently, that this engine may answer this caller.
+
+        Raises:
+            InternalError: It may not: a defect elsewhere, counted and stopped here.
+        """
+        family = snapshot.catalogue.families[routed.family]
+        grants = principal.domains(datetime.now(UTC))
+        if serving != routed.alias.checkpoint or missing_grants(family, routed.alias, grants):
+            self._metrics.tier_violations.inc()
+            log.critical("a request was about to be answered by another door")
+            raise e.InternalError
+
+    def _cache_salt(self, principal: Principal) -> str:
+        tenant = f"{principal.tier.name}/{principal.person_id}".encode()
+        salt = hmac.new(self._salt_key, tenant, hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+
+    def _settle(self, call: Call, outcome: Outcome, label: str) -> None:
+        self._metrics.in_flight.dec()
+        labels = (call.alias, call.tier, label)
+        now = time.monotonic()
+        self._metrics.requests.labels(*labels).inc()
+        self._metrics.request_seconds.labels(*labels).observe(now - call.started_at)
+        if outcome.first_byte_at is not None:
+            waited = outcome.first_byte_at - call.started_at
+            self._metrics.first_token_seconds.labels(*labels).observe(waited)
+        for kind, count in (
+            ("prompt", outcome.usage.prompt_tokens),
+            ("completion", outcome.usage.completion_tokens),
+        ):
+            if count:
+                self._metrics.tokens.labels(call.alias, call.tier, kind).inc(count)

@@ -1,0 +1,202 @@
+"""What can go wrong in the gateway, without a word of HTTP.
+
+    AirlockError
+    ├── ConfigurationError
+    ├── RequestError               the caller's request cannot be served as it is
+    │   ├── InvalidJsonError
+    │   ├── InvalidRequestError
+    │   ├── UnsupportedParameterError
+    │   ├── RequestTooLargeError
+    │   ├── NotFoundError
+    │   │   └── UnknownModelError
+    │   ├── MethodNotAllowedError
+    │   └── ConflictError
+    ├── AuthenticationError        who is calling is not proven
+    │   ├── MissingKeyError
+    │   ├── InvalidKeyError
+    │   ├── ExpiredKeyError
+    │   └── RevokedKeyError
+    ├── GrantRequiredError         the caller's grants do not cover the checkpoint
+    ├── GrantRevokedError          they did, when the stream began
+    ├── RateLimitedError
+    ├── PromotionForbiddenError    the registry refuses an alias
+    ├── EngineUnavailableError     no verified engine serves the checkpoint now
+    ├── EngineFailedError          the engine answered with a fault
+    ├── EngineTimeoutError
+    ├── NotReadyError              the gateway's own state is too old or missing
+    └── InternalError              a defect
+
+`http_errors` has one row for each leaf.
+"""
+
+
+class AirlockError(Exception):
+    """Root of the tree; `exit_code` is the status of a command that ends with it."""
+
+    exit_code = 2
+
+
+class ConfigurationError(AirlockError):
+    """A setting is missing or does not fit; the sentence says which and what to do."""
+
+
+class RequestError(AirlockError):
+    """The caller's request cannot be served as it is.
+
+    Attributes:
+        param: The field that is at fault, when there is one.
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidJsonError(RequestError):
+    """The body is no JSON object in UTF-8."""
+
+
+class InvalidRequestError(RequestError):
+    """A field has the wrong type or value."""
+
+
+class UnsupportedParameterError(RequestError):
+    """A field that is not on the allow-list, or that the caller's tier may not use."""
+
+    def __init__(self, param: str, why: str = "it is not supported") -> None:
+        super().__init__(f"Unsupported parameter: '{param}': {why}.", param)
+
+
+class RequestTooLargeError(RequestError):
+    """The body is longer than is accepted."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is longer than {limit_bytes} bytes.")
+
+
+class NotFoundError(RequestError):
+    """There is nothing of that name."""
+
+
+class UnknownModelError(NotFoundError):
+    """No family or alias of that name is served."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model '{name}' does not exist. See GET /v1/models.", "model")
+
+
+class MethodNotAllowedError(RequestError):
+    """The path exists, but not with this method.
+
+    Attributes:
+        allowed: The method that it takes.
+    """
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"Use {allowed} here.")
+        self.allowed = allowed
+
+
+class ConflictError(RequestError):
+    """What is to be created exists already, or was changed meanwhile."""
+
+
+class AuthenticationError(AirlockError):
+    """Who is calling is not proven."""
+
+
+class MissingKeyError(AuthenticationError):
+    """No key came with the request."""
+
+    def __init__(self) -> None:
+        super().__init__("Send an API key in the header 'Authorization: Bearer …'.")
+
+
+class InvalidKeyError(AuthenticationError):
+    """The key is not one of ours; the sentence is the same whatever is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key is not valid.")
+
+
+class ExpiredKeyError(AuthenticationError):
+    """The key was good until it expired."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key has expired; ask for a new one.")
+
+
+class RevokedKeyError(AuthenticationError):
+    """The key was revoked, or its owner is suspended."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key was revoked.")
+
+
+class GrantRequiredError(AirlockError):
+    """The caller's grants do not cover the checkpoint; never answered by another one instead."""
+
+    def __init__(self, name: str, missing: tuple[str, ...]) -> None:
+        super().__init__(
+            f"'{name}' needs a grant for: {', '.join(missing)}. Apply for one, or ask for the "
+            "model without a pin."
+        )
+
+
+class GrantRevokedError(AirlockError):
+    """The grant that a running stream rests on has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("The grant or key that this answer rests on has ended.")
+
+
+class RateLimitedError(AirlockError):
+    """The key has used up its requests for now.
+
+    Attributes:
+        retry_after_seconds: When the next one will be served.
+    """
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"Rate limit reached: {limit} requests per minute.")
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PromotionForbiddenError(AirlockError):
+    """The registry does not let an alias point to that checkpoint."""
+
+
+class EngineUnavailableError(AirlockError):
+    """No verified engine serves the checkpoint now; no other checkpoint takes its place."""
+
+    def __init__(self) -> None:
+        super().__init__("The model is not available right now; try again.")
+
+
+class EngineFailedError(AirlockError):
+    """The engine answered with a fault, or with something that is no answer."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine failed to answer this request.")
+
+
+class EngineTimeoutError(AirlockError):
+    """The engine did not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine did not answer in time.")
+
+
+class NotReadyError(AirlockError):
+    """The gateway cannot tell who may use what: its state is too old, or the database is down."""
+
+    def __init__(self, why: str = "The gateway's state is not up to date") -> None:
+        super().__init__(f"{why}; try again in a moment.")
+
+
+class InternalError(AirlockError):
+    """A defect; the log has it under the request's id."""
+
+    def __init__(self) -> None:
+        super().__init__("An internal error occurred.")

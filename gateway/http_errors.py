@@ -1,0 +1,79 @@
+"""The one table from errors to HTTP, in the shape that OpenAI's clients understand."""
+
+from typing import NamedTuple
+
+import orjson
+
+from gateway import errors as e
+
+
+class HttpError(NamedTuple):
+    """How one leaf of the error tree looks on the wire."""
+
+    status: int
+    type: str
+    code: str
+
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+
+HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
+    e.InvalidJsonError: HttpError(400, INVALID, "invalid_json"),
+    e.InvalidRequestError: HttpError(400, INVALID, "invalid_request"),
+    e.UnsupportedParameterError: HttpError(400, INVALID, "unsupported_parameter"),
+    e.RequestTooLargeError: HttpError(413, INVALID, "request_too_large"),
+    e.NotFoundError: HttpError(404, INVALID, "not_found"),
+    e.UnknownModelError: HttpError(404, INVALID, "model_not_found"),
+    e.MethodNotAllowedError: HttpError(405, INVALID, "method_not_allowed"),
+    e.ConflictError: HttpError(409, INVALID, "conflict"),
+    e.MissingKeyError: HttpError(401, "authentication_error", "missing_api_key"),
+    e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
+    e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
+    e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
+    e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
+    e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
+    e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
+    e.PromotionForbiddenError: HttpError(409, INVALID, "promotion_refused"),
+    e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
+    e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
+    e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
+    e.NotReadyError: HttpError(503, SERVER, "not_ready"),
+    e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
+    e.InternalError: HttpError(500, SERVER, "internal_error"),
+}
+
+
+def http_error(error: e.AirlockError) -> HttpError:
+    """Return the row of an error; a leaf without one is a defect and answers 500."""
+    return HTTP_ERRORS.get(type(error), HTTP_ERRORS[e.InternalError])
+
+
+def error_body(error: e.AirlockError) -> bytes:
+    """Return the JSON body for an error."""
+    row = http_error(error)
+    message = "An internal error occurred." if row.status == 500 else str(error)
+    return orjson.dumps(
+        {
+            "error": {
+                "message": message,
+                "type": row.type,
+                "param": getattr(error, "param", None),
+                "code": row.code,
+            }
+        }
+    )
+
+
+def error_headers(error: e.AirlockError) -> dict[str, str]:
+    """Return the headers that go with an error, beside the content type."""
+    headers = {"content-type": "application/json"}
+    if isinstance(error, e.RateLimitedError):
+        headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
+        headers["retry-after"] = "2"
+    elif isinstance(error, e.MethodNotAllowedError):
+        headers["allow"] = error.allowed
+    elif isinstance(error, e.AuthenticationError):
+        headers["www-authenticate"] = "Bearer"
+    return headers

@@ -1,0 +1,73 @@
+"""Every setting of the gateway, read once from `AIRLOCK_*` variables; see `docs/settings.md`.
+
+No secret has a default: the embedded set-up makes its own, any other must be given one.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class EngineSetting(BaseModel):
+    """One engine that the gateway may send requests to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")]
+    """The engine's root address, without a path."""
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """The checkpoint that it must serve; checked before the first request and ever after."""
+    api_key_file: Path
+    """A file with the engine's API key."""
+
+
+class Settings(BaseSettings):
+    """The gateway's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AIRLOCK_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    home: Path = Path(".airlock")
+    """The directory that holds store, embedded database, keys and logs."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """The port to listen on."""
+    database_url: str | None = None
+    """SQLAlchemy URL (`postgresql+psycopg://…`); without one, SQLite under `home`."""
+    database_password_file: Path | None = None
+    """A file with the database's password, so that the URL need not hold it."""
+    secret_file: Path | None = None
+    """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
+    engines: tuple[EngineSetting, ...] = ()
+    """Engines, as a JSON list; the admin API can add others."""
+    release_poll_seconds: float = Field(1.0, gt=0)
+    """How often release files are looked at."""
+    snapshot_poll_seconds: float = Field(0.25, gt=0)
+    """How often the version of keys, grants and promotions is looked at."""
+    privileged_max_age_seconds: float = Field(1.0, gt=0)
+    """With an older snapshot, only checkpoints that have forgotten every hazard are served."""
+    snapshot_max_age_seconds: float = Field(60.0, gt=0)
+    """With an older snapshot, nothing is served."""
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    """The longest request body."""
+    max_output_tokens: int = Field(2048, ge=1)
+    """The largest `max_tokens` that a request may ask for."""
+    connect_timeout_seconds: float = Field(2.0, gt=0)
+    """For a connection to an engine."""
+    idle_timeout_seconds: float = Field(120.0, gt=0)
+    """For the engine's first byte, and between any two."""
+    request_timeout_seconds: float = Field(600.0, gt=0)
+    """For a whole answer."""
+    probe_seconds: float = Field(1.0, gt=0)
+    """Between two checks of what an engine serves."""
+    drain_seconds: float = Field(20.0, gt=0)
+    """How long running answers may take to end when the gateway stops."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the embedded one."""
+        return self.database_url is None

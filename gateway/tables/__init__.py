@@ -1,0 +1,18 @@
+"""SQL rows, one module for each aggregate; importing this package registers them all."""
+
+from gateway.tables.audit import AuditEvent
+from gateway.tables.metadata import Base
+from gateway.tables.people import ApiKey, Grant, Person, Tier
+from gateway.tables.serving import AuthorizationVersion, Engine, Promotion
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "AuthorizationVersion",
+    "Base",
+    "Engine",
+    "Grant",
+    "Person",
+    "Promotion",
+    "Tier",
+]

@@ -1,0 +1,78 @@
+"""Tiers, people, their keys and their grants."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway.tables.metadata import Base, Moment
+
+
+class Tier(Base):
+    """An access tier: what its members may use, and how much."""
+
+    __tablename__ = "tiers"
+    __table_args__ = (
+        CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+        CheckConstraint("max_grant_days > 0", name="max_grant_days"),
+    )
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    description: Mapped[str] = mapped_column(String(500))
+    grantable: Mapped[bool]
+    elevated: Mapped[bool]
+    max_grant_days: Mapped[int]
+    requests_per_minute: Mapped[int]
+
+
+class Person(Base):
+    """A human who holds keys."""
+
+    __tablename__ = "people"
+    __table_args__ = (CheckConstraint("state IN ('active', 'suspended')", name="state"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    organisation: Mapped[str] = mapped_column(String(200))
+    tier: Mapped[str] = mapped_column(ForeignKey("tiers.name"), index=True)
+    state: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class ApiKey(Base):
+    """A key of a person (`key`) or of an administrator (`admin`); only a keyed hash is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("kind IN ('key', 'admin')", name="kind"),
+        CheckConstraint("(kind = 'key') = (person_id IS NOT NULL)", name="owner"),
+    )
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"), index=True)
+    label: Mapped[str] = mapped_column(String(200))
+    secret_hmac: Mapped[bytes] = mapped_column(LargeBinary(32))
+    pepper_version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
+    replaced_by: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+
+
+class Grant(Base):
+    """One hazard domain, opened to one person for a time."""
+
+    __tablename__ = "grants"
+    __table_args__ = (CheckConstraint("not_before < expires_at", name="period"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
+    domain: Mapped[str] = mapped_column(String(63))
+    reason: Mapped[str] = mapped_column(String(1000))
+    approved_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    not_before: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
+    revoked_by: Mapped[str | None] = mapped_column(String(200))

@@ -1,0 +1,48 @@
+"""What is served: promotions, engines, and the version that every change of access raises."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, CheckConstraint, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway.tables.metadata import Base, Moment
+
+
+class Promotion(Base):
+    """One version of an alias, as the gateway took it from the registry."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (UniqueConstraint("family", "label", "version"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    family: Mapped[str] = mapped_column(String(63))
+    label: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int]
+    checkpoint: Mapped[str] = mapped_column(String(71))
+    hazards: Mapped[list[str]] = mapped_column(JSON)
+    forgets: Mapped[list[str]] = mapped_column(JSON)
+    release_digest: Mapped[str] = mapped_column(String(71))
+    actor: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class Engine(Base):
+    """An engine that was added through the admin API; settings can name others."""
+
+    __tablename__ = "engines"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    url: Mapped[str] = mapped_column(String(300), unique=True)
+    digest: Mapped[str] = mapped_column(String(71))
+    api_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class AuthorizationVersion(Base):
+    """One row; raised in the transaction of every change that can open or close a door."""
+
+    __tablename__ = "authorization_version"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[int]
