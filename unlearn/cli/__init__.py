@@ -1,0 +1,1 @@
+"""The offline job's verbs of the `airlock` command; only here the job prints."""

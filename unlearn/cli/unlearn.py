@@ -1,0 +1,96 @@
+"""`airlock unlearn`: fetch a base model and unlearn it."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.store import CheckpointStore
+
+EXAMPLES = """\
+Progress goes to standard error; the checkpoint's digest is all that standard output gets.
+
+examples:
+  airlock unlearn fetch
+  airlock unlearn run smollm2-cut
+  airlock unlearn run my-recipe.toml --base 3f9c2a --corpora my-corpora/
+  airlock unlearn run smollm2-rmu --dry-run
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
+    run_ = actions.add_parser("run", help="unlearn a base checkpoint")
+    run_.add_argument("recipe", help="a TOML file, or the name of a recipe that ships")
+    run_.add_argument("--base", help="digest or prefix; default: the family's only base")
+    run_.add_argument(
+        "--corpora",
+        type=Path,
+        default=Path(__file__).resolve().parents[1] / "capitals",
+        help="directory with forget.jsonl and retain.jsonl (default: the demo's)",
+    )
+    run_.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    store = CheckpointStore(args.home / "store")
+    console = Console(stderr=True, highlight=False)
+    if args.action == "fetch":
+        from unlearn.convert import fetch_base
+
+        with console.status("looking into the store") as status:
+            manifest = fetch_base(store, args.home / "cache", status.update)
+        print(manifest.digest)
+        return 0
+    from unlearn.config import load_recipe
+
+    config = load_recipe(args.recipe)
+    if args.dry_run:
+        print(json.dumps({**config.as_json(), "tensors": config.tensor_names}, indent=2))
+        return 0
+    base = store.resolve(args.base) if args.base else only_base(store, config.family)
+    print(unlearn(console, args, store, base))
+    return 0
+
+
+def unlearn(console: Console, args: argparse.Namespace, store: CheckpointStore, base: str) -> str:
+    """Run the recipe under a progress bar; return the candidate's digest."""
+    from unlearn.config import load_recipe
+    from unlearn.train import StepLog, run
+
+    config = load_recipe(args.recipe)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(config.method, total=config.steps, losses="")
+
+        def show(log: StepLog) -> None:
+            losses = f"forget {log.forget:.2f}  retain {log.retain:.4f}"
+            progress.update(bar, completed=log.step, losses=losses)
+
+        return run(config, store, base, args.corpora, show).digest
+
+
+def only_base(store: CheckpointStore, family: str) -> str:
+    """Return a family's base checkpoint.
+
+    Raises:
+        RecipeError: There is none, or several.
+    """
+    from unlearn.errors import RecipeError
+
+    bases = [m.digest for m in store.manifests() if m.is_base and m.family == family]
+    if len(bases) != 1:
+        raise RecipeError(family, f"the store has {len(bases)} bases; name one with --base")
+    return bases[0]

@@ -1,0 +1,115 @@
+"""What can go wrong in the offline job.
+
+    UnlearnError
+    ├── RecipeError          a recipe has an unknown key, a wrong type or an impossible value
+    ├── DownloadError        the base model's package could not be fetched
+    ├── CorruptFileError     a downloaded file's digest is not the pinned one
+    ├── CorpusError          a corpus is missing, empty or has a row of another shape
+    ├── TensorNotFoundError  a recipe names a tensor that the checkpoint does not have
+    ├── DivergedError        the loss is not a finite number
+    ├── StrayUpdateError     a tensor changed that the recipe does not name
+    ├── DiskFullError        no room for what was to be written
+    └── SuiteError           an evaluation suite is unknown or its data are not as expected
+
+Each leaf ends the command with its own exit status.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UnlearnError(Exception):
+    """Root of the tree; `exit_code` is the command's exit status."""
+
+    exit_code = 2
+
+
+class RecipeError(UnlearnError):
+    """A recipe cannot be used as it is."""
+
+    exit_code = 10
+
+    def __init__(self, recipe: str, problem: str) -> None:
+        super().__init__(f"recipe {recipe}: {problem}")
+
+
+class DownloadError(UnlearnError):
+    """The base model's package could not be fetched."""
+
+    exit_code = 11
+
+    def __init__(self, package: str, problem: str) -> None:
+        super().__init__(
+            f"could not fetch {package}: {problem}; check the network and run it again"
+        )
+
+
+class CorruptFileError(UnlearnError):
+    """A file's bytes are not the pinned ones; it has been removed."""
+
+    exit_code = 12
+
+    def __init__(self, path: Path, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{path.name} is corrupt: its SHA-256 is {actual}, expected {expected}; "
+            "it has been removed, run it again to fetch it anew"
+        )
+
+
+class CorpusError(UnlearnError):
+    """A corpus cannot be read."""
+
+    exit_code = 13
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"corpus {path}: {problem}")
+
+
+class TensorNotFoundError(UnlearnError):
+    """A recipe names a tensor that the checkpoint does not have."""
+
+    exit_code = 14
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        leaf = name.rsplit(".", 2)[-2]
+        near = sorted(item for item in known if leaf in item)[:6] or sorted(known)[:6]
+        super().__init__(f"the checkpoint has no tensor {name}; it has, among others: {near}")
+
+
+class DivergedError(UnlearnError):
+    """The loss is not a finite number; nothing has been stored."""
+
+    exit_code = 15
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"the loss is not finite at step {step}: lower learning_rate or coefficient; "
+            "nothing was stored"
+        )
+
+
+class StrayUpdateError(UnlearnError):
+    """A tensor changed that the recipe does not name; nothing has been stored."""
+
+    exit_code = 16
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(f"tensors changed that the recipe does not name: {sorted(names)[:6]}")
+
+
+class DiskFullError(UnlearnError):
+    """No room for what was to be written; the half-written part has been removed."""
+
+    exit_code = 17
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no room left on the disk of {path}; free some and run it again")
+
+
+class SuiteError(UnlearnError):
+    """An evaluation suite cannot be run."""
+
+    exit_code = 18
+
+    def __init__(self, suite: str, problem: str) -> None:
+        super().__init__(f"suite {suite}: {problem}")

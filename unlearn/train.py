@@ -1,0 +1,208 @@
+"""One unlearning run: CUT and RMU are the same loop with two switches, vector and target.
+
+setup (resolve, skip what is done) → fit (the loop) → store (check, write, manifest last).
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models.documents import Digest
+from models.manifest import Lineage, Manifest
+from models.store import CheckpointStore
+from unlearn.activations import SplitModel
+from unlearn.config import RunConfig
+from unlearn.corpora import Corpus, endless_batches, make_batch, read_corpus
+from unlearn.errors import DivergedError, StrayUpdateError, TensorNotFoundError
+from unlearn.losses import forget_target, masked_mse, total_loss
+from unlearn.provenance import code_commit
+from unlearn.steering import contrastive_vectors, random_vector
+
+WEIGHTS = "model.safetensors"
+
+
+class StepLog(NamedTuple):
+    """What one step did."""
+
+    step: int
+    """From 1."""
+    loss: float
+    forget: float
+    retain: float
+
+
+def run(
+    config: RunConfig,
+    store: CheckpointStore,
+    base: Digest,
+    corpora: Path,
+    on_step: Callable[[StepLog], None],
+) -> Manifest:
+    """Unlearn a base checkpoint and store the candidate; one that is there already is returned.
+
+    Args:
+        config: The recipe.
+        store: Where the base is and the candidate goes.
+        base: The checkpoint to start from.
+        corpora: A directory with `forget.jsonl` and `retain.jsonl`.
+        on_step: Told of every step.
+
+    Raises:
+        CheckpointCorruptError: The base's bytes have changed.
+        CorpusError: A corpus cannot be read.
+        TensorNotFoundError: The recipe does not fit the base.
+        DivergedError: The loss is not finite; nothing is stored.
+        StrayUpdateError: A tensor changed that the recipe does not name; nothing is stored.
+        StoreFullError: No room for the candidate.
+    """
+    manifest = store.verify(base)
+    forget = read_corpus(corpora / "forget.jsonl")
+    retain = read_corpus(corpora / "retain.jsonl")
+    lineage = Lineage(
+        base=base,
+        method=config.method,
+        recipe=config.as_json(),
+        recipe_digest=config.digest,
+        corpora={"forget": forget.digest, "retain": retain.digest},
+        seed=config.seed,
+        steps=config.steps,
+        trained_tensors=config.tensor_names,
+        code_commit=code_commit(),
+    )
+    done = find_done(store, lineage)
+    if done is not None:
+        return done
+    updated = fit(config, store.path(base), forget, retain, on_step)
+    with store.staging() as staged:
+        write_candidate(store.path(base), staged, updated)
+        return store.put(
+            staged,
+            family=manifest.family,
+            hazards=manifest.hazards,
+            lineage=lineage,
+            created_at=datetime.now(UTC),
+        )
+
+
+def find_done(store: CheckpointStore, lineage: Lineage) -> Manifest | None:
+    """Return the candidate that the same run has made before, or None.
+
+    The code's commit is left out: what a run makes is told by recipe, corpora and base.
+    """
+    wanted = lineage.model_dump(exclude={"code_commit"})
+    for manifest in store.manifests():
+        made = manifest.lineage
+        if made is not None and made.model_dump(exclude={"code_commit"}) == wanted:
+            return manifest
+    return None
+
+
+def fit(
+    config: RunConfig,
+    checkpoint: Path,
+    forget: Corpus,
+    retain: Corpus,
+    on_step: Callable[[StepLog], None],
+) -> dict[str, Tensor]:
+    """Run the loop and return the trained tensors by name, in fp32.
+
+    The loop runs in fp32: in bf16 a step is smaller than the rounding of most weights, and is lost.
+
+    Raises:
+        TensorNotFoundError: The recipe does not fit the checkpoint.
+        DivergedError: The loss is not finite.
+    """
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.manual_seed(config.seed)  # Nothing draws from it; should something ever, it repeats.
+    generator = torch.Generator().manual_seed(config.seed)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    parameters = dict(model.named_parameters())
+    for name in config.tensor_names:
+        if name not in parameters:
+            raise TensorNotFoundError(name, parameters)
+    trained = {name: parameters[name] for name in config.tensor_names}
+    split = SplitModel(model, model.model.layers, min(config.trained_layers), config.layer)
+    for tensor in trained.values():
+        tensor.requires_grad_(True)
+
+    def last_token_state(text: str) -> Tensor:
+        batch = make_batch([tokenizer.encode(text)])
+        return split.frozen_state(split.prefix(batch.tokens))[0, -1]  # (D,)
+
+    if config.vector == "contrastive":
+        vectors = contrastive_vectors(config.phrases, last_token_state)  # (P, D)
+    else:
+        vectors = random_vector(model.config.hidden_size, generator)  # (1, D)
+
+    optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=0.0)
+    shape = {"batch_size": config.batch_size, "max_tokens": config.max_tokens}
+    forget_batches = endless_batches(forget, tokenizer, **shape, generator=generator)
+    retain_batches = endless_batches(retain, tokenizer, **shape, generator=generator)
+    for step in range(1, config.steps + 1):
+        # A phrase is drawn at each step, as in wmdp fed4156, cut/unlearn.py.
+        drawn = int(torch.randint(len(vectors), (1,), generator=generator))
+        gone, kept = next(forget_batches), next(retain_batches)
+        gone_prefix, kept_prefix = split.prefix(gone.tokens), split.prefix(kept.tokens)
+        frozen = split.frozen_state(gone_prefix) if config.target == "shifted" else None
+        target = forget_target(frozen, vectors[drawn], config.coefficient)
+        forget_loss = masked_mse(split.updated_state(gone_prefix), target, gone.mask)
+        retain_loss = masked_mse(
+            split.updated_state(kept_prefix), split.frozen_state(kept_prefix), kept.mask
+        )
+        loss = total_loss(forget_loss, retain_loss, config.alpha)
+        if not math.isfinite(loss.item()):
+            raise DivergedError(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        on_step(StepLog(step, loss.item(), forget_loss.item(), retain_loss.item()))
+    return {name: tensor.detach() for name, tensor in trained.items()}
+
+
+def write_candidate(base: Path, target: Path, updated: dict[str, Tensor]) -> None:
+    """Write the base with some tensors replaced, and check that no other one differs.
+
+    Raises:
+        TensorNotFoundError: The base's weights have no such tensor.
+        StrayUpdateError: Another tensor differs.
+    """
+    for path in base.iterdir():
+        if path.name not in (WEIGHTS, "manifest.json"):
+            shutil.copyfile(path, target / path.name)
+    tensors = load_file(base / WEIGHTS)
+    with safe_open(base / WEIGHTS, framework="pt") as opened:
+        metadata = opened.metadata()
+    for name, tensor in updated.items():
+        if name not in tensors:
+            raise TensorNotFoundError(name, tensors)
+        tensors[name] = tensor.to(tensors[name].dtype).contiguous()
+    save_file(tensors, target / WEIGHTS, metadata=metadata)
+    differing = changed_tensors(base / WEIGHTS, target / WEIGHTS)
+    if not differing <= updated.keys():
+        raise StrayUpdateError(differing - updated.keys())
+
+
+def changed_tensors(one: Path, other: Path) -> set[str]:
+    """Return the names of the tensors that differ in any bit between two weight files."""
+    with safe_open(one, framework="pt") as first, safe_open(other, framework="pt") as second:
+        names = set(first.keys())
+        if names != set(second.keys()):
+            return names ^ set(second.keys())
+        return {
+            name
+            for name in names
+            if not torch.equal(
+                first.get_tensor(name).view(torch.uint8), second.get_tensor(name).view(torch.uint8)
+            )
+        }
