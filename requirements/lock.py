@@ -15,12 +15,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PLANES = ("gateway", "engine", "unlearn", "dev")
 NEEDS_TORCH = ("engine", "unlearn")
-TORCH = "torch==2.13.0"
 # What torch itself imports; it is left out of the resolution, so its own list is repeated here.
 TORCH_REQUIRES = "filelock\ntyping-extensions\nsetuptools\nsympy\nnetworkx\njinja2\nfsspec\n"
 EXCLUDES = "torch\ntorchvision\ntorchaudio\ntorchcodec\n"
-# 2.13.0+cpu for CPython 3.11 on x86-64 Linux, published beside the package index.
-TORCH_CPU_HASHES = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)
+# The CPU build for CPython 3.11 on x86-64 Linux, which vLLM's CPU build asks for by this very
+# version. It is published beside the package index; where pip does not find it, name PyTorch's own
+# CPU index to pip (PIP_EXTRA_INDEX_URL).
+TORCH = """torch==2.13.0+cpu \\
+    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+"""
 
 
 def compile_lock(sources: list[Path], output: Path, *extra: str) -> None:
@@ -38,23 +41,6 @@ def compile_lock(sources: list[Path], output: Path, *extra: str) -> None:
     )
 
 
-def torch_lines() -> str:
-    """Return torch's pin with the hashes of its CPU build and of the index's own builds."""
-    listing = subprocess.run(
-        [
-            *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--no-header"),
-            *("--generate-hashes", "--python-version", "3.11", "-"),
-        ],
-        input=TORCH,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout
-    hashes = [*TORCH_CPU_HASHES, *re.findall(r"sha256:([0-9a-f]{64})", listing)]
-    unique = dict.fromkeys(hashes)
-    return TORCH + "".join(f" \\\n    --hash=sha256:{digest}" for digest in unique) + "\n"
-
-
 def main() -> None:
     """Lock everything together, then each plane within that resolution."""
     (HERE / ".excludes").write_text(EXCLUDES)
@@ -64,7 +50,6 @@ def main() -> None:
     whole.unlink(missing_ok=True)
     try:
         compile_lock([*(HERE / f"{plane}.in" for plane in PLANES), torch_extra], whole)
-        pins = torch_lines()
         for plane in PLANES:
             lock = HERE / f"{plane}.txt"
             lock.unlink(missing_ok=True)
@@ -73,7 +58,7 @@ def main() -> None:
                 sources.append(torch_extra)
             compile_lock(sources, lock, "--constraint", str(whole))
             text = re.sub(r"^ {4}# via.*\n", "", lock.read_text(), flags=re.MULTILINE)
-            lock.write_text(text + (pins if plane in NEEDS_TORCH else ""))
+            lock.write_text(text + (TORCH if plane in NEEDS_TORCH else ""))
     finally:
         for scratch in (HERE / ".excludes", torch_extra, whole):
             scratch.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ that the base is a positive control of it.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from models.documents import Digest, canonical_json, digest_of
 from models.report import Harness, ItemResult, Profile, Report, Subset
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
-from unlearn.suites import CHOICES, Item, Task
+from unlearn.suites import CHOICES, Item, Task, write_items
 
 SCORING = "multiple_choice, acc: the choice with the highest log-likelihood"
 BATCH_SIZE = 64
@@ -119,15 +118,11 @@ def item_id(item: Item) -> str:
 
 
 def _harness_task(task: Task, cache: Path) -> dict[str, object]:
-    """Write a task's items where the harness finds them, and return its definition."""
-    path = cache / "suites" / f"{task.name}-{task.dataset_digest[7:19]}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in task.items]
-    path.write_text("".join(lines), encoding="utf-8")
+    """Return a task's definition for the harness."""
     return {
         "task": f"airlock_{task.name}",
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(path.resolve())}},
+        "dataset_kwargs": {"data_files": {"test": str(write_items(task, cache).resolve())}},
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": task.prompt,

@@ -7,13 +7,14 @@ is general knowledge far from geography, made by the same rule.
 """
 
 import csv
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.documents import Digest, digest_of
+from models.documents import Digest, digest_of, write_bytes
 from unlearn.errors import SuiteError
 
 DATA = Path(__file__).with_name("capitals")
@@ -73,6 +74,14 @@ def load_suite(name: str) -> tuple[Task, ...]:
     if name not in SUITES:
         raise SuiteError(name, f"is unknown; there are: {', '.join(SUITES)}")
     return SUITES[name]()
+
+
+def write_items(task: Task, cache: Path) -> Path:
+    """Write a task's items as JSON lines under `cache`, where the harness reads them."""
+    path = cache / "suites" / f"{task.name}-{task.dataset_digest[7:19]}.jsonl"
+    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in task.items]
+    write_bytes(path, "".join(lines).encode())
+    return path
 
 
 def _items(pairs: Sequence[tuple[str, str]], drawn: random.Random) -> list[Item]:

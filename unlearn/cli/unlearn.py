@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
+    domain = actions.add_parser("domain", help="build a suite's items and count its corpora")
+    domain.add_argument("--suite", default="capitals", help="default: %(default)s")
     run_ = actions.add_parser("run", help="unlearn a base checkpoint")
     run_.add_argument("recipe", help="a TOML file, or the name of a recipe that ships")
     run_.add_argument("--base", help="digest or prefix; default: the family's only base")
@@ -47,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
         with console.status("looking into the store") as status:
             manifest = fetch_base(store, args.home / "cache", status.update)
         print(manifest.digest)
+        return 0
+    if args.action == "domain":
+        show_domain(args.suite, args.home / "cache")
         return 0
     from unlearn.config import load_recipe
 
@@ -80,6 +85,17 @@ def unlearn(console: Console, args: argparse.Namespace, store: CheckpointStore, 
             progress.update(bar, completed=log.step, losses=losses)
 
         return run(config, store, base, args.corpora, show).digest
+
+
+def show_domain(suite: str, cache: Path) -> None:
+    """Write a suite's items for the harness and print how many there are."""
+    from unlearn.suites import DATA, load_suite, write_items
+
+    for task in load_suite(suite):
+        print(f"{task.name}: {len(task.items)} items, {task.kind}, {write_items(task, cache)}")
+    for name in ("forget", "retain"):
+        lines = (DATA / f"{name}.jsonl").read_bytes().splitlines()
+        print(f"{name} corpus: {len(lines)} texts")
 
 
 def only_base(store: CheckpointStore, family: str) -> str:
