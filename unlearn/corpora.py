@@ -1,13 +1,9 @@
-"""Corpora: texts to forget and texts to retain, as JSON lines of `{"text": …}`, in seeded order."""
+"""Corpora: texts to forget and texts to retain, as JSON lines of `{"text": …}`."""
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
 from models.documents import Digest
 from unlearn.errors import CorpusError
@@ -18,21 +14,6 @@ class Corpus(NamedTuple):
 
     texts: tuple[str, ...]
     digest: Digest
-
-
-class Tokenizer(Protocol):
-    """What is needed of a tokenizer."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-
-class Batch(NamedTuple):
-    """Some texts as tokens."""
-
-    tokens: Tensor
-    """(B, T), padded on the right with 0."""
-    mask: Tensor
-    """(B, T), 1 for a real token."""
 
 
 def read_corpus(path: Path) -> Corpus:
@@ -57,32 +38,3 @@ def read_corpus(path: Path) -> Corpus:
     if not texts:
         raise CorpusError(path, "it is empty")
     return Corpus(tuple(texts), f"sha256:{hashlib.sha256(raw).hexdigest()}")
-
-
-def endless_batches(
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    *,
-    batch_size: int,
-    max_tokens: int,
-    generator: torch.Generator,
-) -> Iterator[Batch]:
-    """Yield batches for ever, every text once in each pass, in an order drawn from `generator`."""
-    while True:
-        order = torch.randperm(len(corpus.texts), generator=generator).tolist()
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size]
-            yield make_batch(
-                [tokenizer.encode(corpus.texts[index])[:max_tokens] for index in chosen]
-            )
-
-
-def make_batch(rows: list[list[int]]) -> Batch:
-    """Pad token rows on the right, where causal attention never looks."""
-    width = max(map(len, rows))
-    tokens = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    return Batch(tokens, mask)

@@ -13,13 +13,13 @@ from typing import Any
 
 import lm_eval
 import torch
-import transformers
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.documents import Digest, canonical_json, digest_of
-from models.report import Harness, ItemResult, Profile, Report, Subset
+from models.report import Harness, ItemResult, Report, Subset
 from models.store import CheckpointStore
+from unlearn.currency import HARNESS, current_profile, harness_version
 from unlearn.errors import SuiteError
 from unlearn.suites import CHOICES, Item, Task, write_items
 
@@ -65,14 +65,14 @@ def evaluate(
         base=base,
         candidate=candidate,
         harness=Harness(
-            name="lm-evaluation-harness",
-            version=lm_eval.__version__,
+            name=HARNESS,
+            version=harness_version(),
             scoring=SCORING,
             prompt_digest=digest_of([_portable(config) for config in configs]),
             few_shot=0,
             seed=SEED,
         ),
-        profile=profile(),
+        profile=current_profile(),
         subsets=tuple(
             Subset(
                 name=task.name,
@@ -91,25 +91,6 @@ def evaluate(
     )
     store.put_report(report)
     return report
-
-
-def profile() -> Profile:
-    """Return how `evaluate` runs weights."""
-    version = f"{transformers.__version__}, torch {torch.__version__}"
-    return Profile(engine="transformers", engine_version=version, dtype="bfloat16")
-
-
-def is_current(report: Report, base: Digest, tasks: Sequence[Task]) -> bool:
-    """Whether a stored report answers what would be measured now."""
-    measured = {(subset.name, subset.dataset_digest) for subset in report.subsets}
-    wanted = {(task.name, task.dataset_digest) for task in tasks}
-    same_run = report.profile == profile() and report.harness.version == lm_eval.__version__
-    return same_run and report.base == base and measured == wanted
-
-
-def accuracy(items: Sequence[ItemResult]) -> float:
-    """Return the share of items that were answered correctly."""
-    return sum(item.correct for item in items) / len(items)
 
 
 def item_id(item: Item) -> str:

@@ -1,6 +1,6 @@
 """One unlearning run: CUT and RMU are the same loop with two switches, vector and target.
 
-setup (resolve, skip what is done) → fit (the loop) → store (check, write, manifest last).
+plan (resolve, in `unlearn.plan`) → fit (the loop) → store (check, write, manifest last).
 """
 
 import logging
@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.documents import Digest
-from models.manifest import Lineage, Manifest
+from models.manifest import Manifest
 from models.store import CheckpointStore
 from unlearn.activations import SplitModel
+from unlearn.batches import endless_batches, make_batch
 from unlearn.config import RunConfig
-from unlearn.corpora import Corpus, endless_batches, make_batch, read_corpus
+from unlearn.corpora import Corpus
 from unlearn.errors import DivergedError, StrayUpdateError, TensorNotFoundError
 from unlearn.losses import forget_target, masked_mse, total_loss
-from unlearn.provenance import code_commit
+from unlearn.plan import Plan
 from unlearn.steering import contrastive_vectors, random_vector
 
 WEIGHTS = "model.safetensors"
@@ -41,70 +41,33 @@ class StepLog(NamedTuple):
     retain: float
 
 
-def run(
-    config: RunConfig,
-    store: CheckpointStore,
-    base: Digest,
-    corpora: Path,
-    on_step: Callable[[StepLog], None],
-) -> Manifest:
-    """Unlearn a base checkpoint and store the candidate; one that is there already is returned.
+def run(plan: Plan, store: CheckpointStore, on_step: Callable[[StepLog], None]) -> Manifest:
+    """Unlearn a base checkpoint and store the candidate.
 
     Args:
-        config: The recipe.
+        plan: The recipe, the base and the corpora.
         store: Where the base is and the candidate goes.
-        base: The checkpoint to start from.
-        corpora: A directory with `forget.jsonl` and `retain.jsonl`.
         on_step: Told of every step.
 
     Raises:
         CheckpointCorruptError: The base's bytes have changed.
-        CorpusError: A corpus cannot be read.
         TensorNotFoundError: The recipe does not fit the base.
         DivergedError: The loss is not finite; nothing is stored.
         StrayUpdateError: A tensor changed that the recipe does not name; nothing is stored.
         StoreFullError: No room for the candidate.
     """
+    base = plan.lineage.base
     manifest = store.verify(base)
-    forget = read_corpus(corpora / "forget.jsonl")
-    retain = read_corpus(corpora / "retain.jsonl")
-    lineage = Lineage(
-        base=base,
-        method=config.method,
-        recipe=config.as_json(),
-        recipe_digest=config.digest,
-        corpora={"forget": forget.digest, "retain": retain.digest},
-        seed=config.seed,
-        steps=config.steps,
-        trained_tensors=config.tensor_names,
-        code_commit=code_commit(),
-    )
-    done = find_done(store, lineage)
-    if done is not None:
-        return done
-    updated = fit(config, store.path(base), forget, retain, on_step)
+    updated = fit(plan.config, store.path(base), plan.forget, plan.retain, on_step)
     with store.staging() as staged:
         write_candidate(store.path(base), staged, updated)
         return store.put(
             staged,
             family=manifest.family,
             hazards=manifest.hazards,
-            lineage=lineage,
+            lineage=plan.lineage,
             created_at=datetime.now(UTC),
         )
-
-
-def find_done(store: CheckpointStore, lineage: Lineage) -> Manifest | None:
-    """Return the candidate that the same run has made before, or None.
-
-    The code's commit is left out: what a run makes is told by recipe, corpora and base.
-    """
-    wanted = lineage.model_dump(exclude={"code_commit"})
-    for manifest in store.manifests():
-        made = manifest.lineage
-        if made is not None and made.model_dump(exclude={"code_commit"}) == wanted:
-            return manifest
-    return None
 
 
 def fit(

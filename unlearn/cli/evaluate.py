@@ -40,22 +40,21 @@ def measure(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
 ) -> Digest:
     """Return the digest of a current report, measuring when there is none."""
+    from unlearn.currency import accuracy, is_current
     from unlearn.suites import load_suite
 
     tasks = load_suite(args.suite)
-    reports = store.reports_for(candidate)
-    cache = args.home / "cache"
-    from unlearn.offline import go_offline
-
-    go_offline(cache)
-    from unlearn.evaluate import accuracy, evaluate, is_current
-
     console = Console(stderr=True, highlight=False)
-    if reports and not args.again and is_current(reports[-1], base, tasks):
+    report = next(iter(store.reports_for(candidate)[-1:]), None)
+    if report is not None and not args.again and is_current(report, base, tasks):
         console.print("a current report is in the store already")
-        report = reports[-1]
     else:
-        report = evaluate(store, base, candidate, tasks, cache, console.print)
+        from unlearn.offline import go_offline
+
+        go_offline(args.home / "cache")
+        from unlearn.evaluate import evaluate
+
+        report = evaluate(store, base, candidate, tasks, args.home / "cache", console.print)
     for subset in report.subsets:
         console.print(
             f"{subset.name}: base {accuracy(subset.base):.3f}, "

@@ -3,11 +3,15 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from unlearn.plan import Plan
 
 EXAMPLES = """\
 Progress goes to standard error; the checkpoint's digest is all that standard output gets.
@@ -60,16 +64,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**config.as_json(), "tensors": config.tensor_names}, indent=2))
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
-    print(unlearn(console, args, store, base))
+    from unlearn.plan import find_done, make_plan
+
+    plan = make_plan(config, base, args.corpora)
+    done = find_done(store, plan)
+    if done is not None:
+        console.print("the same run's checkpoint is in the store already")
+    print(done.digest if done else unlearn(console, plan, store))
     return 0
 
 
-def unlearn(console: Console, args: argparse.Namespace, store: CheckpointStore, base: str) -> str:
-    """Run the recipe under a progress bar; return the candidate's digest."""
-    from unlearn.config import load_recipe
+def unlearn(console: Console, plan: "Plan", store: CheckpointStore) -> str:
+    """Run a plan under a progress bar; return the candidate's digest."""
     from unlearn.train import StepLog, run
 
-    config = load_recipe(args.recipe)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,13 +86,13 @@ def unlearn(console: Console, args: argparse.Namespace, store: CheckpointStore, 
         TextColumn("{task.fields[losses]}"),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(config.method, total=config.steps, losses="")
+        bar = progress.add_task(plan.config.method, total=plan.config.steps, losses="")
 
         def show(log: StepLog) -> None:
             losses = f"forget {log.forget:.2f}  retain {log.retain:.4f}"
             progress.update(bar, completed=log.step, losses=losses)
 
-        return run(config, store, base, args.corpora, show).digest
+        return run(plan, store, show).digest
 
 
 def show_domain(suite: str, cache: Path) -> None:
