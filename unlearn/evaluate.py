@@ -5,7 +5,6 @@ that the base is a positive control of it.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from models.report import Harness, ItemResult, Report, Subset
 from models.store import CheckpointStore
 from unlearn.currency import HARNESS, current_profile, harness_version
 from unlearn.errors import SuiteError
+from unlearn.offline import quiet_libraries
 from unlearn.suites import CHOICES, Item, Task, write_items
 
 SCORING = "multiple_choice, acc: the choice with the highest log-likelihood"
@@ -123,8 +123,7 @@ def _portable(config: dict[str, object]) -> dict[str, object]:
 def _ask(
     checkpoint: Path, tasks: Sequence[Task], configs: list[dict[str, object]]
 ) -> dict[str, tuple[ItemResult, ...]]:
-    for name in ("lm_eval", "transformers", "datasets"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_libraries()
     model = HFLM(
         pretrained=AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16),
         tokenizer=AutoTokenizer.from_pretrained(checkpoint),

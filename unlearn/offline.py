@@ -1,5 +1,6 @@
-"""Keeps the hub's libraries off the network; called before they are imported."""
+"""Keeps the hub's libraries off the network and off the terminal."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,3 +14,12 @@ def go_offline(cache: Path) -> None:
         os.environ[name] = "1"  # noqa: TID251 - the libraries' own interface
     os.environ["HF_DATASETS_CACHE"] = str((cache / "datasets").resolve())  # noqa: TID251
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # noqa: TID251
+
+
+def quiet_libraries() -> None:
+    """Silence the libraries' own warnings and bars; ours show the progress that matters."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    for name in ("lm_eval", "transformers", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)

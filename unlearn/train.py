@@ -3,7 +3,6 @@
 plan (resolve, in `unlearn.plan`) → fit (the loop) → store (check, write, manifest last).
 """
 
-import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from unlearn.config import RunConfig
 from unlearn.corpora import Corpus
 from unlearn.errors import DivergedError, StrayUpdateError, TensorNotFoundError
 from unlearn.losses import forget_target, masked_mse, total_loss
+from unlearn.offline import quiet_libraries
 from unlearn.plan import Plan
 from unlearn.steering import contrastive_vectors, random_vector
 
@@ -85,7 +85,7 @@ def fit(
         TensorNotFoundError: The recipe does not fit the checkpoint.
         DivergedError: The loss is not finite.
     """
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    quiet_libraries()
     torch.manual_seed(config.seed)  # Nothing draws from it; should something ever, it repeats.
     generator = torch.Generator().manual_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
