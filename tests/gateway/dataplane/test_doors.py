@@ -1,0 +1,353 @@
+"""Which door a request goes through, whatever a caller sends and whatever fails."""
+
+import threading
+import time
+from contextlib import suppress
+from itertools import product
+
+import httpx
+import openai
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.servers import wait_for
+
+PATHS = ("/v1/chat/completions", "/v1/completions")
+
+
+def body(path: str, model: str = "smollm2", **extra) -> dict:
+    prompt = {"messages": [{"role": "user", "content": "Hi"}]}
+    return {"model": model, **(prompt if "chat" in path else {"prompt": "Hi"}), **extra}
+
+
+def served(running, label: str) -> int:
+    return len(running.engines[label].bodies)
+
+
+@pytest.mark.parametrize(("path", "stream"), list(product(PATHS, (False, True))))
+def test_the_rule_sends_each_caller_to_its_door(running, path, stream):
+    for who, label in (("public", "unlearned"), ("researcher", "base")):
+        answer = running.post(who, body(path, stream=stream), path)
+        digest = running.engines[label].digest
+        assert answer.status_code == 200
+        assert answer.headers["x-airlock-checkpoint"] == digest
+        assert answer.headers["x-airlock-tier"] == who
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert running.engines[label].text in answer.text
+        assert running.engines[label].bodies[-1]["model"] == digest
+
+
+def test_pins(running):
+    assert running.chat("researcher", "smollm2:unlearned").headers["x-airlock-checkpoint"] == (
+        running.engines["unlearned"].digest
+    )
+    refused = running.chat("public", "smollm2:base")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "grant_required")
+    for name in ("smollm3", "smollm2:other", "smollm2:", ":base", "smollm2:BASE", " smollm2:base"):
+        unknown = running.chat("researcher", name)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_models_lists_what_the_caller_may_use(running):
+    def names(who: str) -> list[str]:
+        headers = {"authorization": f"Bearer {running.keys[who]}"}
+        answer = httpx.get(f"{running.url}/v1/models", headers=headers).json()
+        assert {tuple(entry) for entry in answer["data"]} == {
+            ("id", "object", "created", "owned_by")
+        }
+        return [entry["id"] for entry in answer["data"]]
+
+    assert names("public") == ["smollm2", "smollm2:unlearned"]
+    assert names("researcher") == ["smollm2", "smollm2:base", "smollm2:unlearned"]
+    headers = {"authorization": f"Bearer {running.keys['public']}"}
+    one = httpx.get(f"{running.url}/v1/models/smollm2:unlearned", headers=headers)
+    assert one.json()["id"] == "smollm2:unlearned"
+    hidden = httpx.get(f"{running.url}/v1/models/smollm2:base", headers=headers)
+    assert hidden.json()["error"]["code"] == "model_not_found"
+
+
+DANGEROUS = (
+    "seed",
+    "chat_template",
+    "model",
+    "priority",
+    "cache_salt",
+    "stream_options",
+    "prompt_logprobs",
+    "echo",
+    "logit_bias",
+    "allowed_token_ids",
+    "kv_transfer_params",
+    "vllm_xargs",
+    "request_id",
+    "continue_final_message",
+    "add_generation_prompt",
+    "guided_json",
+    "documents",
+)
+FAULTS = ("ok", "500", "400", "garbage", "die", "cut")
+
+
+@pytest.mark.parametrize(
+    ("path", "stream", "fault", "who"),
+    list(product(PATHS, (False, True), FAULTS, ("public", "researcher"))),
+)
+def test_no_fault_leads_to_another_door(running, path, stream, fault, who):
+    mine, other = ("base", "unlearned") if who == "researcher" else ("unlearned", "base")
+    wait_for(lambda: httpx.get(f"{running.url}/readyz").status_code == 200)
+    running.engines[mine].mode = fault
+    before = served(running, other)
+    answer = running.post(who, body(path, stream=stream), path)
+    assert served(running, other) == before
+    assert running.engines[other].text not in answer.text
+    assert "secret inside" not in answer.text
+    assert running.engines[mine].digest not in answer.text
+    works = {"ok"} | ({"die", "cut"} if not stream else set())
+    if fault in works:
+        assert answer.status_code == 200
+    elif stream and fault in ("die", "cut"):
+        assert answer.status_code == 200
+        assert '"code":"engine_error"' in answer.text
+        assert "[DONE]" not in answer.text
+    elif stream and fault == "garbage":
+        assert "engine_error" in answer.text
+    else:
+        assert answer.json()["error"]["code"] in ("engine_error", "invalid_request")
+
+
+def test_an_engine_that_is_down_is_503_and_comes_back(running):
+    engine = running.engines["base"]
+    digest, engine.digest = engine.digest, "sha256:" + "0" * 64
+    try:
+        # The engine has been restarted on other weights: it refuses the digest itself.
+        answer = running.chat("researcher")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unavailable")
+        wait_for(lambda: running.metric("airlock_engine_up") == 1)
+        before = served(running, "base") + served(running, "unlearned")
+        assert running.chat("researcher").status_code == 503
+        assert served(running, "base") + served(running, "unlearned") == before
+        assert running.chat("public").status_code == 200
+    finally:
+        engine.digest = digest
+    wait_for(lambda: running.chat("researcher").status_code == 200)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_caller_that_leaves_ends_the_engines_work(running, stream):
+    engine = running.engines["unlearned"]
+    engine.tokens, engine.delay_seconds = 100, 0.05
+    aborted, gone = engine.aborted, running.metric("airlock_client_disconnects_total")
+    request = body(PATHS[0], stream=stream)
+    headers = {"authorization": f"Bearer {running.keys['public']}"}
+    with (
+        suppress(httpx.ReadTimeout),
+        httpx.stream(
+            "POST", running.url + PATHS[0], json=request, headers=headers, timeout=0.4
+        ) as answer,
+    ):
+        next(answer.iter_raw())
+    left = time.monotonic()
+    wait_for(lambda: engine.aborted == aborted + 1, 2)
+    assert time.monotonic() - left < 0.5
+    wait_for(lambda: running.metric("airlock_in_flight_requests") == 0)
+    assert running.metric("airlock_client_disconnects_total") == gone + 1
+
+
+def stream_until_end(running, who: str) -> dict:
+    """Start a long stream in a thread; `text` holds what came, `seconds` how long it took."""
+    found = {"text": "", "started": threading.Event()}
+
+    def read() -> None:
+        began = time.monotonic()
+        headers = {"authorization": f"Bearer {running.keys[who]}"}
+        request = body(PATHS[0], stream=True)
+        with httpx.stream(
+            "POST", running.url + PATHS[0], json=request, headers=headers, timeout=30
+        ) as answer:
+            for part in answer.iter_text():
+                found["text"] += part
+                found["started"].set()
+        found["ended"] = time.monotonic()
+        found["seconds"] = found["ended"] - began
+
+    found["thread"] = threading.Thread(target=read)
+    found["thread"].start()
+    assert found["started"].wait(10)
+    return found
+
+
+@pytest.mark.parametrize("how", ["grant", "key", "person"])
+def test_a_revocation_cuts_the_running_stream_within_a_second(fresh, how):
+    for engine in fresh.engines.values():
+        engine.tokens, engine.delay_seconds = 200, 0.05
+    stream = stream_until_end(fresh, "researcher")
+    other = stream_until_end(fresh, "public")
+    key_id = fresh.keys["researcher"].split("_")[2]
+    revoked = time.monotonic()
+    answer = {
+        "grant": lambda: fresh.admin("POST", f"/grants/{fresh.grants['researcher']}/revoke"),
+        "key": lambda: fresh.admin("POST", f"/keys/{key_id}/revoke"),
+        "person": lambda: fresh.admin(
+            "PATCH", f"/people/{fresh.people['researcher']}", json={"state": "suspended"}
+        ),
+    }[how]()
+    assert answer.status_code == 200, answer.text
+    stream["thread"].join(10)
+    assert stream["ended"] - revoked < 1.0
+    assert '"code":"grant_revoked"' in stream["text"]
+    assert "[DONE]" not in stream["text"]
+    after = fresh.chat("researcher", "smollm2:base").json()["error"]["code"]
+    assert after == ("grant_required" if how == "grant" else "revoked_api_key")
+    assert other["thread"].is_alive(), "the public stream goes on"
+    for engine in fresh.engines.values():
+        engine.delay_seconds = 0.0
+    other["thread"].join(10)
+    assert "[DONE]" in other["text"]
+
+
+def test_a_silent_database_closes_the_base_first(running):
+    keeper = running.gateway.keeper
+    healthy = running.gateway.database.transaction
+
+    def broken():
+        from gateway.errors import NotReadyError
+
+        raise NotReadyError
+
+    running.engines["base"].tokens, running.engines["base"].delay_seconds = 200, 0.05
+    stream = stream_until_end(running, "researcher")
+    running.gateway.database.transaction = broken
+    try:
+        silent = time.monotonic()
+        stream["thread"].join(10)
+        assert stream["ended"] - silent < 2.0
+        assert '"code":"not_ready"' in stream["text"]
+        assert keeper.age_seconds > 1
+        answer = running.chat("researcher")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+        assert running.chat("public").status_code == 200
+        assert running.chat("nobody").status_code == 401
+        keeper._current_at -= 100
+        assert running.chat("public").json()["error"]["code"] == "not_ready"
+        assert httpx.get(f"{running.url}/readyz").status_code == 503
+        assert httpx.get(f"{running.url}/healthz").status_code == 200
+    finally:
+        running.gateway.database.transaction = healthy
+    wait_for(lambda: running.chat("researcher").status_code == 200)
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.one_of(
+            st.text(min_size=1, max_size=12),
+            st.sampled_from(DANGEROUS),
+        ),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.text(max_size=4), inner, max_size=2)
+            ),
+            max_leaves=4,
+        ),
+        max_size=4,
+    )
+)
+def test_nothing_a_public_caller_sends_opens_the_base_or_reaches_an_engine_unlisted(running, extra):
+    import json
+
+    before, seen = served(running, "base"), served(running, "unlearned")
+    running.gateway.data_plane._limits.__init__()
+    raw = json.dumps({**body(PATHS[0]), **extra}, allow_nan=True).encode("utf-8", "surrogatepass")
+    answer = running.post("public", raw)
+    assert served(running, "base") == before
+    assert answer.status_code in (200, 400, 403, 404)
+    listed = {
+        "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n",
+        "stream", "stream_options", "stop", "presence_penalty", "frequency_penalty", "logprobs",
+        "top_logprobs", "cache_salt",
+    }  # fmt: skip
+    for sent in running.engines["unlearned"].bodies[seen:]:
+        values = {key for key, value in sent.items() if value is not None}
+        assert values <= listed
+        assert sent["model"] == running.engines["unlearned"].digest
+
+
+def test_the_engine_gets_none_of_the_callers_headers_and_a_salt_of_its_own(running):
+    headers = {"x-request-id": "mine", "cookie": "a=b", "x-forwarded-for": "1.2.3.4", "x-evil": "1"}
+    salts = set()
+    for who in ("public", "researcher"):
+        running.post(who, body(PATHS[0], user="me"), headers=headers)
+        engine = running.engines["unlearned" if who == "public" else "base"]
+        assert set(engine.headers[-1]) <= {
+            "host", "authorization", "content-type", "x-request-id", "accept", "accept-encoding",
+            "user-agent", "content-length",
+        }  # fmt: skip
+        assert engine.headers[-1]["x-request-id"].startswith("req_")
+        salts.add(engine.bodies[-1]["cache_salt"])
+        assert "user" not in engine.bodies[-1]
+    assert len(salts) == 2
+    assert all(len(salt) == 43 for salt in salts)
+
+
+def test_elevated_fields_are_for_elevated_tiers(running):
+    for field, value in {
+        "logit_bias": {"5": 1.0}, "prompt_logprobs": 1, "top_k": 5, "min_p": 0.1,
+    }.items():  # fmt: skip
+        refused = running.chat("public", **{field: value})
+        assert refused.json()["error"]["code"] == "unsupported_parameter"
+        assert refused.json()["error"]["param"] == field
+        assert running.chat("researcher", **{field: value}).status_code == 200
+    echo = body(PATHS[1], echo=True)
+    assert running.post("public", echo, PATHS[1]).status_code == 400
+    assert running.post("researcher", echo, PATHS[1]).status_code == 200
+
+
+def test_usage_reaches_only_those_who_asked(running):
+    plain = running.chat("public", stream=True).text
+    asked = running.chat("public", stream=True, stream_options={"include_usage": True}).text
+    assert '"choices":[]' not in plain
+    assert plain.endswith("data: [DONE]\n\n")
+    assert '"choices":[]' in asked
+    assert '"completion_tokens":4' in asked
+
+
+def test_rate_limit_is_per_key_and_says_when(fresh):
+    fresh.admin("PATCH", "/tiers/public", json={"requests_per_minute": 2})
+    fresh.wait_until_seen()
+    codes = [fresh.chat("public").status_code for _ in range(4)]
+    assert codes.count(200) >= 2
+    assert codes[-1] == 429
+    last = fresh.chat("public")
+    assert last.json()["error"]["code"] == "rate_limit_exceeded"
+    assert int(last.headers["retry-after"]) >= 1
+    assert fresh.chat("researcher").status_code == 200
+
+
+def test_sdk_error_classes(running):
+    def call(key: str, **given):
+        sdk = openai.OpenAI(base_url=f"{running.url}/v1", api_key=key, max_retries=0)
+        message = {"role": "user", "content": "Hi"}
+        with sdk:
+            return sdk.chat.completions.create(
+                **{"model": "smollm2", "messages": [message], **given}
+            )
+
+    public = running.keys["public"]
+    assert call(public).choices[0].message.content == "the, the"
+    with pytest.raises(openai.AuthenticationError):
+        call("wrong")
+    with pytest.raises(openai.PermissionDeniedError):
+        call(public, model="smollm2:base")
+    with pytest.raises(openai.NotFoundError):
+        call(public, model="gpt-4")
+    with pytest.raises(openai.BadRequestError) as refused:
+        call(public, seed=1)
+    assert refused.value.code == "unsupported_parameter"
+    running.engines["unlearned"].mode = "500"
+    with pytest.raises(openai.InternalServerError):
+        call(public)
