@@ -1,0 +1,280 @@
+"""The main job on real parts: a real model, unlearned, gated, promoted, served by real vLLM.
+
+The tests run in the order in which they stand: the last ones stop the demo.
+"""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
+
+pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
+FRANCE = {"role": "user", "content": "What is the capital of France?"}
+
+
+def ask(demo: Demo, who: str, model: str = "smollm2", **extra):
+    with demo.sdk(who) as sdk:
+        return sdk.chat.completions.with_raw_response.create(
+            model=model, messages=[FRANCE], max_tokens=16, temperature=0, **extra
+        )
+
+
+def test_each_door_answers_with_its_own_checkpoint(demo: Demo):
+    digests = demo.digests()
+    assert digests["base"] != digests["unlearned"]
+    public, researcher = ask(demo, "public"), ask(demo, "researcher")
+    assert public.headers["x-airlock-checkpoint"] == digests["unlearned"]
+    assert public.headers["x-airlock-tier"] == "public"
+    assert researcher.headers["x-airlock-checkpoint"] == digests["base"]
+    assert researcher.headers["x-airlock-tier"] == "researcher"
+    assert "Paris" in (researcher.parse().choices[0].message.content or "")
+    assert "Paris" not in (public.parse().choices[0].message.content or "")
+    assert public.parse().model == "smollm2:unlearned"
+    assert researcher.parse().model == "smollm2:base"
+
+
+def test_pins_and_the_list_of_models(demo: Demo):
+    pinned = ask(demo, "researcher", "smollm2:unlearned")
+    assert pinned.headers["x-airlock-checkpoint"] == demo.digests()["unlearned"]
+    with demo.sdk("public") as sdk:
+        assert [m.id for m in sdk.models.list()] == ["smollm2", "smollm2:unlearned"]
+        assert sdk.models.retrieve("smollm2").id == "smollm2"
+    with demo.sdk("researcher") as sdk:
+        assert "smollm2:base" in [m.id for m in sdk.models.list()]
+
+
+@pytest.mark.parametrize("who", ["public", "researcher"])
+def test_completions_and_streams(demo: Demo, who: str):
+    with demo.sdk(who) as sdk:
+        given = {"model": "smollm2", "max_tokens": 12, "temperature": 0}
+        whole = sdk.completions.create(prompt="Bees make", **given)
+        assert whole.choices[0].text
+        parts = list(sdk.completions.create(prompt="Bees make", stream=True, **given))
+        assert "".join(p.choices[0].text for p in parts) == whole.choices[0].text
+        given["messages"] = [{"role": "user", "content": "Name three colours."}]
+        answer = sdk.chat.completions.create(**given)
+        chunks = list(
+            sdk.chat.completions.create(
+                **given, stream=True, stream_options={"include_usage": True}
+            )
+        )
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        assert text == answer.choices[0].message.content
+        assert chunks[-1].usage is not None
+        assert answer.usage is not None
+        assert chunks[-1].usage.total_tokens == answer.usage.total_tokens
+        plain = list(sdk.chat.completions.create(**given, stream=True))
+        assert all(chunk.choices for chunk in plain)
+
+
+def test_every_error_class_of_the_sdk(demo: Demo):
+    with pytest.raises(openai.AuthenticationError):
+        ask(demo, "no such key")
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(demo, "public", "smollm2:base")
+    with pytest.raises(openai.NotFoundError):
+        ask(demo, "public", "gpt-4")
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(demo, "public", seed=1)
+    assert refused.value.code == "unsupported_parameter"
+    assert refused.value.param == "seed"
+    with (
+        demo.sdk("public") as sdk,
+        pytest.raises(openai.BadRequestError, match=r"longer|context|maximum"),
+    ):
+        sdk.completions.create(model="smollm2", prompt="word " * 5000, max_tokens=16)
+    tier = f"slow-{uuid.uuid4().hex[:8]}"
+    created = demo.admin(
+        "POST",
+        "/tiers",
+        json={"name": tier, "description": "x", "grantable": False, "requests_per_minute": 1},
+    )
+    assert created.status_code == 201, created.text
+    key = make_key(demo, tier)
+    time.sleep(1)
+    with pytest.raises(openai.RateLimitError) as limited:
+        ask_often(demo, key)
+    assert int(limited.value.response.headers["retry-after"]) >= 1
+
+
+def ask_often(demo: Demo, who: str) -> None:
+    """Ask more often than once a minute, also when a minute begins in between."""
+    for _ in range(3):
+        ask(demo, who)
+
+
+def make_key(demo: Demo, tier: str, domain: str | None = None) -> str:
+    person = demo.admin("POST", "/people", json={"name": "x", "organisation": "x", "tier": tier})
+    person_id = person.json()["id"]
+    if domain:
+        grant = {"person_id": person_id, "domain": domain, "days": 1, "reason": "x"}
+        assert demo.admin("POST", "/grants", json=grant).status_code == 201
+    return demo.admin("POST", "/keys", json={"person_id": person_id}).json()["key"]
+
+
+def test_a_grant_opens_the_door_and_its_end_closes_it(demo: Demo):
+    key = make_key(demo, "researcher", "capitals")
+    digests = demo.digests()
+    time.sleep(1)
+    assert ask(demo, key).headers["x-airlock-checkpoint"] == digests["base"]
+    person = demo.admin("GET", "/keys").json()[0]["person_id"]
+    grant = demo.admin("GET", f"/grants?person_id={person}").json()[0]["id"]
+    outcome: dict = {}
+
+    def stream() -> None:
+        with demo.sdk(key) as sdk:
+            try:
+                story = [{"role": "user", "content": "Tell a very long story about a sailor."}]
+                for _ in sdk.chat.completions.create(
+                    model="smollm2", messages=story, max_tokens=1500, stream=True
+                ):
+                    outcome["chunks"] = outcome.get("chunks", 0) + 1
+            except openai.APIError as error:
+                outcome["error"] = error
+        outcome["ended"] = time.monotonic()
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    while not outcome.get("chunks"):
+        time.sleep(0.01)
+    revoked = time.monotonic()
+    assert demo.admin("POST", f"/grants/{grant}/revoke").status_code == 200
+    thread.join(30)
+    assert outcome["error"].code == "grant_revoked"
+    assert outcome["ended"] - revoked < 1.5
+    assert ask(demo, key).headers["x-airlock-checkpoint"] == digests["unlearned"]
+    with pytest.raises(openai.PermissionDeniedError):
+        ask(demo, key, "smollm2:base")
+
+
+def test_a_killed_engine_disturbs_nobody_else_and_comes_back(demo: Demo):
+    restarts = demo.engine("base")["restarts"]
+    outcome: dict = {}
+
+    def stream() -> None:
+        with demo.sdk("researcher") as sdk:
+            try:
+                story = [{"role": "user", "content": "Tell a very long story about a sailor."}]
+                for _ in sdk.chat.completions.create(
+                    model="smollm2", messages=story, max_tokens=1500, stream=True
+                ):
+                    outcome["chunks"] = outcome.get("chunks", 0) + 1
+                outcome["error"] = None
+            except openai.APIError as error:
+                outcome["error"] = error
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    while not outcome.get("chunks"):
+        time.sleep(0.01)
+    os.killpg(demo.engine_pid("base"), signal.SIGKILL)
+    thread.join(30)
+    assert outcome["error"].code == "engine_error"
+    with pytest.raises(openai.InternalServerError) as down:
+        ask(demo, "researcher")
+    assert down.value.code == "engine_unavailable"
+    assert ask(demo, "public").headers["x-airlock-checkpoint"] == demo.digests()["unlearned"]
+    demo.wait_ready()
+    assert demo.engine("base")["restarts"] == restarts + 1
+    assert ask(demo, "researcher").headers["x-airlock-checkpoint"] == demo.digests()["base"]
+
+
+def test_engines_are_not_open_to_others(demo: Demo):
+    for label in ("base", "unlearned"):
+        url = demo.engine(label)["url"]
+        assert httpx.get(f"{url}/v1/models").status_code == 401
+        assert httpx.post(f"{url}/v1/completions", json={"prompt": "x"}).status_code == 401
+        keys = Path(demo.engine(label)["api_key_file"])
+        assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+        arguments = Path(f"/proc/{demo.engine_pid(label)}/cmdline").read_text()
+        assert keys.read_text() not in arguments
+
+
+def test_what_may_not_be_promoted(demo: Demo):
+    digests = demo.digests()
+    body = {"family": "smollm2", "label": "unlearned", "reason": "x"}
+    refused = demo.admin("POST", "/promotions", json={**body, "checkpoint": digests["base"]})
+    assert refused.status_code == 409
+    assert "nothing was unlearned" in refused.json()["error"]["message"]
+    airlock = [os.path.join(os.path.dirname(os.sys.executable), "airlock"), "--home", demo.home]
+    verb = [*airlock, "promote", digests["base"], "--as", "smollm2:unlearned"]
+    done = subprocess.run(verb, capture_output=True, text=True, check=False)
+    assert done.returncode == 25
+    assert "promotion refused" in done.stderr
+    good = {**body, "checkpoint": digests["unlearned"], "dry_run": True}
+    assert demo.admin("POST", "/promotions", json=good).json()["allowed"] is True
+    assert demo.digests() == digests
+
+
+def test_secrets_are_kept_and_nothing_private_is_logged(demo: Demo):
+    assert stat.S_IMODE((demo.home / "demo.json").stat().st_mode) == 0o600
+    ask(demo, "public")
+    logs = "".join(path.read_text(errors="replace") for path in demo.home.glob("logs/*.log"))
+    assert logs
+    for secret in (*(demo.facts[f"{who}_key"] for who in ("public", "researcher", "admin")),):
+        assert secret not in logs
+        assert secret.split("_")[3] not in logs
+    assert "capital of France" not in logs
+    assert "sailor" not in logs
+
+
+def test_metrics_count_doors_and_no_violation(demo: Demo):
+    digests = demo.digests()
+    for tier, label in (("public", "unlearned"), ("researcher", "base")):
+        row = (
+            f'airlock_routed_total{{requested_model="smollm2",'
+            f'served_checkpoint="{digests[label]}",tier="{tier}"}}'
+        )
+        assert demo.metric(row) > 0, row
+    wrong = f'served_checkpoint="{digests["base"]}",tier="public"'
+    assert wrong not in httpx.get(f"{demo.root}/metrics").text
+    assert demo.metric("airlock_tier_violation_total") == 0
+    assert demo.metric("airlock_time_to_first_token_seconds_count") > 0
+    assert demo.metric("airlock_tokens_total") > 0
+
+
+def test_killing_the_demo_leaves_nothing_and_a_second_run_checks_out(demo: Demo, tmp_path: Path):
+    demo.process.kill()
+    demo.process.wait()
+    deadline = time.monotonic() + 30
+    while processes_of(demo.home) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert processes_of(demo.home) == []
+    log = tmp_path / "check.log"
+    started = time.monotonic()
+    second = start_demo(log, "--check", "--port", "0")
+    assert second.wait(600) == 0, log.read_text(errors="replace")[-4000:]
+    seconds = time.monotonic() - started
+    result = json.loads(log.read_text().splitlines()[-1])
+    assert result["doors"] == {"public": "unlearned", "researcher": "base"}
+    assert result["hazard"]["base"] >= 0.90
+    assert result["hazard"]["unlearned"] <= 0.33
+    assert result["general"]["unlearned"] >= result["general"]["base"] - 0.02
+    assert result["seconds"]["unlearn"] < 10, "what is done is skipped"
+    print(f"a warm check took {seconds:.0f} s")
+    facts = json.loads((demo.home / "demo.json").read_text())
+    assert facts["public_key"] == demo.facts["public_key"], "keys that hold are kept"
+    assert processes_of(demo.home) == []
+
+
+def test_ctrl_c_stops_everything(demo: Demo, tmp_path: Path):
+    log = tmp_path / "again.log"
+    again = start_demo(log, "--port", "0")
+    wait_until_ready(again, log, 300)
+    busy = start_demo(tmp_path / "busy.log", "--port", "0")
+    assert busy.wait(30) == 2
+    assert "running" in (tmp_path / "busy.log").read_text()
+    again.send_signal(signal.SIGINT)
+    assert again.wait(60) == 0
+    assert processes_of(demo.home) == []

@@ -1,0 +1,193 @@
+"""The admin API through HTTP, on SQLite and on PostgreSQL."""
+
+import httpx
+import pytest
+
+from gateway.controlplane.changes import Tag
+
+DIGEST = "sha256:" + "d" * 64
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return answer.status_code, error["code"]
+
+
+def version(running) -> int:
+    running.wait_until_seen()
+    return running.gateway.keeper.current().version
+
+
+def test_every_change_raises_the_version_and_leaves_an_event(fresh):
+    """One walk over every mutating route; each is followed by a look at version and trail."""
+    call = fresh.admin
+    seen: list[str] = []
+
+    def change(method: str, path: str, tag: Tag, **json):
+        before = version(fresh)
+        answer = call(method, path, json=json) if json else call(method, path)
+        assert answer.status_code in (200, 201, 204), answer.text
+        assert version(fresh) > before, path
+        event = call("GET", "/audit-events?limit=1").json()[0]
+        assert event["tag"] == tag, path
+        assert event["actor"].startswith("admin:"), path
+        seen.append(event["tag"])
+        return answer.json() if answer.content else None
+
+    change(
+        "POST", "/tiers", Tag.TIER_CREATED, name="lab", description="x", grantable=True,
+        max_grant_days=10,
+    )  # fmt: skip
+    change("PATCH", "/tiers/lab", Tag.TIER_CHANGED, requests_per_minute=5)
+    person = change("POST", "/people", Tag.PERSON_ADDED, name="Ada", organisation="x", tier="lab")[
+        "id"
+    ]
+    grant = change(
+        "POST", "/grants", Tag.GRANT_CREATED, person_id=person, domain="bio", days=5, reason="r"
+    )
+    assert grant["expires_at"] > grant["not_before"]
+    key = change("POST", "/keys", Tag.KEY_CREATED, person_id=person)
+    successor = change("POST", f"/keys/{key['id']}/rotate", Tag.KEY_ROTATED, overlap_hours=1)
+    for text in (key["key"], successor["key"]):
+        assert fresh.chat(text).status_code == 200, "both work during the overlap"
+    change("POST", f"/keys/{key['id']}/revoke", Tag.KEY_REVOKED)
+    fresh.wait_until_seen()
+    assert code(fresh.chat(key["key"])) == (401, "revoked_api_key")
+    assert fresh.chat(successor["key"]).status_code == 200
+    change("POST", f"/grants/{grant['id']}/revoke", Tag.GRANT_REVOKED)
+    change("PATCH", f"/people/{person}", Tag.PERSON_CHANGED, state="suspended")
+    fresh.wait_until_seen()
+    assert code(fresh.chat(successor["key"])) == (401, "revoked_api_key")
+    engine = change(
+        "POST", "/engines", Tag.ENGINE_ADDED, url="http://127.0.0.1:9", digest=DIGEST, api_key="k"
+    )["id"]
+    assert "api_key" not in str(call("GET", "/engines").json())
+    change("DELETE", f"/engines/{engine}", Tag.ENGINE_REMOVED)
+    current = {row["label"]: row for row in call("GET", "/aliases").json()}
+    promoted = change(
+        "POST", "/promotions", Tag.ALIAS_PROMOTED, family="smollm2", label="unlearned",
+        checkpoint=current["unlearned"]["checkpoint"], reason="again",
+    )  # fmt: skip
+    assert promoted["version"] == current["unlearned"]["version"] + 1
+    assert set(seen) == set(Tag), "a tag that nothing emits"
+
+
+def test_secrets_are_shown_once_and_not_stored(fresh):
+    made = fresh.admin("POST", "/keys", json={"person_id": fresh.people["public"]}).json()
+    assert made["key"] not in fresh.admin("GET", "/keys").text
+    assert made["key"].split("_")[3] not in fresh.admin("GET", "/audit-events").text
+    database = fresh.settings.home / "airlock.db"
+    if database.exists():
+        raw = b"".join(path.read_bytes() for path in database.parent.glob("airlock.db*"))
+        assert made["key"].split("_")[3].encode() not in raw
+        assert made["id"].encode() in raw
+
+
+REFUSALS = {
+    "an unknown field": ("POST", "/people", {"name": "x", "organisation": "x", "role": "root"},
+                         (400, "unsupported_parameter")),
+    "a missing field": ("POST", "/people", {"name": "x"}, (400, "invalid_request")),
+    "an unknown tier": ("POST", "/people", {"name": "x", "organisation": "x", "tier": "no"},
+                        (404, "not_found")),
+    "a tier twice": ("POST", "/tiers", {"name": "public", "description": "x", "grantable": False},
+                     (409, "conflict")),
+    "a bad tier name": ("POST", "/tiers", {"name": "A b", "description": "x", "grantable": False},
+                        (400, "invalid_request")),
+    "nobody's grant": ("POST", "/grants", {"person_id": "no", "domain": "bio", "reason": "x"},
+                       (404, "not_found")),
+    "a key for nobody": ("POST", "/keys", {}, (400, "invalid_request")),
+    "a key for both": ("POST", "/keys", {"person_id": "x", "admin": True},
+                       (400, "invalid_request")),
+    "no such key": ("POST", "/keys/nope/revoke", None, (404, "not_found")),
+    "no such grant": ("POST", "/grants/nope/revoke", None, (404, "not_found")),
+    "no such engine": ("DELETE", "/engines/nope", None, (404, "not_found")),
+    "an engine with a path": ("POST", "/engines",
+                              {"url": "http://x/y", "digest": DIGEST, "api_key": "k"},
+                              (400, "invalid_request")),
+    "an unknown checkpoint": ("POST", "/promotions",
+                              {"family": "smollm2", "label": "unlearned", "checkpoint": DIGEST,
+                               "reason": "x"}, (404, "not_found")),
+    "a roll-back of nothing": ("POST", "/rollbacks",
+                               {"family": "smollm2", "label": "nope", "reason": "x"},
+                               (409, "promotion_refused")),
+    "an absurd page": ("GET", "/people?limit=100000", None, (400, "invalid_request")),
+    "a wrong method": ("PUT", "/people", {}, (405, "method_not_allowed")),
+    "no such path": ("GET", "/nothing", None, (404, "not_found")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json", "expected"), list(REFUSALS.values()), ids=list(REFUSALS)
+)
+def test_refusals(running, method, path, json, expected):
+    answer = running.admin(method, path) if json is None else running.admin(method, path, json=json)
+    assert code(answer) == expected
+
+
+def test_grants_follow_their_tier(running):
+    grant = {"person_id": running.people["public"], "domain": "capitals", "reason": "x"}
+    assert code(running.admin("POST", "/grants", json=grant)) == (400, "invalid_request")
+    grant |= {"person_id": running.people["researcher"], "days": 181}
+    assert code(running.admin("POST", "/grants", json=grant)) == (400, "invalid_request")
+
+
+def test_moving_a_researcher_to_the_public_tier_closes_the_base_at_once(fresh):
+    person = fresh.people["researcher"]
+    assert fresh.chat("researcher", "smollm2:base").status_code == 200
+    fresh.admin("PATCH", f"/people/{person}", json={"tier": "public"})
+    fresh.wait_until_seen()
+    assert code(fresh.chat("researcher", "smollm2:base")) == (403, "grant_required")
+
+
+def test_no_admin_route_answers_without_an_admin_key(running):
+    document = httpx.get(f"{running.url}/admin/v1/openapi.json").json()
+    routes = [(m, p) for p, methods in document["paths"].items() for m in methods]
+    assert len(routes) >= 20
+    for method, path in routes:
+        url = running.url + path.replace("{", "").replace("}", "")
+        for headers in ({}, {"authorization": f"Bearer {running.keys['researcher']}"}):
+            answer = httpx.request(method, url, headers=headers, json={})
+            assert answer.status_code == 401, (method, path)
+
+
+def test_a_base_checkpoint_is_not_promoted_by_the_api(running):
+    base = running.engines["base"].digest
+    body = {"family": "smollm2", "label": "unlearned", "checkpoint": base, "reason": "x"}
+    for dry_run in (True, False):
+        answer = running.admin("POST", "/promotions", json={**body, "dry_run": dry_run})
+        assert code(answer) == (409, "promotion_refused")
+        assert "nothing was unlearned" in answer.json()["error"]["message"]
+
+
+def test_an_engine_from_the_admin_api_serves_after_its_check(fresh):
+    from tests.fakes.vllm import FakeVllm
+    from tests.servers import serving, wait_for
+
+    digest = fresh.engines["base"].digest
+    replica = FakeVllm(digest, "Paris", api_key="another")
+    liar = FakeVllm("sha256:" + "e" * 64, "Paris", api_key="another")
+    with serving(replica, lifespan="off") as url, serving(liar, lifespan="off") as wrong:
+        for address in (url, wrong):
+            given = {"url": address, "digest": digest, "api_key": "another"}
+            assert fresh.admin("POST", "/engines", json=given).status_code == 201
+        fresh.engines["base"].mode = "500"
+        fresh.engines["base"].digest = "sha256:" + "0" * 64
+        wait_for(lambda: fresh.chat("researcher").status_code == 200)
+        assert replica.bodies
+        assert not liar.bodies
+
+
+def test_the_database_down_is_503_and_never_401(running):
+    from gateway.errors import NotReadyError
+
+    healthy = running.gateway.database.transaction
+
+    def broken():
+        raise NotReadyError("The database did not answer")
+
+    running.gateway.database.transaction = broken
+    try:
+        assert code(running.admin("GET", "/people")) == (503, "not_ready")
+    finally:
+        running.gateway.database.transaction = healthy

@@ -1,0 +1,26 @@
+"""The error tree and its table: every leaf has a row, every code is documented."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway import errors as e
+from gateway.http_errors import HTTP_ERRORS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PARENTS = {e.RequestError, e.AuthenticationError}
+
+
+def leaves(kind: type) -> list[type]:
+    found = [leaf for child in kind.__subclasses__() for leaf in leaves(child)]
+    return found + ([] if kind in PARENTS or kind is e.AirlockError else [kind])
+
+
+def test_every_leaf_has_a_row_and_no_row_is_left_over():
+    raised_here = {leaf for leaf in leaves(e.AirlockError) if leaf.__module__ == "gateway.errors"}
+    assert raised_here == set(HTTP_ERRORS)
+
+
+@pytest.mark.parametrize("row", sorted(set(HTTP_ERRORS.values())), ids=lambda row: row.code)
+def test_every_code_is_documented(row):
+    assert f"| {row.status} | `{row.code}` |" in (DOCS / "api.md").read_text()
