@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from models.documents import Digest, Document, canonical_json, read_document, write_bytes
+from models.errors import EngineError
 
 State = Literal["starting", "ready", "restarting", "stopped"]
+MIN_KEY_CHARACTERS = 32
 
 
 class EngineFacts(Document):
@@ -115,6 +117,21 @@ def make_api_key(home: Path, alias: str) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_bytes(path, secrets.token_urlsafe(32).encode(), mode=0o600)
     return path
+
+
+def read_api_key(path: Path) -> str:
+    """Return the key in a file.
+
+    Raises:
+        EngineError: It cannot be read, or is so short that it could be guessed.
+    """
+    try:
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"the engine's key cannot be read from {path}: {error}") from error
+    if len(key) < MIN_KEY_CHARACTERS:
+        raise EngineError(f"the key in {path} has fewer than {MIN_KEY_CHARACTERS} characters")
+    return key
 
 
 def thread_count(engines: int) -> int:

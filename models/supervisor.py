@@ -16,7 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.engine import EngineFacts, EngineSpec, State, make_api_key, write_facts
+from models.engine import (
+    EngineFacts,
+    EngineSpec,
+    State,
+    make_api_key,
+    read_api_key,
+    write_facts,
+)
 
 PR_SET_PDEATHSIG = 1
 
@@ -57,6 +64,7 @@ class Supervisor:
         environment: dict[str, str],
         timing: Timing | None = None,
         on_state: Callable[[State, str], None] = lambda state, detail: None,
+        api_key_file: Path | None = None,
     ) -> None:
         """Prepare; nothing starts yet.
 
@@ -67,6 +75,11 @@ class Supervisor:
             environment: What the engine inherits.
             timing: How patient to be.
             on_state: Told of every change, with a sentence.
+            api_key_file: The engine's key, where others were given it beforehand; otherwise a new
+                random one is written under `home`.
+
+        Raises:
+            EngineError: `api_key_file` holds no key.
         """
         self._spec = spec
         self._home = home
@@ -76,7 +89,8 @@ class Supervisor:
         self._on_state = on_state
         self._stopping = threading.Event()
         self._restarts = 0
-        self._key_file = make_api_key(home, spec.alias)
+        self._key_file = api_key_file or make_api_key(home, spec.alias)
+        read_api_key(self._key_file)  # At once, not when the first engine has been hashed.
         self.log = home / "logs" / f"engine-{spec.alias.replace(':', '-')}.log"
 
     def stop(self) -> None:
@@ -122,7 +136,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=self._spec.environment(self._key_file.read_text(), self._environment),
+                env=self._spec.environment(read_api_key(self._key_file), self._environment),
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - single-threaded
             )

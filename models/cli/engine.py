@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+from pathlib import Path
 
 from rich.console import Console
 
@@ -18,7 +19,7 @@ The checkpoint's bytes are hashed before every start. Ctrl-C stops the engine.
 
 examples:
   airlock engine smollm2:base --port 8101
-  airlock engine smollm2:unlearned --port 8102 -- --max-num-seqs 64   # words for vLLM itself
+  airlock engine --port 8102 smollm2:unlearned -- --max-num-seqs 64   # words for vLLM itself
 """
 
 
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="share the processors among so many engines (%(default)s)",
+    )
+    parser.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="use this key (default: a new random one under --home)",
     )
     parser.add_argument("extra", nargs="*", metavar="-- WORD", help="further words for vLLM")
 
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         verify=lambda: store.verify(digest),
         environment={"OMP_NUM_THREADS": threads, **os.environ},
         on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
+        api_key_file=args.api_key_file,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())

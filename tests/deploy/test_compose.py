@@ -188,17 +188,13 @@ def test_the_gateway_understands_its_environment(
         assert engine.digest == "sha256:" + "0" * 64, "unset must match no engine"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=awaits_key_option if n in ENGINES else ()) for n in sorted(OWN_IMAGES)],
-)
+@pytest.mark.parametrize("name", sorted(OWN_IMAGES))
 def test_every_airlock_command_parses(services: Services, name: str):
     words = services[name]["command"]
     args = build_parser(requested_verb(words)).parse_args(words)
     assert args.verb == words[0]
 
 
-@awaits_key_option
 def test_the_cpu_engines_share_the_processors(services: Services):
     for name in ("engine-base", "engine-unlearned"):
         words = services[name]["command"]
@@ -207,7 +203,6 @@ def test_the_cpu_engines_share_the_processors(services: Services):
         assert args.engines_on_this_machine == 2
 
 
-@awaits_key_option
 def test_vllms_own_words_reach_vllm(services: Services):
     for name in ("engine-base-gpu", "engine-unlearned-gpu"):
         args = build_parser("engine").parse_args(services[name]["command"])
