@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock clean
+.PHONY: help setup demo test check fmt lint types imports lock schemas clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -44,6 +44,9 @@ imports: setup ## Check the architecture's import contracts
 
 lock: setup ## Resolve requirements/*.in into hash locks again
 	$(BIN)/python requirements/lock.py
+
+schemas: setup ## Export the JSON Schemas of manifest, report, release and policy
+	$(BIN)/python -m models.schemas docs/schemas
 
 clean: ## Remove the environment, caches and the demo's state
 	rm -rf $(VENV) $(HOME_DIR) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,50 @@
+"""Every setting, metric, verb and request field is documented where people look."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import VERBS
+from gateway.dataplane.wire import ChatRequest, CompletionRequest
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+API = (ROOT / "docs/api.md").read_text()
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_is_documented(name):
+    assert f"| `AIRLOCK_{name.upper()}` |" in (ROOT / "docs/settings.md").read_text()
+
+
+def test_every_documented_setting_exists():
+    documented = re.findall(r"\| `AIRLOCK_([A-Z_]+)` \|", (ROOT / "docs/settings.md").read_text())
+    assert {name.lower() for name in documented} == set(Settings.model_fields)
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists():
+    kinds = {"counter": "_total", "info": "_info"}
+    declared = {
+        family.name + kinds.get(family.type, "") for family in Metrics("0").registry.collect()
+    }
+    documented = set(re.findall(r"^\| `(airlock_[a-z_]+)` \|", API, re.MULTILINE))
+    assert documented == declared
+
+
+@pytest.mark.parametrize("request_type", [ChatRequest, CompletionRequest])
+def test_every_request_field_is_documented(request_type):
+    for field in request_type.__struct_fields__:
+        assert f"`{field}" in API, field
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_help_with_examples(verb, capsys):
+    from gateway.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert "example" in capsys.readouterr().out
+    assert f"`airlock {verb}" in (ROOT / "README.md").read_text()

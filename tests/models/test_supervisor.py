@@ -1,0 +1,173 @@
+"""The supervisor: verify before every start, restart with back-off, leave nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from models.engine import EngineSpec, facts_path, read_facts
+from models.errors import CheckpointCorruptError
+from models.supervisor import Supervisor, Timing
+from tests.servers import wait_for
+
+FAKE = Path(__file__).resolve().parents[1] / "fakes/engine.py"
+FAST = Timing(
+    poll_seconds=0.02,
+    probe_seconds=0.05,
+    probe_timeout_seconds=0.3,
+    max_failed_probes=2,
+    first_backoff_seconds=0.1,
+    stop_grace_seconds=2,
+)
+
+
+@dataclass(frozen=True)
+class FakeSpec(EngineSpec):
+    mode: str = "ok"
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(FAKE), str(self.port), self.mode]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Run:
+    """A supervisor in a thread."""
+
+    def __init__(self, home: Path, mode: str = "ok", verify=lambda: None) -> None:
+        self.spec = FakeSpec("f:l", "sha256:" + "0" * 64, home, port=free_port(), mode=mode)
+        self.states: list[str] = []
+        self.error: Exception | None = None
+        self.supervisor = Supervisor(
+            self.spec, home, verify, dict(os.environ), FAST, lambda s, _: self.states.append(s)
+        )
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self) -> None:
+        try:
+            self.supervisor.run()
+        except CheckpointCorruptError as error:
+            self.error = error
+
+    def stop(self) -> None:
+        self.supervisor.stop()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+    def pids(self) -> list[int]:
+        return pids_of(str(self.spec.port))
+
+
+def pids_of(word: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and ("engine.py" in line or "sleep(600)" in line):
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture
+def start(tmp_path):
+    runs: list[Run] = []
+
+    def make(*args, **kwargs) -> Run:
+        runs.append(Run(tmp_path, *args, **kwargs))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.stop()
+        assert run.pids() == []
+
+
+def test_it_becomes_ready_and_stops_without_remains(start, tmp_path):
+    run = start("child")
+    wait_for(lambda: "ready" in run.states)
+    facts = read_facts(tmp_path, "f:l")
+    assert (facts.state, facts.url) == ("ready", run.spec.url)
+    assert facts_path(tmp_path, "f:l").stat().st_mode & 0o777 == 0o600
+    assert Path(facts.api_key_file).stat().st_mode & 0o777 == 0o600
+    assert len(run.pids()) == 2
+    run.stop()
+    assert run.pids() == []
+    assert read_facts(tmp_path, "f:l").state == "stopped"
+
+
+def test_a_killed_engine_comes_back_with_the_same_key_and_port(start, tmp_path):
+    run = start()
+    wait_for(lambda: "ready" in run.states)
+    key = Path(read_facts(tmp_path, "f:l").api_key_file).read_text()
+    os.kill(run.pids()[0], signal.SIGKILL)
+    wait_for(lambda: run.states.count("ready") == 2)
+    assert read_facts(tmp_path, "f:l").restarts == 1
+    assert Path(read_facts(tmp_path, "f:l").api_key_file).read_text() == key
+
+
+def test_an_engine_that_dies_at_once_is_tried_again_and_again(start):
+    run = start("dies")
+    wait_for(lambda: run.states.count("restarting") >= 3)
+    assert "ready" not in run.states
+
+
+def test_a_hung_engine_is_restarted(start):
+    run = start("hangs")
+    wait_for(lambda: run.states.count("ready") == 2, 15)
+
+
+def test_bytes_that_changed_between_two_starts_are_not_served(start):
+    calls = []
+
+    def verify() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise CheckpointCorruptError("sha256:0", "model.safetensors", "has other bytes")
+
+    run = start(verify=verify)
+    wait_for(lambda: "ready" in run.states)
+    os.kill(run.pids()[0], signal.SIGKILL)
+    wait_for(lambda: run.error is not None)
+    assert run.states[-1] == "stopped"
+    assert run.pids() == []
+
+
+def test_a_killed_supervisor_takes_its_engine_with_it(tmp_path):
+    port = free_port()
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(FAKE.parents[2])!r})
+from pathlib import Path
+from tests.models.test_supervisor import FAST, FakeSpec, Supervisor
+spec = FakeSpec("f:l", "sha256:" + "0" * 64, Path("."), port={port})
+Supervisor(spec, Path({str(tmp_path)!r}), lambda: None, dict(os.environ), FAST).run()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(lambda: pids_of(str(port)))
+    process.kill()
+    process.wait()
+    wait_for(lambda: not pids_of(str(port)))
+
+
+def test_the_key_is_not_on_the_command_line_and_prompts_are_not_logged(tmp_path):
+    spec = EngineSpec("f:l", "sha256:" + "0" * 64, tmp_path)
+    command = spec.command()
+    environment = spec.environment("the-key", {})
+    assert environment["VLLM_API_KEY"] == "the-key"
+    assert "the-key" not in " ".join(command)
+    assert "--no-enable-log-requests" in command
+    assert command[command.index("--served-model-name") + 1 :][:2] == ["f:l", spec.digest]
+    assert environment["HF_HUB_OFFLINE"] == "1"
