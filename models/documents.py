@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from models.errors import DocumentError, StoreFullError
+from models.errors import DocumentError, RegistryError, StoreFullError, StoreReadOnlyError
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """The SHA-256 of a canonical JSON document, or of a checkpoint's list of files."""
@@ -88,9 +88,10 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o444, replace: bool 
     Raises:
         FileExistsError: `replace` is false and the file exists.
         StoreFullError: No room is left.
+        StoreReadOnlyError: It may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -104,7 +105,16 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o444, replace: bool 
                 os.link(scratch, path)
         finally:
             Path(scratch).unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StoreFullError(path) from error
+    except FileExistsError:
         raise
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+def translate(error: OSError, path: Path) -> OSError | RegistryError:
+    """Return what a failed write means: a full disk, a store that is read-only, or itself."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(path)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StoreReadOnlyError(path)
+    return error

@@ -6,6 +6,7 @@ RegistryError
 ├── CheckpointRefusedError     files that may not enter the store (pickles, code, links)
 ├── DocumentError              a manifest, report, release or policy file cannot be read
 ├── StoreFullError             no room left; nothing half-written stays visible
+├── StoreReadOnlyError         the store may not be written from here
 ├── PromotionRefusedError      an alias may not point to that checkpoint
 └── EngineError                an engine cannot be started as asked
 """
@@ -65,6 +66,17 @@ class StoreFullError(RegistryError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"no room left on the disk of {path}; free some and run it again")
+
+
+class StoreReadOnlyError(RegistryError):
+    """The store may not be written from here."""
+
+    exit_code = 27
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} cannot be written from here; run it where the store is writable, as its owner"
+        )
 
 
 class PromotionRefusedError(RegistryError):

@@ -18,12 +18,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from models.documents import Digest, canonical_json, file_sha256, read_document, write_bytes
+from models.documents import (
+    Digest,
+    canonical_json,
+    file_sha256,
+    read_document,
+    translate,
+    write_bytes,
+)
 from models.errors import (
     CheckpointCorruptError,
     CheckpointNotFoundError,
     CheckpointRefusedError,
-    StoreFullError,
 )
 from models.manifest import FileEntry, Lineage, Manifest, Source
 from models.report import Report
@@ -45,18 +51,20 @@ class CheckpointStore:
         """Yield an empty directory to write a checkpoint into; it is gone afterwards.
 
         Raises:
-            StoreFullError: The disk filled up inside the block.
+            StoreFullError: The disk filled up, also inside the block.
+            StoreReadOnlyError: The store may not be written.
         """
         parent = self.root / "staging"
-        parent.mkdir(parents=True, exist_ok=True)
-        self._sweep(parent)
-        staged = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            self._sweep(parent)
+            staged = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        except OSError as error:
+            raise translate(error, self.root) from error
         try:
             yield staged
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise StoreFullError(self.root) from error
-            raise
+            raise translate(error, self.root) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 

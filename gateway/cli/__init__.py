@@ -105,7 +105,14 @@ def main(argv: list[str] | None = None) -> int:
         # The planes have one error tree each and may not import each other's; what their leaves
         # share is the exit code that marks them as foreseen.
         code = getattr(error, "exit_code", None)
-        if not isinstance(code, int):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return code
+        if isinstance(code, int):
+            print(f"error: {error}", file=sys.stderr)
+            return code
+        problems = getattr(error, "errors", None)
+        if isinstance(error, ValueError) and callable(problems):
+            # What pydantic says of a word on the command line or of a setting.
+            for problem in problems():
+                place = ".".join(map(str, problem["loc"]))
+                print(f"error: {place}: {problem['msg']}", file=sys.stderr)
+            return 2
+        raise

@@ -56,7 +56,10 @@ def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
     if not values:
         print("none")
         return
-    table = Table(*values[0])
+    table = Table()
+    for name in values[0]:
+        # Ids must be whole: they are what the next command needs.
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for value in values:
         table.add_row(*("" if cell is None else str(cell) for cell in value.values()))
     Console().print(table)

@@ -177,11 +177,12 @@ class DataPlane:
             elevated=principal.tier.elevated,
             max_output_tokens=self._settings.max_output_tokens,
         )
-        routed = self._route(call, request.model, snapshot, principal)
+        grants = principal.domains(datetime.now(UTC))
+        routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
         call.headers["x-airlock-checkpoint"] = digest
         with self._pool.lease(digest) as replica:
-            self._forbid_violation(snapshot, routed, principal, replica.address.digest)
+            self._forbid_violation(snapshot, routed, grants, replica.address.digest)
             order = Order(
                 path=scope["path"],
                 body=wire.encode(request, digest, self._cache_salt(principal)),
@@ -198,11 +199,16 @@ class DataPlane:
             await self._relay.answer(order, replica, receive, send, outcome)
 
     def _route(
-        self, call: Call, requested: str, snapshot: Snapshot, principal: Principal
+        self,
+        call: Call,
+        requested: str,
+        snapshot: Snapshot,
+        principal: Principal,
+        grants: frozenset[str],
     ) -> Routed:
         """Choose the checkpoint, and refuse what the caller's grants do not cover now."""
         families = snapshot.catalogue.families
-        choice = route(requested, families, principal.domains(datetime.now(UTC)))
+        choice = route(requested, families, grants)
         match choice:
             case Unknown(name):
                 raise e.UnknownModelError(name)
@@ -214,7 +220,7 @@ class DataPlane:
         return choice
 
     def _forbid_violation(
-        self, snapshot: Snapshot, routed: Routed, principal: Principal, serving: str
+        self, snapshot: Snapshot, routed: Routed, grants: frozenset[str], serving: str
     ) -> None:
         """Check once more, independently, that this engine may answer this caller.
 
@@ -222,7 +228,6 @@ class DataPlane:
             InternalError: It may not: a defect elsewhere, counted and stopped here.
         """
         family = snapshot.catalogue.families[routed.family]
-        grants = principal.domains(datetime.now(UTC))
         if serving != routed.alias.checkpoint or missing_grants(family, routed.alias, grants):
             self._metrics.tier_violations.inc()
             log.critical("a request was about to be answered by another door")

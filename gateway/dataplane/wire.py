@@ -90,7 +90,6 @@ class CompletionRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
     prompt: str | Annotated[list[str | int], Meta(min_length=1, max_length=MAX_PROMPT_ITEMS)]
     echo: bool | UnsetType | None = UNSET
     logprobs: Annotated[int, Meta(ge=0, le=20)] | UnsetType | None = UNSET
-    suffix: UnsetType | None = UNSET
 
 
 InferenceRequest = ChatRequest | CompletionRequest

@@ -15,6 +15,7 @@ from models.errors import (
     CheckpointRefusedError,
     DocumentError,
     StoreFullError,
+    StoreReadOnlyError,
 )
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, SOURCE, put_base, put_candidate
@@ -140,3 +141,13 @@ def test_an_unreadable_report_is_an_error_not_a_gap(store: CheckpointStore):
     (store.root / "reports" / ("0" * 64 + ".json")).write_text("{}")
     with pytest.raises(DocumentError):
         store.reports_for("sha256:" + "1" * 64)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_read_only_store_is_said_as_that(store: CheckpointStore, monkeypatch, code: int):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(store_module.tempfile, "mkdtemp", refuse)
+    with pytest.raises(StoreReadOnlyError, match="cannot be written"):
+        put_base(store, b"weights")

@@ -351,3 +351,36 @@ def test_sdk_error_classes(running):
     running.engines["unlearned"].mode = "500"
     with pytest.raises(openai.InternalServerError):
         call(public)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stalled_engine_is_a_timeout_not_a_hang(request, tmp_path, stream):
+    from tests.gateway.conftest import make_settings, run_gateway
+
+    settings = make_settings(request, tmp_path, "sqlite")
+    with run_gateway(settings, idle_timeout_seconds=0.5) as running:
+        running.engines["base"].mode = "stall"
+        began = time.monotonic()
+        answer = running.chat("researcher", stream=stream)
+        assert time.monotonic() - began < 3
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "engine_timeout")
+        assert running.engines["unlearned"].bodies == []
+        wait_for(lambda: running.engines["base"].aborted == 1)
+
+
+def test_a_planted_defect_is_stopped_before_the_engine_and_counted(running, monkeypatch):
+    """Should routing itself ever be wrong, the second check stops the request."""
+    from gateway.dataplane import routes
+    from gateway.policy.routing import Routed
+
+    def wrong(requested, families, grants):
+        family = families["smollm2"]
+        return Routed("smollm2", family.by_label["base"])
+
+    monkeypatch.setattr(routes, "route", wrong)
+    monkeypatch.setattr(running.gateway.keeper, "check", lambda *_: None)
+    before = served(running, "base")
+    answer = running.chat("public")
+    assert answer.status_code == 500
+    assert served(running, "base") == before
+    assert running.metric("airlock_tier_violation_total") == 1
