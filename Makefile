@@ -18,7 +18,7 @@ $(STAMP): $(LOCKS)
 	@$(PYTHON) requirements/install.py $(VENV) $(LOCKS)
 
 demo: ## Run the main job end to end and serve both doors (CHECK=1: check them, stop, print JSON)
-	@started=$$(date +%s) && $(MAKE) --no-print-directory setup && \
+	@started=$$(date +%s) && $(MAKE) --no-print-directory --silent setup && \
 	exec $(BIN)/airlock --home $(HOME_DIR) demo --setup-seconds $$(($$(date +%s) - started)) \
 	  $(if $(CHECK),--check) $(if $(METHOD),--method $(METHOD))
 

@@ -7,6 +7,7 @@
     │   ├── InvalidRequestError
     │   ├── UnsupportedParameterError
     │   ├── RequestTooLargeError
+    │   ├── RequestTimeoutError
     │   ├── NotFoundError
     │   │   └── UnknownModelError
     │   ├── MethodNotAllowedError
@@ -72,6 +73,13 @@ class RequestTooLargeError(RequestError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is longer than {limit_bytes} bytes.")
+
+
+class RequestTimeoutError(RequestError):
+    """The body did not come in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request's body did not arrive within {seconds:.0f} seconds.")
 
 
 class NotFoundError(RequestError):

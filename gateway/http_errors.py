@@ -23,6 +23,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidRequestError: HttpError(400, INVALID, "invalid_request"),
     e.UnsupportedParameterError: HttpError(400, INVALID, "unsupported_parameter"),
     e.RequestTooLargeError: HttpError(413, INVALID, "request_too_large"),
+    e.RequestTimeoutError: HttpError(408, INVALID, "request_timeout"),
     e.NotFoundError: HttpError(404, INVALID, "not_found"),
     e.UnknownModelError: HttpError(404, INVALID, "model_not_found"),
     e.MethodNotAllowedError: HttpError(405, INVALID, "method_not_allowed"),

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """With an older snapshot, nothing is served."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     """The longest request body."""
+    body_timeout_seconds: float = Field(30.0, gt=0)
+    """How long a request's body may take to arrive."""
     max_output_tokens: int = Field(2048, ge=1)
     """The largest `max_tokens` that a request may ask for."""
     connect_timeout_seconds: float = Field(2.0, gt=0)

@@ -20,6 +20,7 @@ from models.engine import (
     EngineFacts,
     EngineSpec,
     State,
+    engine_name,
     make_api_key,
     read_api_key,
     write_facts,
@@ -91,7 +92,7 @@ class Supervisor:
         self._restarts = 0
         self._key_file = api_key_file or make_api_key(home, spec.alias)
         read_api_key(self._key_file)  # At once, not when the first engine has been hashed.
-        self.log = home / "logs" / f"engine-{spec.alias.replace(':', '-')}.log"
+        self.log = home / "logs" / f"engine-{engine_name(spec.alias)}.log"
 
     def stop(self) -> None:
         """Ask `run` to end the engine and return; safe in a signal handler."""

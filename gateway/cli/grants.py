@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from gateway.cli.tables import ACTOR, add_json, in_transaction, show, show_one
+from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import grants
 from gateway.controlplane.schemas import GrantIn, GrantOut
 from gateway.settings import Settings
@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="grants, the newest first")
     listing.add_argument("--person")
-    listing.add_argument("--limit", type=int, default=100)
-    listing.add_argument("--offset", type=int, default=0)
+    add_page(listing)
     create = actions.add_parser("create", help="open one domain to one person for a time")
     create.add_argument("person", help="id")
     create.add_argument("--domain", required=True)

@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 
-from gateway.cli.tables import ACTOR, add_json, in_transaction, show, show_one
+from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import keys
 from gateway.controlplane.schemas import KeyIn, KeyOut, NewKeyOut
 from gateway.identity.secret import load_secret
@@ -26,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="keys, the newest first, without their secrets")
     listing.add_argument("--person")
-    listing.add_argument("--limit", type=int, default=100)
-    listing.add_argument("--offset", type=int, default=0)
+    add_page(listing)
     create = actions.add_parser("create", help="a new key")
     owner = create.add_mutually_exclusive_group(required=True)
     owner.add_argument("--person", help="id of the person who will hold it")

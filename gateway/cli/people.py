@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from gateway.cli.tables import ACTOR, add_json, in_transaction, show, show_one
+from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import people
 from gateway.controlplane.schemas import PersonChange, PersonIn, PersonOut
 from gateway.settings import Settings
@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="people, in the order in which they were added")
-    listing.add_argument("--limit", type=int, default=100)
-    listing.add_argument("--offset", type=int, default=0)
+    add_page(listing)
     add = actions.add_parser("add", help="a new person")
     add.add_argument("name")
     add.add_argument("--organisation", required=True)

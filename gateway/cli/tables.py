@@ -47,6 +47,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Declare which part of a long list is wanted."""
+    parser.add_argument("--limit", type=int, default=100, help="how many (%(default)s)")
+    parser.add_argument("--offset", type=int, default=0, help="how many to pass over (0)")
+
+
 def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
     """Print rows of one kind."""
     values = [row.model_dump(mode="json") for row in rows]

@@ -23,12 +23,16 @@ class _Answer(msgspec.Struct):
 
 
 def read_usage(body: bytes) -> Usage | None:
-    """Return the usage of an answer or of a stream's last chunk; None when it is no answer."""
+    """Return the usage of a whole answer; None when it is no answer."""
+    answer = _decode(body)
+    return None if answer is None else answer.usage or Usage()
+
+
+def _decode(body: bytes) -> _Answer | None:
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        return msgspec.json.decode(body, type=_Answer)
     except msgspec.MsgspecError:
         return None
-    return answer.usage or Usage()
 
 
 class Events(NamedTuple):
@@ -67,10 +71,10 @@ class EventReader:
     def _keeps(self, event: bytes) -> bool:
         if NO_CHOICES not in event:
             return True
-        usage = read_usage(event.removeprefix(b"data: "))
-        if usage is None:
+        chunk = _decode(event.removeprefix(b"data: "))
+        if chunk is None or chunk.choices or chunk.usage is None:
             return True
-        self.usage = usage
+        self.usage = chunk.usage
         return self._forward_usage
 
 

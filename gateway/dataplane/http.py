@@ -1,9 +1,15 @@
 """ASGI in a few words: reading a body within bounds, sending an answer, noticing who left."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.errors import AirlockError, InvalidRequestError, RequestTooLargeError
+from gateway.errors import (
+    AirlockError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+)
 from gateway.http_errors import error_body, error_headers, http_error
 
 Scope = MutableMapping[str, Any]
@@ -28,16 +34,27 @@ def header(scope: Scope, name: bytes) -> str | None:
     return values[0].decode("latin-1") if values else None
 
 
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, limit_bytes: int, timeout_seconds: float
+) -> bytes:
     """Return the request's body.
 
     Raises:
         RequestTooLargeError: It is longer than `limit_bytes`; what follows is not read.
+        RequestTimeoutError: It took longer than `timeout_seconds`.
         ClientGoneError: The caller left.
     """
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await _read_parts(receive, limit_bytes)
+    except TimeoutError as error:
+        raise RequestTimeoutError(timeout_seconds) from error
+
+
+async def _read_parts(receive: Receive, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

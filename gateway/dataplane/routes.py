@@ -170,7 +170,9 @@ class DataPlane:
         snapshot, principal = self._authenticate(call, scope)
         allowance = self._limits.spend(principal)
         call.headers = {**(call.headers or {}), **allowance.headers()}
-        body = await read_body(scope, receive, self._settings.max_body_bytes)
+        body = await read_body(
+            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
+        )
         request = wire.decode(body, DECODERS[scope["path"]])
         wire.check_limits(
             request,

@@ -17,11 +17,6 @@ ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearn
 OWN_IMAGES = {"gateway", "migrate", "fetch", "job"} | ENGINES
 PINNED = re.compile(r"^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$")
 
-# `airlock engine` makes its own key so far; these turn green with the option that takes one.
-awaits_key_option = pytest.mark.xfail(
-    reason="airlock engine has no --api-key-file yet", strict=True
-)
-
 
 def members(services: Services, network: str) -> set[str]:
     return {name for name, service in services.items() if network in service.get("networks", ())}

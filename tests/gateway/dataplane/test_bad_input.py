@@ -198,3 +198,18 @@ def test_logs_hold_no_prompt_key_or_token(running, caplog):
     assert "private" not in text
     assert running.keys["researcher"] not in text
     assert "engine-key" not in text
+
+
+def test_a_body_that_never_comes_ends_in_time(request, tmp_path):
+    from tests.gateway.conftest import make_settings, run_gateway
+
+    settings = make_settings(request, tmp_path, "sqlite")
+    with run_gateway(settings, body_timeout_seconds=0.3) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as raw:
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
+            key = running.keys["public"]
+            raw.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n{{".encode())
+            data = raw.recv(65536)
+        assert data.startswith(b"HTTP/1.1 408 ")
+        assert b'"request_timeout"' in data

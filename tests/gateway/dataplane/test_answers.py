@@ -1,0 +1,54 @@
+"""Streams are cut at event boundaries and pass byte for byte, however the network splits them."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dataplane.answers import EventReader, read_usage
+
+CHUNK = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
+# A text may speak of empty choices; it is still a text.
+TRICK = b'data: {"choices":[{"delta":{"content":"{\\"choices\\":[]}"}}],"choices2":[]}\n\n'
+NESTED = b'data: {"choices":[{"x":{"choices":[]}}],"usage":{"prompt_tokens":1}}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+DONE = b"data: [DONE]\n\n"
+STREAM = CHUNK + TRICK + NESTED + CHUNK + USAGE + DONE
+
+
+def feed(reader: EventReader, parts: list[bytes]) -> tuple[bytes, bool]:
+    out, done = b"", False
+    for part in parts:
+        events = reader.feed(part)
+        out += events.forward
+        done = done or events.is_done
+    return out, done
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12), st.booleans())
+def test_any_split_gives_the_same_bytes(cuts, forward_usage):
+    places = [0, *sorted(cuts), len(STREAM)]
+    parts = [STREAM[a:b] for a, b in pairwise(places)]
+    reader = EventReader(forward_usage=forward_usage)
+    out, done = feed(reader, parts)
+    assert out == (STREAM if forward_usage else STREAM.replace(USAGE, b""))
+    assert done
+    assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (3, 4)
+
+
+def test_a_stream_that_is_cut_is_not_done():
+    out, done = feed(EventReader(forward_usage=True), [CHUNK, b'data: {"choices"'])
+    assert (out, done) == (CHUNK, False)
+
+
+def test_a_text_that_says_done_is_not_the_end():
+    said = b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n'
+    assert feed(EventReader(forward_usage=True), [said]) == (said, False)
+
+
+def test_usage_of_a_whole_answer():
+    usage = read_usage(b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":2}}')
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (1, 2)
+    for nonsense in (b"", b"{}", b"<html>", b"[1]"):
+        assert read_usage(nonsense) is None
