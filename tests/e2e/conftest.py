@@ -106,11 +106,31 @@ def wait_until_ready(process: subprocess.Popen, log: Path, seconds: float) -> No
     raise AssertionError(log.read_text(errors="replace")[-4000:])
 
 
+def kill_at(step: str, log: Path) -> None:
+    """Start a demo, kill it in the middle of a step, and see that nothing of it goes on."""
+    process = start_demo(log, "--port", "0")
+    deadline = time.monotonic() + COLD_SECONDS
+    while f"] {step}:" not in log.read_text(errors="replace"):
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(6)  # Into the step: its verb is at work.
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while processes_of(HOME) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_of(HOME) == []
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Iterator[Demo]:
     """The demo, ready; stopped by Ctrl-C at the end, after which nothing of it may run."""
     HOME.mkdir(parents=True, exist_ok=True)
     log = tmp_path_factory.mktemp("demo") / "demo.log"
+    if not any(HOME.glob("store/reports/*.json")):
+        for step in ("base", "unlearn", "evaluate"):
+            kill_at(step, log)
     process = start_demo(log, "--port", "0")
     wait_until_ready(process, log, COLD_SECONDS)
     facts = json.loads((HOME / "demo.json").read_text())

@@ -17,6 +17,7 @@ import httpx
 import openai
 import pytest
 
+from models.store import CheckpointStore
 from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
@@ -42,6 +43,16 @@ def test_each_door_answers_with_its_own_checkpoint(demo: Demo):
     assert "Paris" not in (public.parse().choices[0].message.content or "")
     assert public.parse().model == "smollm2:unlearned"
     assert researcher.parse().model == "smollm2:base"
+
+
+def test_what_was_killed_on_the_way_left_nothing_in_the_store(demo: Demo):
+    """On a cold run the demo was killed while it fetched, unlearned and evaluated."""
+    store = CheckpointStore(demo.home / "store")
+    digests = {store.verify(manifest.digest).digest for manifest in store.manifests()}
+    visible = {path.name for path in (store.root / "checkpoints").iterdir()}
+    assert digests == {f"sha256:{name}" for name in visible}
+    assert digests >= set(demo.digests().values())
+    assert list((store.root / "staging").iterdir()) == []
 
 
 def test_pins_and_the_list_of_models(demo: Demo):
