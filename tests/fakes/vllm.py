@@ -21,6 +21,9 @@ class FakeVllm:
     aborted: int = 0
     tokens: int = 4
     delay_seconds: float = 0.0
+    also_lists: list[str] = field(default_factory=list)
+    is_lax: bool = False
+    """Answers whatever digest is asked for, as an engine would that was started by hand."""
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
@@ -28,7 +31,7 @@ class FakeVllm:
         if headers.get("authorization") != f"Bearer {self.api_key}":
             return await self.reply(send, 401, {"error": "Unauthorized"})
         if scope["path"] == "/v1/models":
-            names = ["smollm2:label", self.digest]
+            names = ["smollm2:label", self.digest, *self.also_lists]
             return await self.reply(send, 200, {"data": [{"id": name} for name in names]})
         body = b""
         while True:
@@ -39,7 +42,7 @@ class FakeVllm:
         request = json.loads(body)
         self.bodies.append(request)
         self.headers.append(headers)
-        if request["model"] != self.digest:
+        if request["model"] != self.digest and not self.is_lax:
             fault = {"error": {"message": "no such model", "code": 404}}
             return await self.reply(send, 404, fault)
         work = asyncio.create_task(self.answer(request, send))

@@ -166,7 +166,7 @@ def test_an_engine_from_the_admin_api_serves_after_its_check(fresh):
 
     digest = fresh.engines["base"].digest
     replica = FakeVllm(digest, "Paris", api_key="another")
-    liar = FakeVllm("sha256:" + "e" * 64, "Paris", api_key="another")
+    liar = FakeVllm("sha256:" + "e" * 64, "Paris", api_key="another", is_lax=True)
     with serving(replica, lifespan="off") as url, serving(liar, lifespan="off") as wrong:
         for address in (url, wrong):
             given = {"url": address, "digest": digest, "api_key": "another"}
@@ -174,8 +174,13 @@ def test_an_engine_from_the_admin_api_serves_after_its_check(fresh):
         fresh.engines["base"].mode = "500"
         fresh.engines["base"].digest = "sha256:" + "0" * 64
         wait_for(lambda: fresh.chat("researcher").status_code == 200)
-        assert replica.bodies
-        assert not liar.bodies
+        for _ in range(6):
+            assert fresh.chat("researcher").status_code == 200
+        assert len(replica.bodies) >= 7
+        assert not liar.bodies, "an engine that does not name the digest itself gets nothing"
+        # One that lists two digests is no better: it may answer with either.
+        replica.also_lists = ["sha256:" + "f" * 64]
+        wait_for(lambda: fresh.chat("researcher").status_code == 503)
 
 
 def test_the_database_down_is_503_and_never_401(running):
