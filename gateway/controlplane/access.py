@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cryptography.fernet import Fernet
 from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.db import Database
@@ -46,7 +47,13 @@ async def open_session(parts: Parts) -> AsyncIterator[AsyncSession]:
 Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
 
 
-async def authenticate(request: Request, parts: Parts, session: Session) -> Administrator:
+# Only for the OpenAPI document, and the button in its page that takes the key.
+BEARER = HTTPBearer(auto_error=False, description="An administrator's key.")
+
+
+async def authenticate(
+    request: Request, parts: Parts, session: Session, _: Annotated[object, Depends(BEARER)]
+) -> Administrator:
     """Return the administrator; the key is looked up in the database, never in a cache."""
     authorization = request.headers.get("authorization")
     directory = await load_single_key(session, parts.pepper, authorization)

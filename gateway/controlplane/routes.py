@@ -13,6 +13,7 @@ from gateway.controlplane.schemas import (
     AuditEventOut,
     EngineIn,
     EngineOut,
+    ErrorOut,
     ExaminationOut,
     GrantIn,
     GrantOut,
@@ -36,11 +37,11 @@ from models.errors import CheckpointNotFoundError, RegistryError
 from models.release import Release, examine, promote, rollback, rollback_target
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A field is unknown, missing or wrong."},
-    401: {"description": "No admin key, or not a live one."},
-    404: {"description": "Nothing of that name."},
-    409: {"description": "It exists already, or the registry refuses."},
-    503: {"description": "The database is down."},
+    400: {"model": ErrorOut, "description": "A field is unknown, missing or wrong."},
+    401: {"model": ErrorOut, "description": "No admin key, or not a live one."},
+    404: {"model": ErrorOut, "description": "Nothing of that name."},
+    409: {"model": ErrorOut, "description": "It exists already, or the registry refuses."},
+    503: {"model": ErrorOut, "description": "The database is down."},
 }
 router = APIRouter(prefix="/admin/v1", responses=ERRORS, dependencies=[Depends(authenticate)])
 

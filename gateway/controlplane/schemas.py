@@ -203,6 +203,21 @@ class ExaminationOut(Out):
     allowed: Literal[True] = True
 
 
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorOut(BaseModel):
+    """An error, in the shape of OpenAI's API."""
+
+    error: ErrorDetail
+
+
 class AuditEventOut(Out):
     """One change of access."""
 

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -17,6 +18,8 @@ import httpx
 import openai
 import pytest
 
+from models.documents import read_document
+from models.report import Report
 from models.store import CheckpointStore
 from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
 
@@ -218,7 +221,7 @@ def test_what_may_not_be_promoted(demo: Demo):
     refused = demo.admin("POST", "/promotions", json={**body, "checkpoint": digests["base"]})
     assert refused.status_code == 409
     assert "nothing was unlearned" in refused.json()["error"]["message"]
-    airlock = [os.path.join(os.path.dirname(os.sys.executable), "airlock"), "--home", demo.home]
+    airlock = [os.path.join(os.path.dirname(sys.executable), "airlock"), "--home", demo.home]
     verb = [*airlock, "promote", digests["base"], "--as", "smollm2:unlearned"]
     done = subprocess.run(verb, capture_output=True, text=True, check=False)
     assert done.returncode == 25
@@ -289,3 +292,27 @@ def test_ctrl_c_stops_everything(demo: Demo, tmp_path: Path):
     again.send_signal(signal.SIGINT)
     assert again.wait(60) == 0
     assert processes_of(demo.home) == []
+
+
+def test_rmu_reaches_its_figures_too(demo: Demo):
+    """The other method, by the same verbs; at the end, when no engine needs the processors."""
+    airlock = [os.path.join(os.path.dirname(sys.executable), "airlock"), "--home", str(demo.home)]
+
+    def verb(*words: str) -> str:
+        done = subprocess.run([*airlock, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    digest = verb("unlearn", "run", "smollm2-rmu")
+    report = read_document(Path(verb("evaluate", digest)), Report)
+    shares = {
+        subset.name: [
+            sum(item.correct for item in answers) / subset.n
+            for answers in (subset.base, subset.candidate)
+        ]
+        for subset in report.subsets
+    }
+    assert report.candidate == digest
+    assert shares["capitals"][0] >= 0.90
+    assert shares["capitals"][1] <= 0.30
+    assert shares["general"][1] >= shares["general"][0] - 0.02
+    assert verb("gate", str(demo.home / f"store/reports/{report.document_digest[7:]}.json"))

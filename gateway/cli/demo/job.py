@@ -13,6 +13,7 @@ from rich.table import Table
 from gateway.cli.demo.access import DemoFacts, ensure_access, facts_path, write_facts
 from gateway.cli.demo.doors import DOORS, HAZARD, ask, check_doors
 from gateway.cli.demo.processes import Children, free_port, run_verb
+from gateway.errors import AirlockError
 from gateway.settings import Settings
 from models.engine import engine_name, read_facts
 from models.errors import DocumentError
@@ -25,6 +26,13 @@ FAMILY, DOMAIN = "smollm2", "capitals"
 LABELS = ("base", "unlearned")
 STEPS = 10  # The check is not a step: it is only asked for.
 ENGINE_START_SECONDS = 300
+
+
+class EnginesNotReadyError(AirlockError):
+    """The engines take longer than any start should."""
+
+    def __init__(self, logs: Path) -> None:
+        super().__init__(f"the engines were not ready after {ENGINE_START_SECONDS} s; see {logs}")
 
 
 class Job:
@@ -154,7 +162,7 @@ class Job:
                 if set(states.values()) == {"ready"}:
                     return
                 time.sleep(0.2)
-        raise DocumentError(self._home / "logs", "the engines did not become ready in time")
+        raise EnginesNotReadyError(self._home / "logs")
 
     def _engine_state(self, label: str) -> str:
         try:

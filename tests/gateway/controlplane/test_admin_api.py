@@ -151,6 +151,21 @@ def test_no_admin_route_answers_without_an_admin_key(running):
             assert answer.status_code == 401, (method, path)
 
 
+def test_the_openapi_document_says_what_is_answered(running):
+    document = httpx.get(f"{running.url}/admin/v1/openapi.json").json()
+    assert "HTTPValidationError" not in str(document)
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        assert path.startswith("/admin/v1/")
+        for operation in methods.values():
+            assert operation["description"], path
+            assert operation["security"], path
+            for status in ("400", "401", "404", "409", "503"):
+                schema = operation["responses"][status]["content"]["application/json"]["schema"]
+                assert schema["$ref"].endswith("/ErrorOut"), path
+    assert httpx.get(f"{running.url}/admin/v1/docs").status_code == 200
+
+
 def test_a_base_checkpoint_is_not_promoted_by_the_api(running):
     base = running.engines["base"].digest
     body = {"family": "smollm2", "label": "unlearned", "checkpoint": base, "reason": "x"}
