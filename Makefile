@@ -1,5 +1,5 @@
 # `make help` lists the targets. `make demo` and `make test` need nothing but Python 3.11, make, git and a C compiler.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements/gateway.txt requirements/engine.txt requirements/unlearn.txt requirements/dev.txt
