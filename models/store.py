@@ -2,6 +2,7 @@
 
     store/checkpoints/<hex>/…, manifest.json      store/reports/<hex>.json
     store/staging/<pid>-…/                        store/releases/<family>/<label>/<version>.json
+    store/runs/<hex>/                             a run's log and curves, outside any digest
 
 A checkpoint is written in `staging`, hashed, given its manifest last and renamed into place, so a
 directory with a manifest is a whole checkpoint. Only safetensors weights enter, never pickles and
@@ -12,6 +13,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ from models.report import Report
 MANIFEST = "manifest.json"
 ALLOWED_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 MIN_PREFIX = 6
+READ_ONLY = 0o444
 
 
 class CheckpointStore:
@@ -138,6 +141,13 @@ class CheckpointStore:
         """Return the directory of a stored checkpoint."""
         self.get(digest)
         return self._directory(digest)
+
+    def run_path(self, digest: Digest) -> Path:
+        """Return where the log and the curves of the run that made a candidate are, if any.
+
+        They are outside the checkpoint, since a repeated run has the same bytes but other times.
+        """
+        return self.root / "runs" / digest.removeprefix("sha256:")
 
     def verify(self, digest: Digest) -> Manifest:
         """Hash every byte of a stored checkpoint again and return its manifest.
@@ -251,10 +261,14 @@ def _list_files(staged: Path) -> tuple[FileEntry, ...]:
 
 
 def _make_durable(path: Path) -> None:
-    """Flush a file to the disk and take away the permission to write it."""
+    """Flush a file to the disk and take away the permission to write it.
+
+    A file that is linked from its base has none already, and may have another owner.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    path.chmod(0o444)
+    if stat.S_IMODE(path.stat().st_mode) != READ_ONLY:
+        path.chmod(READ_ONLY)

@@ -6,6 +6,7 @@
     ├── CorruptFileError     a downloaded file's digest is not the pinned one
     ├── CorpusError          a corpus is missing, empty or has a row of another shape
     ├── TensorNotFoundError  a recipe names a tensor that the checkpoint does not have
+    ├── UnwritableTensorError  a trained tensor does not fit where the base keeps it
     ├── DivergedError        the loss is not a finite number
     ├── StrayUpdateError     a tensor changed that the recipe does not name
     ├── DiskFullError        no room for what was to be written
@@ -74,6 +75,15 @@ class TensorNotFoundError(UnlearnError):
         leaf = name.rsplit(".", 2)[-2]
         near = sorted(item for item in known if leaf in item)[:6] or sorted(known)[:6]
         super().__init__(f"the checkpoint has no tensor {name}; it has, among others: {near}")
+
+
+class UnwritableTensorError(UnlearnError):
+    """A trained tensor does not fit where the base keeps it; nothing has been stored."""
+
+    exit_code = 34
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} cannot be written: {problem}; nothing was stored")
 
 
 class DivergedError(UnlearnError):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.documents import Digest
-from models.manifest import Lineage, Manifest
+from models.manifest import CorpusSource, Lineage, Manifest
 from models.store import CheckpointStore
 from unlearn.config import RunConfig
 from unlearn.corpora import Corpus, read_corpus
@@ -39,7 +39,12 @@ def make_plan(config: RunConfig, base: Digest, corpora: Path) -> Plan:
         method=config.method,
         recipe=config.as_json(),
         recipe_digest=config.digest,
-        corpora={"forget": forget.digest, "retain": retain.digest},
+        corpora={
+            f"{config.domain}.{name}": CorpusSource(
+                spec=f"file:{name}.jsonl", digest=corpus.digest, texts=len(corpus.texts)
+            )
+            for name, corpus in (("forget", forget), ("retain", retain))
+        },
         seed=config.seed,
         steps=config.steps,
         trained_tensors=config.tensor_names,
@@ -51,11 +56,16 @@ def make_plan(config: RunConfig, base: Digest, corpora: Path) -> Plan:
 def find_done(store: CheckpointStore, plan: Plan) -> Manifest | None:
     """Return the candidate that the same run has made before, or None.
 
-    The code's commit is left out: what a run makes is told by recipe, corpora and base.
+    What a run makes is told by its base, recipe and texts. The code's commit and the environment
+    are left out: a rebuilt machine should not unlearn everything again.
     """
-    wanted = plan.lineage.model_dump(exclude={"code_commit"})
+    wanted = _identity(plan.lineage)
     for manifest in store.manifests():
-        made = manifest.lineage
-        if made is not None and made.model_dump(exclude={"code_commit"}) == wanted:
+        if manifest.lineage is not None and _identity(manifest.lineage) == wanted:
             return manifest
     return None
+
+
+def _identity(lineage: Lineage) -> tuple[Digest, Digest, dict[str, Digest]]:
+    texts = {name: source.digest for name, source in lineage.corpora.items()}
+    return lineage.base, lineage.recipe_digest, texts

@@ -4,15 +4,12 @@ plan (resolve, in `unlearn.plan`) → fit (the loop) → store (check, write, ma
 """
 
 import math
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -22,13 +19,13 @@ from unlearn.activations import SplitModel
 from unlearn.batches import endless_batches, make_batch
 from unlearn.config import RunConfig
 from unlearn.corpora import Corpus
-from unlearn.errors import DivergedError, StrayUpdateError, TensorNotFoundError
+from unlearn.errors import DivergedError, TensorNotFoundError
+from unlearn.export import write_candidate
 from unlearn.losses import forget_target, masked_mse, total_loss
 from unlearn.offline import quiet_libraries
 from unlearn.plan import Plan
+from unlearn.provenance import finish_lineage
 from unlearn.steering import contrastive_vectors, random_vector
-
-WEIGHTS = "model.safetensors"
 
 
 class StepLog(NamedTuple):
@@ -60,12 +57,12 @@ def run(plan: Plan, store: CheckpointStore, on_step: Callable[[StepLog], None]) 
     manifest = store.verify(base)
     updated = fit(plan.config, store.path(base), plan.forget, plan.retain, on_step)
     with store.staging() as staged:
-        write_candidate(store.path(base), staged, updated)
+        changes = write_candidate(store.path(base), staged, updated, {}, {})
         return store.put(
             staged,
             family=manifest.family,
             hazards=manifest.hazards,
-            lineage=plan.lineage,
+            lineage=finish_lineage(plan.lineage, staged, changes, updated, data_order=None),
             created_at=datetime.now(UTC),
         )
 
@@ -131,41 +128,3 @@ def fit(
         optimizer.step()
         on_step(StepLog(step, loss.item(), forget_loss.item(), retain_loss.item()))
     return {name: tensor.detach() for name, tensor in trained.items()}
-
-
-def write_candidate(base: Path, target: Path, updated: dict[str, Tensor]) -> None:
-    """Write the base with some tensors replaced, and check that no other one differs.
-
-    Raises:
-        TensorNotFoundError: The base's weights have no such tensor.
-        StrayUpdateError: Another tensor differs.
-    """
-    for path in base.iterdir():
-        if path.name not in (WEIGHTS, "manifest.json"):
-            shutil.copyfile(path, target / path.name)
-    tensors = load_file(base / WEIGHTS)
-    with safe_open(base / WEIGHTS, framework="pt") as opened:
-        metadata = opened.metadata()
-    for name, tensor in updated.items():
-        if name not in tensors:
-            raise TensorNotFoundError(name, tensors)
-        tensors[name] = tensor.to(tensors[name].dtype).contiguous()
-    save_file(tensors, target / WEIGHTS, metadata=metadata)
-    differing = changed_tensors(base / WEIGHTS, target / WEIGHTS)
-    if not differing <= updated.keys():
-        raise StrayUpdateError(differing - updated.keys())
-
-
-def changed_tensors(one: Path, other: Path) -> set[str]:
-    """Return the names of the tensors that differ in any bit between two weight files."""
-    with safe_open(one, framework="pt") as first, safe_open(other, framework="pt") as second:
-        names = set(first.keys())
-        if names != set(second.keys()):
-            return names ^ set(second.keys())
-        return {
-            name
-            for name in names
-            if not torch.equal(
-                first.get_tensor(name).view(torch.uint8), second.get_tensor(name).view(torch.uint8)
-            )
-        }

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from models.errors import CheckpointCorruptError
@@ -15,11 +16,10 @@ from unlearn.errors import (
     CorpusError,
     DivergedError,
     RecipeError,
-    StrayUpdateError,
     TensorNotFoundError,
 )
 from unlearn.plan import find_done, make_plan
-from unlearn.train import changed_tensors, run, write_candidate
+from unlearn.train import run
 
 CUT = RunConfig(
     method="cut",
@@ -51,8 +51,11 @@ def candidate(store, base, corpora, config=CUT):
 @pytest.mark.parametrize("config", [CUT, RMU], ids=lambda config: config.method)
 def test_only_the_named_tensors_change(store, base, corpora, config):
     made, logs = candidate(store, base, corpora, config)
-    weights = [store.path(digest) / "model.safetensors" for digest in (base.digest, made.digest)]
-    assert changed_tensors(*weights) == set(config.tensor_names)
+    weights = [
+        load_file(store.path(digest) / "model.safetensors") for digest in (base.digest, made.digest)
+    ]
+    differing = {name for name, one in weights[0].items() if not torch.equal(one, weights[1][name])}
+    assert differing == set(config.tensor_names)
     assert [log.step for log in logs] == [1, 2, 3, 4]
     assert logs[0].retain == 0, "before the first step both models are the same"
     assert logs[-1].forget < logs[0].forget, "the forget activations move to their target"
@@ -60,6 +63,9 @@ def test_only_the_named_tensors_change(store, base, corpora, config):
     assert lineage is not None
     assert lineage.base == base.digest
     assert lineage.trained_tensors == config.tensor_names
+    assert lineage.changes is not None
+    assert set(lineage.changes.differing) == differing
+    assert lineage.changes.first_trained_layer == 0
     assert made.hazards == base.hazards
     assert store.verify(made.digest) == made
 
@@ -95,19 +101,6 @@ def test_a_diverging_run_stores_nothing(store, base, corpora, monkeypatch):
 def test_a_tensor_that_is_not_there_is_named(store, base, corpora):
     with pytest.raises(TensorNotFoundError, match="down_proj"):
         candidate(store, base, corpora, replace(CUT, trained_tensor="mlp.down.weight"))
-
-
-def test_a_stray_update_is_noticed(store, base, corpora, tmp_path, monkeypatch):
-    def spoil(tensors, path, metadata=None):
-        spoiled = dict(tensors)
-        spoiled["model.norm.weight"] = spoiled["model.norm.weight"] + 1
-        save(spoiled, path, metadata=metadata)
-
-    save = train.save_file
-    monkeypatch.setattr(train, "save_file", spoil)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(StrayUpdateError, match=r"model\.norm"):
-        write_candidate(store.path(base.digest), tmp_path / "out", {})
 
 
 def test_a_changed_base_is_not_unlearned(store, base, corpora):
