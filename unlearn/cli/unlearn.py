@@ -1,7 +1,6 @@
 """`airlock unlearn`: fetch a base model and unlearn it."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(__file__).resolve().parents[1] / "capitals",
         help="directory with forget.jsonl and retain.jsonl (default: the demo's)",
     )
-    run_.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    run_.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved recipe, and what a run would load, change, need and take",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +64,16 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_recipe(args.recipe)
     if args.dry_run:
-        print(json.dumps({**config.as_json(), "tensors": config.tensor_names}, indent=2))
+        from unlearn.cli.dry_run import show_plan
+
+        there = any(m.is_base and m.family == config.family for m in store.manifests())
+        known = store.resolve(args.base) if args.base else None
+        show_plan(
+            Console(highlight=False),
+            config,
+            store,
+            known or (only_base(store, config.family) if there else None),
+        )
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
     from unlearn.plan import find_done, make_plan

@@ -1,0 +1,83 @@
+"""What of a recipe and of a base's `config.json` decides how much a run needs."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from unlearn.config import RunConfig
+from unlearn.shards import BYTES_PER_VALUE
+
+STORED_NAMES = {"float32": "F32", "bfloat16": "BF16"}
+
+
+class Workload(NamedTuple):
+    """What a recipe says about size."""
+
+    layer: int
+    """l: nothing above it is loaded."""
+    trained_layers: tuple[int, ...]
+    trained_tensors: tuple[str, ...]
+    """Names within a layer, as on disk."""
+    rank: int
+    """0 for whole tensors."""
+    steps: int
+    batch_size: int
+    max_tokens: int
+    """Of the longest topic."""
+    compute_dtype: str
+    """`float32` or `bfloat16`."""
+    reads_frozen_forget: bool
+    """Whether the forget target needs the frozen activations (CUT, Adaptive RMU)."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in one batch of one corpus, at most."""
+        return self.batch_size * self.max_tokens
+
+    @property
+    def first(self) -> int:
+        """The first trained layer."""
+        return min(self.trained_layers)
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a value in the compute type."""
+        return BYTES_PER_VALUE[STORED_NAMES[self.compute_dtype]]
+
+
+class Shape(NamedTuple):
+    """Sizes from `config.json`."""
+
+    hidden: int
+    inner: int
+    """Of the feed-forward part, of one expert, times the experts that a token goes to."""
+    active: float
+    """The share of the experts' weights that a token uses."""
+
+
+def workload(config: RunConfig) -> Workload:
+    """Return what a recipe says about size."""
+    return Workload(
+        layer=config.layer,
+        trained_layers=config.trained_layers,
+        trained_tensors=(config.trained_tensor,),
+        rank=0,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        max_tokens=config.max_tokens,
+        compute_dtype="float32",
+        reads_frozen_forget=config.target != "fixed",
+    )
+
+
+def read_shape(checkpoint: Path) -> Shape:
+    """Return the sizes that activations depend on."""
+    config = json.loads((checkpoint / "config.json").read_bytes())
+    config = config.get("text_config", config)
+    hidden = config["hidden_size"]
+    experts = config.get("num_local_experts", config.get("num_experts", 1))
+    chosen = config.get("num_experts_per_tok", 1) if experts > 1 else 1
+    inner = config.get("intermediate_size", 4 * hidden)
+    if experts > 1:
+        inner = config.get("moe_intermediate_size", inner)
+    return Shape(hidden, inner * chosen, chosen / experts)
