@@ -51,7 +51,7 @@ def test_only_the_named_tensors_change(store, base, cut, method, rank):
     assert logs[0].retain_cosine == pytest.approx(1.0, abs=1e-5)
     assert logs[-1].retain_cosine < 1 - 1e-5
     first, last = (sum(log.forget for log in part) for part in (logs[:6], logs[-6:]))
-    assert last < 0.9 * first, "the forget activations move to their target"
+    assert last < 0.95 * first, "the forget activations move to their target"
     lineage = made.lineage
     assert lineage is not None
     assert lineage.base == base.digest
