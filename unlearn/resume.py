@@ -22,6 +22,7 @@ from models.documents import Digest
 from unlearn.errors import DiskFullError
 
 STATE = "state.safetensors"
+SCRATCH = ".new-"
 # Saving may cost this share of a run's time.
 COST = 0.02
 # Before anything has been saved its cost is not known; a disk writes at least this much a second.
@@ -61,6 +62,7 @@ class Progress:
     @torch.no_grad()
     def restore(self) -> int:
         """Take up the saved state, if there is a whole one, and return its step, or 0."""
+        _sweep(self._path.parent)
         try:
             with safe_open(self._path, framework="pt") as opened:
                 metadata = opened.metadata() or {}
@@ -105,7 +107,7 @@ class Progress:
                 tensors[f"{key} {name}"] = value
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"run": self._run, "step": str(step)}
-        scratch = self._path.with_name(f".new-{os.getpid()}")
+        scratch = self._path.with_name(f"{SCRATCH}{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Not into memory first: the state of a large model is gigabytes.
@@ -126,8 +128,16 @@ class Progress:
     def discard(directory: Path) -> None:
         """Remove the state of a run that has ended."""
         (directory / STATE).unlink(missing_ok=True)
+        _sweep(directory)
         with contextlib.suppress(OSError):  # Something else is kept there.
             directory.rmdir()
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed processes were writing."""
+    for leftover in directory.glob(f"{SCRATCH}*"):
+        if not Path(f"/proc/{leftover.name.removeprefix(SCRATCH)}").exists():
+            leftover.unlink(missing_ok=True)
 
 
 def is_full(error: OSError | SafetensorError) -> bool:

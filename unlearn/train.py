@@ -73,6 +73,7 @@ def run(
     *,
     cache: ActivationCache | None = None,
     processes: int = 1,
+    save_every: int | None = None,
 ) -> Manifest:
     """Unlearn a base checkpoint and store the candidate, going on where a killed run stopped.
 
@@ -83,6 +84,7 @@ def run(
         on_step: Told of every step that is done here, so not of those before a resumption.
         cache: Where activations are kept; None: nowhere.
         processes: How many processes share each batch.
+        save_every: Save the state at each so many steps; None: as often as is cheap.
 
     Raises:
         CheckpointCorruptError: The base's bytes have changed.
@@ -108,6 +110,7 @@ def run(
             group=group,
             cache=cache,
             state=state,
+            save_every=save_every,
         )
     with store.staging() as staged:
         write_candidate(checkpoint, staged, fitted.updated, fitted.factors, fitted.vectors)
