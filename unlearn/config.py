@@ -176,8 +176,10 @@ def override(
     Raises:
         RecipeError: One is no `key=value`, or names a topic that is not there.
     """
-    result = dict(table)
-    topics = [dict(topic) for topic in cast(Sequence[Mapping[str, object]], table["topics"])]
+    given = table.get("topics")
+    if not overrides or not isinstance(given, list):
+        return dict(table)
+    result, topics = dict(table), [dict(topic) for topic in given]
     topic_keys = {field.name for field in fields(Topic)}
     for item in overrides:
         try:
