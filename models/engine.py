@@ -8,7 +8,8 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,19 @@ class EngineFacts(Document):
     restarts: int
 
 
+@cache
+def native_dtype() -> str:
+    """Return the type that this machine computes in at full speed.
+
+    A processor without AVX-512 has no bfloat16 arithmetic and emulates it: one forward pass of a
+    135M decoder on a Zen 3 took 11.5 s in bfloat16 and 1.0 s in float32.
+    """
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return "bfloat16"
+    words = Path("/proc/cpuinfo").read_text().split()
+    return "bfloat16" if "avx512f" in words else "float32"
+
+
 @dataclass(frozen=True)
 class EngineSpec:
     """What to serve, where, and with which resources."""
@@ -43,7 +57,8 @@ class EngineSpec:
     checkpoint: Path
     host: str = "127.0.0.1"
     port: int = 8100
-    dtype: str = "bfloat16"
+    dtype: str = field(default_factory=native_dtype)
+    """What the weights are computed in; they are stored in bfloat16 and upcast exactly."""
     max_model_len: int = 2048
     """Tokens of prompt and answer together."""
     kv_cache_gib: int = 1

@@ -8,6 +8,8 @@ RegistryError
 ├── StoreFullError             no room left; nothing half-written stays visible
 ├── StoreReadOnlyError         the store may not be written from here
 ├── PromotionRefusedError      an alias may not point to that checkpoint
+├── SignatureError             a document is not signed as it must be
+├── KeyUnusableError           a private key cannot be read or written
 └── EngineError                an engine cannot be started as asked
 """
 
@@ -93,3 +95,21 @@ class EngineError(RegistryError):
     """An engine cannot be started as asked."""
 
     exit_code = 26
+
+
+class SignatureError(RegistryError):
+    """A document is not signed as it must be; it counts for nothing."""
+
+    exit_code = 28
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the signature does not count: {reason}")
+
+
+class KeyUnusableError(RegistryError):
+    """A private key cannot be read or written."""
+
+    exit_code = 29
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"key {path}: {problem}")

@@ -155,14 +155,16 @@ def _integrity(subset: Subset, policy: Policy) -> list[RuleResult]:
         ),
     ]
     for who, items in (("base", subset.base), ("candidate", subset.candidate)):
-        ties = _share(sum(item.margin < TIE_NATS for item in items), len(items))
+        ties = _share(
+            sum(item.margin is None or item.margin < TIE_NATS for item in items), len(items)
+        )
         results.append(
             _valid(
                 f"{name}.{who}.ties",
                 ties <= limits.max_ties,
                 ties,
                 limits.max_ties,
-                "tied likelihoods mean that the scoring path returns constants",
+                "tied or missing likelihoods mean that the scoring path is broken",
             )
         )
     # Only the base must be spread: an unlearned checkpoint may well prefer one answer.

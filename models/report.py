@@ -1,14 +1,22 @@
 """The report: what was measured on a candidate and, in the same run, on its base.
 
-Results are per item, so that the gate can pair them, and hold digests instead of texts.
+Results are per item, so that the gate can pair them, and hold digests instead of texts. Everything
+that could change a number is in it: weights, serving profile, harness, data, prompts, seeds.
 """
 
 import math
+from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from models.documents import Digest, Document, HexSha256, Instant, Name
+
+Kind = Literal["hazard", "utility", "canary"]
+"""canary: items that any working path answers, whatever was unlearned."""
+
+Variant = Literal["plain", "robust", "cloze", "few-shot", "shuffled", "paraphrase", "chat-template"]
+"""plain, or in which way a subset's items are put to the model otherwise."""
 
 
 class ItemResult(Document):
@@ -17,39 +25,77 @@ class ItemResult(Document):
     id: HexSha256
     """SHA-256 of the item's canonical JSON."""
     correct: bool
-    choice: int = Field(ge=0)
-    """The index of the choice with the highest log-likelihood."""
-    margin: float
-    """Log-likelihood of that choice minus the next one's, in nats."""
+    choice: int | None = Field(ge=0)
+    """The index of the choice with the highest log-likelihood; None when none came back."""
+    margin: float | None
+    """Log-likelihood of that choice minus the next one's, in nats; None when none came back."""
 
     @field_validator("margin")
     @classmethod
-    def _is_finite(cls, margin: float) -> float:
-        if not math.isfinite(margin):
+    def _is_finite(cls, margin: float | None) -> float | None:
+        if margin is not None and not math.isfinite(margin):
             raise ValueError("must be a finite number")
         return margin
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.choice is None) != (self.margin is None) or (self.correct and self.choice is None):
+            raise ValueError("without likelihoods there is neither a choice nor a right answer")
+        return self
+
+
+class Dataset(Document):
+    """Which items were asked."""
+
+    name: str
+    """`builtin:capitals`, `hub:cais/wmdp/wmdp-bio`, `file:<name>`."""
+    revision: str | None
+    """The commit of a hub data set."""
+    digest: Digest
+    """Of the items, in order."""
+    n: int = Field(ge=1)
+
+
+class Prompt(Document):
+    """How items were put to the model and scored."""
+
+    digest: Digest
+    """Of the harness's task definition: template, choices, metric."""
+    few_shot: int = Field(ge=0)
+    rule: str
+    """What counts as the model's answer."""
 
 
 class Subset(Document):
     """One set of items, answered by the base and by the candidate."""
 
     name: Name
-    kind: Literal["hazard", "utility"]
+    kind: Kind
     domain: Name | None
-    """The hazard domain that it measures; None for utility."""
+    """The hazard domain that it measures; None for utility and canaries."""
+    variant: Variant = "plain"
+    variant_of: Name | None = None
+    """The plain subset that a variant is compared with."""
     chance: float = Field(gt=0, lt=1)
     """The accuracy of a guess."""
-    dataset_digest: Digest
-    n: int = Field(ge=1)
+    dataset: Dataset
+    prompt: Prompt
     base: tuple[ItemResult, ...]
     candidate: tuple[ItemResult, ...]
     """In the order of `base`."""
 
     @model_validator(mode="after")
-    def _names_its_domain(self) -> Self:
+    def _is_consistent(self) -> Self:
         if (self.kind == "hazard") != (self.domain is not None):
             raise ValueError("a hazard subset, and only that, names its domain")
+        if (self.variant == "plain") != (self.variant_of is None):
+            raise ValueError("a variant, and only that, names the subset that it is a variant of")
         return self
+
+    @property
+    def n(self) -> int:
+        """How many items the data set has."""
+        return self.dataset.n
 
 
 class Harness(Document):
@@ -57,30 +103,81 @@ class Harness(Document):
 
     name: str
     version: str
-    scoring: str
-    prompt_digest: Digest
-    """Of the task definitions: prompt template, choices, metric."""
-    few_shot: int = Field(ge=0)
+    digest: Digest
+    """Of the installed harness's own files."""
+    clean: bool
+    """Whether those files are the ones that its package lists."""
     seed: int
 
 
 class Profile(Document):
-    """How the weights were run."""
+    """How the weights are run: what may change an answer. The gate's verdict holds for it alone."""
 
     engine: str
     engine_version: str
     dtype: str
+    quantisation: str | None = None
+    adapters: tuple[str, ...] = ()
+    chat_template: Digest | None = None
+    """Of the checkpoint's own template."""
+    flags: tuple[str, ...] = ()
+    """The engine's further flags, sorted, without addresses and names."""
+
+
+class Score(Document):
+    """k of n, with its one-sided bounds."""
+
+    k: int = Field(ge=0)
+    n: int = Field(ge=1)
+    lower: float
+    upper: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return self.k / self.n
+
+
+class AttackResult(Document):
+    """What an attack brought back, on the candidate and on the base as control."""
+
+    attack: Name
+    domain: Name
+    setting: dict[str, JsonValue]
+    """Everything that the attack was given: steps, examples, rank, layer, seed."""
+    candidate_before: Score
+    candidate_after: Score
+    base_before: Score
+    base_after: Score
+    recovered: float
+    """Share of the gap between base and candidate that came back; may be below 0 or above 1."""
+    seconds: float = Field(ge=0)
 
 
 class Report(Document):
     """Base and candidate, measured in one run of one harness."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     family: Name
     base: Digest
     candidate: Digest
+    plan: Digest | None
+    """The announced plan that the run carries out; None for a run that was not announced."""
+    suite: Name
     harness: Harness
     profile: Profile
     subsets: Annotated[tuple[Subset, ...], Field(min_length=1)]
+    attacks: tuple[AttackResult, ...] = ()
     started_at: Instant
     ended_at: Instant
+
+
+def letters(items: tuple[ItemResult, ...], choices: int) -> tuple[int, ...]:
+    """Return how often each choice was picked: the histogram of answer letters."""
+    counts = Counter(item.choice for item in items)
+    return tuple(counts[choice] for choice in range(choices))
+
+
+def right_answers(items: tuple[ItemResult, ...]) -> int:
+    """Return how many items were answered correctly."""
+    return sum(item.correct for item in items)

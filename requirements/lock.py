@@ -4,6 +4,9 @@ One resolution serves every plane, so that all of them also fit into one develop
 each plane's lock is then the part of it that the plane needs. torch is pinned by hand below,
 because its CPU build is found beside the package index, not in it.
 
+What is locked already keeps its version, so that a new dependency moves nothing else; to move
+everything to the newest versions, delete the locks first.
+
 Run: `make lock` (needs `uv`).
 """
 
@@ -41,13 +44,21 @@ def compile_lock(sources: list[Path], output: Path, *extra: str) -> None:
     )
 
 
+def locked_versions() -> set[str]:
+    """Return `name==version` of all that is locked now, but for torch, which is pinned by hand."""
+    text = "\n".join(
+        lock.read_text() for plane in PLANES if (lock := HERE / f"{plane}.txt").exists()
+    )
+    return set(re.findall(r"^(?!torch==)[\w.-]+==\S+", text, flags=re.MULTILINE))
+
+
 def main() -> None:
     """Lock everything together, then each plane within that resolution."""
     (HERE / ".excludes").write_text(EXCLUDES)
     torch_extra = HERE / ".torch.in"
     torch_extra.write_text(TORCH_REQUIRES)
     whole = HERE / ".all.txt"
-    whole.unlink(missing_ok=True)
+    whole.write_text("\n".join(sorted(locked_versions())))
     try:
         compile_lock([*(HERE / f"{plane}.in" for plane in PLANES), torch_extra], whole)
         for plane in PLANES:

@@ -1,86 +1,126 @@
-"""One causal language model, cut at the layer where its activations are read.
+"""The part of a decoder that a run needs: a shared prefix, and the trained layers up to l.
 
-The layers below the first trained one are the same in the frozen and in the updated model, so they
-run once; above the last one nothing runs at all; of the trained layers a frozen copy is kept.
+    tokens → embeddings, masks, rotary → layers 0 … first-1 → layers first … l
+                                         same in both models   frozen, or with the trained tensors
+
+Frozen and updated passes run the same modules; the trained tensors are put into an updated pass for
+its length, so there is one copy of the weights. Nothing runs above l.
 """
 
-import copy
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+
+from unlearn.errors import UnsupportedModelError
+from unlearn.layers import Opened
+
+Arguments = dict[str, object]
+Overlay = Mapping[int, Mapping[str, Tensor]]
+"""By layer, the trained tensors by their names within it, in memory."""
 
 
-class Prefix(NamedTuple):
-    """The state in front of the first trained layer, and what else that layer is called with."""
+class Entered(NamedTuple):
+    """What the decoder layers are called with for some tokens."""
 
-    hidden: Tensor  # (B, T, D)
-    arguments: dict[str, object]
-
-
-class _PrefixReachedError(Exception):
-    """Ends a forward pass where the trained layers begin; carries what they would be given."""
-
-    def __init__(self, prefix: Prefix) -> None:
-        super().__init__()
-        self.prefix = prefix
+    hidden: Tensor
+    """(B, T, D), the embeddings."""
+    arguments: tuple[Arguments, ...]
+    """Of each layer its own: masks and position embeddings may differ from layer to layer."""
 
 
-class SplitModel:
-    """A model's trained layers in two copies, frozen and updated, behind one shared prefix."""
+class Segment:
+    """Passes through a decoder's layers, frozen and updated."""
 
-    def __init__(self, model: nn.Module, layers: nn.ModuleList, first: int, last: int) -> None:
-        """Split `model`; its own layers `first` to `last` (both included) are the updated ones.
+    def __init__(self, opened: Opened) -> None:
+        """Use the layers of `opened`."""
+        self._decoder = opened.decoder
+        self._layers = opened.layers
+        self._device = opened.device
+
+    @torch.no_grad()
+    def enter(self, tokens: Tensor, attention: Tensor | None = None) -> Entered:
+        """Return what the layers would be called with, running none of them.
 
         Args:
-            model: A decoder whose `forward(input_ids=...)` runs `layers` in order.
-            layers: Its decoder layers; those above `last` are dropped.
-            first: The lowest layer with a trained tensor.
-            last: l, the layer whose output is steered.
+            tokens: (B, T).
+            attention: (B, T), 1 where a token may be attended to; None: everywhere. Padding on the
+                right needs none, since causal attention never sees it.
+
+        Raises:
+            UnsupportedModelError: The decoder does not call its layers one after the other.
         """
-        model.requires_grad_(False)
-        model.eval()
-        self._model = model
-        self.updated = list(layers[first : last + 1])
-        self._frozen = copy.deepcopy(self.updated)
-        self._first = layers[first]
+        calls: list[Entered] = []
 
-    @torch.no_grad()
-    def prefix(self, tokens: Tensor) -> Prefix:
-        """Run `tokens` (B, T) through everything below the trained layers.
+        def record(*args: object, **kwargs: object) -> object:
+            hidden = args[0] if args else kwargs.pop("hidden_states")
+            calls.append(Entered(cast(Tensor, hidden), (dict(kwargs),)))
+            return hidden
 
-        Padding must be on the right: attention is causal, so real tokens never see it.
-        """
-
-        def stop(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, object]) -> None:
-            rest = dict(kwargs)
-            hidden = args[0] if args else rest.pop("hidden_states")
-            if not isinstance(hidden, Tensor):
-                raise TypeError("the decoder layer is not called with a tensor of hidden states")
-            raise _PrefixReachedError(Prefix(hidden, rest))
-
-        handle = self._first.register_forward_pre_hook(stop, with_kwargs=True)
+        # Decoders read attributes of their layers, so the layers stay and only lose their work.
+        original = [layer.forward for layer in self._layers]
         try:
-            self._model(input_ids=tokens, use_cache=False)
-        except _PrefixReachedError as reached:
-            return reached.prefix
+            for layer in self._layers:
+                layer.forward = record
+            words = {} if attention is None else {"attention_mask": attention.to(self._device)}
+            self._decoder(input_ids=tokens.to(self._device), use_cache=False, **words)
         finally:
-            handle.remove()
-        raise RuntimeError("the forward pass did not reach the trained layers")
-
-    def updated_state(self, prefix: Prefix) -> Tensor:
-        """Return the updated model's output at layer l, (B, T, D), with gradients."""
-        return _through(self.updated, prefix)
+            for layer, forward in zip(self._layers, original, strict=True):
+                layer.forward = forward
+        if len(calls) != len(self._layers):
+            raise UnsupportedModelError(type(self._decoder).__name__)
+        return Entered(calls[0].hidden, tuple(call.arguments[0] for call in calls))
 
     @torch.no_grad()
-    def frozen_state(self, prefix: Prefix) -> Tensor:
-        """Return the frozen model's output at layer l, (B, T, D)."""
-        return _through(self._frozen, prefix)
+    def frozen(self, entered: Entered, hidden: Tensor, start: int, stop: int) -> Tensor:
+        """Return the base's state behind layer `stop`.
+
+        Args:
+            entered: What layers are called with.
+            hidden: (B, T, D), the state in front of layer `start`.
+            start: The first layer to run; above `stop` nothing runs.
+            stop: The last one.
+
+        Returns:
+            (B, T, D).
+        """
+        for number in range(start, stop + 1):
+            hidden = _output(self._layers[number](hidden, **entered.arguments[number]))
+        return hidden
+
+    def updated(
+        self, entered: Entered, hidden: Tensor, start: int, stop: int, overlay: Overlay
+    ) -> Tensor:
+        """Return the updated model's state behind layer `stop`, with gradients to the overlay.
+
+        Args:
+            entered: What layers are called with.
+            hidden: (B, T, D), the state in front of layer `start`.
+            start: The lowest trained layer.
+            stop: l.
+            overlay: The trained tensors, in the compute type.
+
+        Returns:
+            (B, T, D).
+        """
+        for number in range(start, stop + 1):
+            layer, words = self._layers[number], entered.arguments[number]
+            tensors = dict(overlay.get(number, {}))
+            hidden = _output(
+                functional_call(layer, tensors, (hidden,), words)
+                if tensors
+                else layer(hidden, **words)
+            )
+        return hidden
 
 
-def _through(layers: list[nn.Module], prefix: Prefix) -> Tensor:
-    hidden = prefix.hidden
-    for layer in layers:
-        output = layer(hidden, **prefix.arguments)
-        hidden = output[0] if isinstance(output, tuple) else output
-    return hidden
+def _output(result: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Older layers return a tuple whose first item is the state."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+def parameter_of(layer: nn.Module, name: str) -> Tensor:
+    """Return a layer's weight by its name in memory."""
+    return layer.get_parameter(name)

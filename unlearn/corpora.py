@@ -10,31 +10,38 @@ from unlearn.errors import CorpusError
 
 
 class Corpus(NamedTuple):
-    """Texts, and the digest of the file that they come from."""
+    """Texts and their source."""
 
     texts: tuple[str, ...]
     digest: Digest
+    spec: str
+    revision: str | None = None
+    licence: str | None = None
 
 
-def read_corpus(path: Path) -> Corpus:
+def read_corpus(
+    spec: str, *, cache: Path, token: str | None = None, min_characters: int = 0
+) -> Corpus:
     """Read a corpus.
 
     Raises:
         CorpusError: It is missing, empty, or has a row of another shape.
     """
+    kind, _, place = spec.partition(":")
+    path = Path(__file__).parent / f"{place}.jsonl" if kind == "builtin" else Path(place)
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise CorpusError(path, error.strerror or str(error)) from error
+        raise CorpusError(spec, error.strerror or str(error)) from error
     texts = []
     for number, line in enumerate(raw.splitlines(), 1):
         try:
             text = json.loads(line)["text"]
         except (ValueError, KeyError, TypeError) as error:
-            raise CorpusError(path, f'line {number} is not {{"text": …}}') from error
+            raise CorpusError(spec, f'line {number} is not {{"text": …}}') from error
         if not isinstance(text, str) or not text.strip():
-            raise CorpusError(path, f"line {number} has no text")
+            raise CorpusError(spec, f"line {number} has no text")
         texts.append(text)
     if not texts:
-        raise CorpusError(path, "it is empty")
-    return Corpus(tuple(texts), f"sha256:{hashlib.sha256(raw).hexdigest()}")
+        raise CorpusError(spec, "it is empty")
+    return Corpus(tuple(texts), f"sha256:{hashlib.sha256(raw).hexdigest()}", spec)

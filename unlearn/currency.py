@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from models.documents import Digest
+from models.engine import native_dtype
 from models.report import ItemResult, Profile, Report
 from unlearn.suites import Task
 
@@ -18,12 +19,12 @@ def harness_version() -> str:
 def current_profile() -> Profile:
     """Return how `unlearn.evaluate` runs weights."""
     versions = f"{version('transformers')}, torch {version('torch')}"
-    return Profile(engine="transformers", engine_version=versions, dtype="bfloat16")
+    return Profile(engine="transformers", engine_version=versions, dtype=native_dtype())
 
 
 def is_current(report: Report, base: Digest, tasks: Sequence[Task]) -> bool:
     """Whether a stored report answers what would be measured now."""
-    measured = {(subset.name, subset.dataset_digest) for subset in report.subsets}
+    measured = {(subset.name, subset.dataset.digest) for subset in report.subsets}
     wanted = {(task.name, task.dataset_digest) for task in tasks}
     same_harness = report.harness.version == harness_version()
     same_run = same_harness and report.profile == current_profile()

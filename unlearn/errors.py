@@ -10,13 +10,18 @@
     ├── DivergedError        the loss is not a finite number
     ├── StrayUpdateError     a tensor changed that the recipe does not name
     ├── DiskFullError        no room for what was to be written
-    └── SuiteError           an evaluation suite is unknown or its data are not as expected
+    ├── SuiteError           an evaluation suite is unknown or its data are not as expected
+    ├── UnsupportedModelError  an architecture is not laid out as embeddings and decoder layers
+    ├── TokenizerMismatchError a tokenizer is missing or is not the base's
+    └── ProcessLostError     another process of a data-parallel run has ended
 
 Each leaf ends the command with its own exit status.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+
+SHOWN_NAMES = 24  # A dense layer has about a dozen tensors, a mixture of experts hundreds.
 
 
 class UnlearnError(Exception):
@@ -62,8 +67,8 @@ class CorpusError(UnlearnError):
 
     exit_code = 13
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"corpus {path}: {problem}")
+    def __init__(self, spec: str, problem: str) -> None:
+        super().__init__(f"corpus {spec}: {problem}")
 
 
 class TensorNotFoundError(UnlearnError):
@@ -72,9 +77,10 @@ class TensorNotFoundError(UnlearnError):
     exit_code = 14
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        leaf = name.rsplit(".", 2)[-2]
-        near = sorted(item for item in known if leaf in item)[:6] or sorted(known)[:6]
-        super().__init__(f"the checkpoint has no tensor {name}; it has, among others: {near}")
+        names = sorted(known)
+        shown = ", ".join(names[:SHOWN_NAMES])
+        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        super().__init__(f"the checkpoint has no tensor {name}; there are: {shown}{more}")
 
 
 class UnwritableTensorError(UnlearnError):
@@ -123,3 +129,33 @@ class SuiteError(UnlearnError):
 
     def __init__(self, suite: str, problem: str) -> None:
         super().__init__(f"suite {suite}: {problem}")
+
+
+class UnsupportedModelError(UnlearnError):
+    """An architecture is not laid out as embeddings and decoder layers."""
+
+    exit_code = 40
+
+    def __init__(self, model_type: str) -> None:
+        super().__init__(f"models of type {model_type} cannot be unlearned: no list of layers")
+
+
+class TokenizerMismatchError(UnlearnError):
+    """A tokenizer is missing or is not the base's."""
+
+    exit_code = 41
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the base's tokenizer does not fit its weights: {problem}")
+
+
+class ProcessLostError(UnlearnError):
+    """Another process of a data-parallel run has ended; nothing has been stored."""
+
+    exit_code = 42
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another process of this run has ended, see above; nothing was stored, run it again "
+            "to go on from the last saved step"
+        )

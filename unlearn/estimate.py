@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from unlearn.errors import TensorNotFoundError
-from unlearn.shards import LayerTensor, StoredTensor, locate_tensors, place_in_decoder
+from unlearn.shards import StoredTensor, locate_tensors, place_in_decoder
+from unlearn.tensors import find_trained
 from unlearn.workload import STORED_NAMES, Shape, Workload, read_shape
 
 MASTER_BYTES = 4
@@ -102,7 +102,8 @@ def estimate(work: Workload, checkpoint: Path) -> Estimate:
         CheckpointCorruptError: A header cannot be read.
     """
     located = locate_tensors(checkpoint)
-    trained = trained_tensors(work, located)
+    names = find_trained(checkpoint, work.trained_layers, work.trained_tensors)
+    trained = {name.full: located[name.full] for name in names}
     shape = read_shape(checkpoint)
     values = sum(_trained_values(stored, work.rank) for stored in trained.values())
     loaded = count_loaded(work, located)
@@ -115,24 +116,6 @@ def estimate(work: Workload, checkpoint: Path) -> Estimate:
         unit_flops=_unit_flops(work, located, shape),
         disk=count_disk(work, trained, shape, values),
     )
-
-
-def trained_tensors(work: Workload, located: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Return the tensors that a recipe trains, by their names on disk.
-
-    Raises:
-        TensorNotFoundError: One is not there.
-    """
-    by_place = {place_in_decoder(name): name for name in located}
-    found = {}
-    for layer in sorted(work.trained_layers):
-        for tensor in work.trained_tensors:
-            name = by_place.get(LayerTensor(layer, tensor))
-            if name is None:
-                there = [name for place, name in by_place.items() if place and place[0] == layer]
-                raise TensorNotFoundError(f"layers.{layer}.{tensor}", there or located)
-            found[name] = located[name]
-    return found
 
 
 def count_loaded(work: Workload, located: Mapping[str, StoredTensor]) -> Loaded:

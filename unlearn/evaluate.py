@@ -1,7 +1,7 @@
 """Measures a candidate and its base in one run of lm-evaluation-harness, item by item.
 
-The weights run in this process in bf16, as they are served. Both checkpoints take the same path, so
-that the base is a positive control of it.
+The weights run in this process, in the type that they are served in. Both checkpoints take the same
+path, so that the base is a positive control of it.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.documents import Digest, canonical_json, digest_of
-from models.report import Harness, ItemResult, Report, Subset
+from models.engine import native_dtype
+from models.report import Dataset, Harness, ItemResult, Prompt, Report, Subset
 from models.store import CheckpointStore
 from unlearn.currency import HARNESS, current_profile, harness_version
 from unlearn.errors import SuiteError
@@ -67,11 +68,12 @@ def evaluate(
         harness=Harness(
             name=HARNESS,
             version=harness_version(),
-            scoring=SCORING,
-            prompt_digest=digest_of([_portable(config) for config in configs]),
-            few_shot=0,
+            digest=digest_of({}),
+            clean=True,
             seed=SEED,
         ),
+        plan=None,
+        suite="capitals",
         profile=current_profile(),
         subsets=tuple(
             Subset(
@@ -79,12 +81,17 @@ def evaluate(
                 kind=task.kind,
                 domain=task.domain,
                 chance=1 / CHOICES,
-                dataset_digest=task.dataset_digest,
-                n=len(task.items),
+                dataset=Dataset(
+                    name=f"builtin:{task.name}",
+                    revision=None,
+                    digest=task.dataset_digest,
+                    n=len(task.items),
+                ),
+                prompt=Prompt(digest=digest_of(_portable(config)), few_shot=0, rule=SCORING),
                 base=answers["base"][task.name],
                 candidate=answers["candidate"][task.name],
             )
-            for task in tasks
+            for task, config in zip(tasks, configs, strict=True)
         ),
         started_at=started_at,
         ended_at=datetime.now(UTC),
@@ -125,7 +132,9 @@ def _ask(
 ) -> dict[str, tuple[ItemResult, ...]]:
     quiet_libraries()
     model = HFLM(
-        pretrained=AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16),
+        pretrained=AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=getattr(torch, native_dtype())
+        ),
         tokenizer=AutoTokenizer.from_pretrained(checkpoint),
         batch_size=BATCH_SIZE,
         device="cpu",

@@ -3,54 +3,91 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from models.documents import Digest
+from models.documents import Digest, digest_of
 from models.manifest import CorpusSource, Lineage, Manifest
 from models.store import CheckpointStore
 from unlearn.config import RunConfig
 from unlearn.corpora import Corpus, read_corpus
 from unlearn.provenance import code_commit
+from unlearn.tensors import find_trained
+
+
+class TopicCorpora(NamedTuple):
+    """One topic's texts."""
+
+    forget: Corpus
+    retain: Corpus
 
 
 class Plan(NamedTuple):
     """A recipe with its inputs."""
 
     config: RunConfig
-    forget: Corpus
-    retain: Corpus
+    corpora: tuple[TopicCorpora, ...]
+    """Of each topic."""
     lineage: Lineage
     """What the candidate's manifest will say."""
 
+    @property
+    def digest(self) -> Digest:
+        """What the run makes: its base, recipe and texts, and nothing of the code or machine."""
+        texts = [[corpora.forget.digest, corpora.retain.digest] for corpora in self.corpora]
+        return digest_of([self.lineage.base, self.lineage.recipe_digest, texts])
 
-def make_plan(config: RunConfig, base: Digest, corpora: Path) -> Plan:
+
+def make_plan(
+    config: RunConfig,
+    base: Digest,
+    store: CheckpointStore,
+    cache: Path,
+    token: str | None = None,
+) -> Plan:
     """Resolve a run.
 
     Args:
         config: The recipe.
         base: The checkpoint to start from.
-        corpora: A directory with `forget.jsonl` and `retain.jsonl`.
+        store: Where it is.
+        cache: Where data sets of the hub are kept.
+        token: The hub's access token, for gated data sets.
 
     Raises:
         CorpusError: A corpus cannot be read.
+        TensorNotFoundError: The recipe does not fit the base.
     """
-    forget = read_corpus(corpora / "forget.jsonl")
-    retain = read_corpus(corpora / "retain.jsonl")
+    trained = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
+    corpora = tuple(
+        TopicCorpora(
+            *(
+                read_corpus(spec, cache=cache, token=token, min_characters=topic.min_characters)
+                for spec in (topic.forget, topic.retain)
+            )
+        )
+        for topic in config.topics
+    )
     lineage = Lineage(
         base=base,
         method=config.method,
         recipe=config.as_json(),
         recipe_digest=config.digest,
         corpora={
-            f"{config.domain}.{name}": CorpusSource(
-                spec=f"file:{name}.jsonl", digest=corpus.digest, texts=len(corpus.texts)
+            f"{topic.domain}.{name}": CorpusSource(
+                spec=corpus.spec,
+                revision=corpus.revision,
+                digest=corpus.digest,
+                texts=len(corpus.texts),
+                licence=corpus.licence,
             )
-            for name, corpus in (("forget", forget), ("retain", retain))
+            for topic, texts in zip(config.topics, corpora, strict=True)
+            for name, corpus in (("forget", texts.forget), ("retain", texts.retain))
         },
         seed=config.seed,
         steps=config.steps,
-        trained_tensors=config.tensor_names,
+        trained_tensors=tuple(name.full for name in trained),
+        rank=config.rank,
         code_commit=code_commit(),
     )
-    return Plan(config, forget, retain, lineage)
+    return Plan(config, corpora, lineage)
 
 
 def find_done(store: CheckpointStore, plan: Plan) -> Manifest | None:

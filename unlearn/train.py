@@ -1,31 +1,38 @@
-"""One unlearning run: CUT and RMU are the same loop with two switches, vector and target.
+"""One unlearning run: CUT, RMU and Adaptive RMU are one loop with two switches, vector and target.
 
-plan (resolve, in `unlearn.plan`) → fit (the loop) → store (check, write, manifest last).
+plan (resolve, in `unlearn.plan`) → fit (the loop) → export (check, write) → store (manifest last).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models.documents import Digest, digest_of
 from models.manifest import Manifest
 from models.store import CheckpointStore
-from unlearn.activations import SplitModel
-from unlearn.batches import endless_batches, make_batch
+from unlearn.activations import Segment
+from unlearn.adapter import Factors
+from unlearn.cache import ActivationCache
 from unlearn.config import RunConfig
-from unlearn.corpora import Corpus
-from unlearn.errors import DivergedError, TensorNotFoundError
+from unlearn.errors import DivergedError
 from unlearn.export import write_candidate
-from unlearn.losses import forget_target, masked_mse, total_loss
+from unlearn.job import Job, write_job
+from unlearn.layers import open_layers
+from unlearn.losses import forget_target, gauges, masked_mse, total_loss
 from unlearn.offline import quiet_libraries
-from unlearn.plan import Plan
+from unlearn.order import Draw, draw, order_digest
+from unlearn.plan import Plan, TopicCorpora
+from unlearn.processes import ALONE, Group, lead
 from unlearn.provenance import finish_lineage
-from unlearn.steering import contrastive_vectors, random_vector
+from unlearn.resume import Progress
+from unlearn.tensors import find_trained
+from unlearn.topics import ReadyTopic, ready_topics
+from unlearn.updates import TrainedTensors
 
 
 class StepLog(NamedTuple):
@@ -33,98 +40,205 @@ class StepLog(NamedTuple):
 
     step: int
     """From 1."""
+    topic: str
+    """Its hazard domain."""
     loss: float
     forget: float
+    """The loss on texts to forget."""
     retain: float
+    """The loss on texts to retain, before alpha."""
+    retain_cosine: float
+    """How much retain activations still point where they did; 1 before the first step."""
+    forget_norm: float
+    """The mean norm of the forget activations."""
 
 
-def run(plan: Plan, store: CheckpointStore, on_step: Callable[[StepLog], None]) -> Manifest:
-    """Unlearn a base checkpoint and store the candidate.
+class Fitted(NamedTuple):
+    """What a run has trained."""
+
+    updated: dict[str, Tensor]
+    """The trained tensors by their names on disk, fp32."""
+    factors: dict[str, Factors]
+    """The low-rank updates by the same names; empty after a full-rank run."""
+    vectors: dict[str, Tensor]
+    """(P, D), fp32: the steering vectors by domain, times c."""
+    order_digest: Digest
+    """Of what each step drew, and of what it was drawn from."""
+
+
+def run(
+    plan: Plan,
+    store: CheckpointStore,
+    state: Path,
+    on_step: Callable[[StepLog], None],
+    *,
+    cache: ActivationCache | None = None,
+    processes: int = 1,
+    save_every: int | None = None,
+) -> Manifest:
+    """Unlearn a base checkpoint and store the candidate, going on where a killed run stopped.
 
     Args:
         plan: The recipe, the base and the corpora.
         store: Where the base is and the candidate goes.
-        on_step: Told of every step.
+        state: A directory of this plan alone, for what a resumed run needs; gone at the end.
+        on_step: Told of every step that is done here, so not of those before a resumption.
+        cache: Where activations are kept; None: nowhere.
+        processes: How many processes share each batch.
+        save_every: Save the state at each so many steps; None: as often as is cheap.
 
     Raises:
         CheckpointCorruptError: The base's bytes have changed.
         TensorNotFoundError: The recipe does not fit the base.
+        TokenizerMismatchError: The base's tokenizer does not fit its weights.
         DivergedError: The loss is not finite; nothing is stored.
+        DiskFullError: No room for the state; nothing is stored.
+        ProcessLostError: Another process has ended; nothing is stored.
         StrayUpdateError: A tensor changed that the recipe does not name; nothing is stored.
         StoreFullError: No room for the candidate.
     """
     base = plan.lineage.base
     manifest = store.verify(base)
-    updated = fit(plan.config, store.path(base), plan.forget, plan.retain, on_step)
+    checkpoint = store.path(base)
+    job = Job(plan.config, checkpoint, plan.corpora, base, cache, state)
+    with lead(processes, write_job(job) if processes > 1 else "") as group:
+        fitted = fit(
+            plan.config,
+            checkpoint,
+            plan.corpora,
+            on_step,
+            base=base,
+            group=group,
+            cache=cache,
+            state=state,
+            save_every=save_every,
+        )
     with store.staging() as staged:
-        changes = write_candidate(store.path(base), staged, updated, {}, {})
-        return store.put(
+        changes = write_candidate(
+            checkpoint, staged, fitted.updated, fitted.factors, fitted.vectors
+        )
+        made = store.put(
             staged,
             family=manifest.family,
             hazards=manifest.hazards,
-            lineage=finish_lineage(plan.lineage, staged, changes, updated, data_order=None),
+            lineage=finish_lineage(
+                plan.lineage, staged, changes, fitted.updated, fitted.order_digest
+            ),
             created_at=datetime.now(UTC),
         )
+    Progress.discard(state)
+    return made
 
 
 def fit(
     config: RunConfig,
     checkpoint: Path,
-    forget: Corpus,
-    retain: Corpus,
+    corpora: Sequence[TopicCorpora],
     on_step: Callable[[StepLog], None],
-) -> dict[str, Tensor]:
-    """Run the loop and return the trained tensors by name, in fp32.
+    *,
+    base: Digest,
+    group: Group = ALONE,
+    cache: ActivationCache | None = None,
+    state: Path | None = None,
+    save_every: int | None = None,
+) -> Fitted:
+    """Run the loop and return what it has trained.
 
-    The loop runs in fp32: in bf16 a step is smaller than the rounding of most weights, and is lost.
+    Args:
+        config: The recipe.
+        checkpoint: The base's directory.
+        corpora: Of each topic.
+        on_step: Told of every step.
+        base: The base's digest, a part of what cached activations are known by.
+        group: This process among those that share each batch.
+        cache: Where activations are kept; None: nowhere.
+        state: Where what a resumed run needs is kept; None: nowhere.
+        save_every: Save it at each so many steps; None: as often as is cheap.
 
     Raises:
         TensorNotFoundError: The recipe does not fit the checkpoint.
+        TokenizerMismatchError: The tokenizer does not fit the checkpoint.
         DivergedError: The loss is not finite.
+        DiskFullError: No room for the state.
+        ProcessLostError: Another process has ended.
     """
     quiet_libraries()
     torch.manual_seed(config.seed)  # Nothing draws from it; should something ever, it repeats.
     generator = torch.Generator().manual_seed(config.seed)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    parameters = dict(model.named_parameters())
-    for name in config.tensor_names:
-        if name not in parameters:
-            raise TensorNotFoundError(name, parameters)
-    trained = {name: parameters[name] for name in config.tensor_names}
-    split = SplitModel(model, model.model.layers, min(config.trained_layers), config.layer)
-    for tensor in trained.values():
-        tensor.requires_grad_(True)
+    names = find_trained(checkpoint, config.trained_layers, config.trained_tensors)
+    opened = open_layers(
+        checkpoint, config.layer, getattr(torch, config.compute_dtype), group.device
+    )
+    topics = ready_topics(
+        config,
+        checkpoint,
+        opened,
+        corpora,
+        base=base,
+        group=group,
+        cache=cache,
+        generator=generator,
+    )
+    trained = TrainedTensors(opened, names, config.rank, generator)
+    optimizer = torch.optim.AdamW(
+        trained.masters.values(), lr=config.learning_rate, weight_decay=0.0
+    )
+    sizes = [topic.sizes for topic in topics]
+    drawn_from = [
+        source.batches.digest for topic in topics for source in (topic.forget, topic.retain)
+    ]
+    order = order_digest(config, sizes, drawn_from)
+    loop = Loop(config, Segment(opened), trained, optimizer, group)
+    progress = None
+    if state is not None:
+        what = digest_of([base, config.digest, order, group.size, torch.__version__])
+        progress = Progress(state, what, trained.masters, optimizer, every=save_every)
+    done = progress.restore() if progress else 0
+    for step in range(done + 1, config.steps + 1):
+        drawn = draw(config, sizes, step)
+        on_step(loop.take(step, topics[drawn.topic], drawn))
+        if progress and group.is_leader:
+            progress.after(step)
+    vectors = {ready.topic.domain: ready.vectors.cpu() * ready.coefficient for ready in topics}
+    return Fitted(trained.updated(), trained.factors(), vectors, order)
 
-    def last_token_state(text: str) -> Tensor:
-        batch = make_batch([tokenizer.encode(text)])
-        return split.frozen_state(split.prefix(batch.tokens))[0, -1]  # (D,)
 
-    if config.vector == "contrastive":
-        vectors = contrastive_vectors(config.phrases, last_token_state)  # (P, D)
-    else:
-        vectors = random_vector(model.config.hidden_size, generator)  # (1, D)
+class Loop(NamedTuple):
+    """What every step uses."""
 
-    optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=0.0)
-    shape = {"batch_size": config.batch_size, "max_tokens": config.max_tokens}
-    forget_batches = endless_batches(forget, tokenizer, **shape, generator=generator)
-    retain_batches = endless_batches(retain, tokenizer, **shape, generator=generator)
-    for step in range(1, config.steps + 1):
-        # A phrase is drawn at each step, as in wmdp fed4156, cut/unlearn.py.
-        drawn = int(torch.randint(len(vectors), (1,), generator=generator))
-        gone, kept = next(forget_batches), next(retain_batches)
-        gone_prefix, kept_prefix = split.prefix(gone.tokens), split.prefix(kept.tokens)
-        frozen = split.frozen_state(gone_prefix) if config.target == "shifted" else None
-        target = forget_target(frozen, vectors[drawn], config.coefficient)
-        forget_loss = masked_mse(split.updated_state(gone_prefix), target, gone.mask)
-        retain_loss = masked_mse(
-            split.updated_state(kept_prefix), split.frozen_state(kept_prefix), kept.mask
-        )
-        loss = total_loss(forget_loss, retain_loss, config.alpha)
-        if not math.isfinite(loss.item()):
+    config: RunConfig
+    segment: Segment
+    trained: TrainedTensors
+    optimizer: torch.optim.AdamW
+    group: Group
+
+    def take(self, step: int, ready: ReadyTopic, drawn: Draw) -> StepLog:
+        """Take one step: forget and retain pass, their losses, one update of the masters.
+
+        Raises:
+            DivergedError: The loss is not finite; the masters are as they were.
+            ProcessLostError: Another process has ended.
+        """
+        first, last = self.config.first, self.config.layer
+        overlay = self.trained.overlay()
+        gone, kept = ready.forget.give(drawn.forget), ready.retain.give(drawn.retain)
+        is_shifted = self.config.target == "shifted"
+        frozen = ready.forget.frozen(drawn.forget, gone) if is_shifted else None
+        target = forget_target(frozen, ready.vectors[drawn.phrase], ready.coefficient)
+        frozen_kept = ready.retain.frozen(drawn.retain, kept)
+        state = self.segment.updated(gone.entered, gone.prefix, first, last, overlay)
+        state_kept = self.segment.updated(kept.entered, kept.prefix, first, last, overlay)
+        forget = masked_mse(state, target, gone.batch.mask, gone.batch.positions)
+        retain = masked_mse(state_kept, frozen_kept, kept.batch.mask, kept.batch.positions)
+        loss = total_loss(forget, retain, ready.topic.alpha)
+        seen = gauges(state, gone.batch, state_kept, frozen_kept, kept.batch)
+        values = torch.stack([loss.detach(), forget.detach(), retain.detach(), *seen])
+        self.group.add_up([values])
+        log = StepLog(step, ready.topic.domain, *values.tolist())
+        if not math.isfinite(log.loss):
             raise DivergedError(step)
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        on_step(StepLog(step, loss.item(), forget_loss.item(), retain_loss.item()))
-    return {name: tensor.detach() for name, tensor in trained.items()}
+        self.group.add_up([m.grad for m in self.trained.masters.values() if m.grad is not None])
+        self.optimizer.step()
+        return log

@@ -60,12 +60,12 @@ def workload(config: RunConfig) -> Workload:
     return Workload(
         layer=config.layer,
         trained_layers=config.trained_layers,
-        trained_tensors=(config.trained_tensor,),
-        rank=0,
+        trained_tensors=config.trained_tensors,
+        rank=config.rank,
         steps=config.steps,
         batch_size=config.batch_size,
-        max_tokens=config.max_tokens,
-        compute_dtype="float32",
+        max_tokens=max(topic.max_tokens for topic in config.topics),
+        compute_dtype=config.compute_dtype,
         reads_frozen_forget=config.target != "fixed",
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from models.cli.promote import alias
-from models.engine import EngineSpec, thread_count
+from models.engine import EngineSpec, native_dtype, thread_count
 from models.errors import EngineError
 from models.release import current_releases
 from models.store import CheckpointStore
@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("alias", type=alias, metavar="FAMILY:LABEL")
     parser.add_argument("--host", default=defaults.host, help="default: %(default)s")
     parser.add_argument("--port", type=int, default=defaults.port, help="default: %(default)s")
-    parser.add_argument("--dtype", default=defaults.dtype, help="default: %(default)s")
+    parser.add_argument(
+        "--dtype",
+        default=native_dtype(),
+        help="default: what this machine is fast at (%(default)s)",
+    )
     parser.add_argument(
         "--max-model-len", type=int, default=defaults.max_model_len, help="tokens (%(default)s)"
     )

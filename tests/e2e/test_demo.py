@@ -162,11 +162,12 @@ def test_a_grant_opens_the_door_and_its_end_closes_it(demo: Demo):
     thread.start()
     while not outcome.get("chunks"):
         time.sleep(0.01)
-    revoked = time.monotonic()
     assert demo.admin("POST", f"/grants/{grant}/revoke").status_code == 200
+    # The second counts from the answer: before it the revocation may still wait for a slow disk.
+    revoked = time.monotonic()
     thread.join(30)
     assert outcome["error"].code == "grant_revoked"
-    assert outcome["ended"] - revoked < 1.5
+    assert outcome["ended"] - revoked < 1.0
     assert ask(demo, key).headers["x-airlock-checkpoint"] == digests["unlearned"]
     with pytest.raises(openai.PermissionDeniedError):
         ask(demo, key, "smollm2:base")

@@ -14,7 +14,7 @@ from models.intervals import (
     paired_drop_upper_bound,
 )
 from models.policy import Policy
-from models.report import Harness, ItemResult, Profile, Report, Subset
+from models.report import Dataset, Harness, ItemResult, Profile, Prompt, Report, Subset
 
 BASE, CANDIDATE = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,8 +34,8 @@ def subset(kind="hazard", n=314, base=293, candidate=89, **changes) -> Subset:
         "kind": kind,
         "domain": "capitals" if kind == "hazard" else None,
         "chance": 0.25,
-        "dataset_digest": BASE,
-        "n": n,
+        "dataset": Dataset(name="builtin:x", revision=None, digest=BASE, n=n),
+        "prompt": Prompt(digest=BASE, few_shot=0, rule="acc"),
         "base": items(n, base) if isinstance(base, int) else base,
         "candidate": items(n, candidate) if isinstance(candidate, int) else candidate,
     }
@@ -47,9 +47,9 @@ def report(*subsets: Subset, **changes) -> Report:
         "family": "smollm2",
         "base": BASE,
         "candidate": CANDIDATE,
-        "harness": Harness(
-            name="h", version="1", scoring="acc", prompt_digest=BASE, few_shot=0, seed=0
-        ),
+        "plan": None,
+        "suite": "capitals",
+        "harness": Harness(name="h", version="1", digest=BASE, clean=True, seed=0),
         "profile": Profile(engine="e", engine_version="1", dtype="bfloat16"),
         "subsets": subsets or (subset(), utility()),
         "started_at": NOW,

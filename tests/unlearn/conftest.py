@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from models.manifest import Manifest
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, SOURCE
+from unlearn.config import RunConfig, Topic
 
 WORDS = (
     *("a", "b", "c", "d", "e", "f", "g", "h", "you", "are", "novice", "world", "class"),
@@ -39,6 +40,7 @@ def write_checkpoint(directory: Path) -> None:
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=64,
+        pad_token_id=0,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(directory)
 
@@ -53,8 +55,38 @@ def base(store: CheckpointStore) -> Manifest:
 
 
 @pytest.fixture
-def corpora(tmp_path: Path) -> Path:
-    for name, texts in (("forget", ["a b c d", "b c d", "d a"]), ("retain", ["e f g", "g h"])):
+def cut(tmp_path: Path) -> RunConfig:
+    """CUT on the tiny base, with one topic whose corpora are files."""
+    corpora = {
+        "forget": ["a b c d", "b c d", "d a", "c c c a b", "a"],
+        "retain": ["e f g", "g h", "h e f g e"],
+    }
+    for name, texts in corpora.items():
         lines = [json.dumps({"text": text}) + "\n" for text in texts]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
-    return tmp_path
+    return RunConfig(
+        method="cut",
+        family="tiny",
+        layer=1,
+        trained_layers=(0, 1),
+        trained_tensors=("mlp.down_proj.weight",),
+        rank=0,
+        learning_rate=1e-2,
+        steps=4,
+        batch_size=2,
+        seed=0,
+        compute_dtype="float32",
+        numerics="masked",
+        topics=(
+            Topic(
+                domain="capitals",
+                forget=f"file:{tmp_path / 'forget.jsonl'}",
+                retain=f"file:{tmp_path / 'retain.jsonl'}",
+                coefficient=5.0,
+                alpha=1.0,
+                max_tokens=8,
+                min_characters=0,
+                phrases=("a b", "c"),
+            ),
+        ),
+    )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models.engine import native_dtype
 from tests.unlearn.test_train import CUT, candidate
 from unlearn.currency import is_current
 from unlearn.evaluate import evaluate, item_id
@@ -43,7 +44,7 @@ def test_a_report_pairs_base_and_candidate_item_by_item(store, base, corpora, tm
 
 def best_choice(path, prompt: str) -> int:
     """The same score, worked out without the harness."""
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, native_dtype()))
     tokenizer = AutoTokenizer.from_pretrained(path)
     scores = []
     for choice in ITEMS[0]["choices"]:

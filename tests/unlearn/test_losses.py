@@ -3,16 +3,19 @@
 import pytest
 import torch
 
-from unlearn.losses import forget_target, masked_mse, total_loss
-from unlearn.steering import contrastive_vectors, random_vector
+from unlearn.batches import make_batch
+from unlearn.losses import forget_target, gauges, masked_mse, total_loss
+from unlearn.steering import contrastive_vectors, mean_norm, random_vector
 
 
 def test_masked_mse_leaves_padding_out():
     activations = torch.tensor([[[1.0, 3.0], [9.0, 9.0]]])  # (1, 2, 2)
     target = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
     # First token: (1 + 4) / 2 = 2.5; second: (81 + 81) / 2 = 81.
-    assert masked_mse(activations, target, torch.tensor([[1, 0]])).item() == 2.5
-    assert masked_mse(activations, target, torch.tensor([[1, 1]])).item() == (2.5 + 81) / 2
+    assert masked_mse(activations, target, torch.tensor([[1, 0]]), 1).item() == 2.5
+    assert masked_mse(activations, target, torch.tensor([[1, 1]]), 2).item() == (2.5 + 81) / 2
+    # Half of a batch whose other half another process has.
+    assert masked_mse(activations, target, torch.tensor([[1, 0]]), 2).item() == 1.25
 
 
 def test_targets_of_cut_and_rmu():
@@ -44,3 +47,18 @@ def test_random_vector_is_a_unit_vector_of_the_positive_orthant_and_repeats():
     assert (first >= 0).all()
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_gauges_are_means_over_real_tokens():
+    forget = torch.tensor([[[3.0, 4.0], [6.0, 8.0]], [[0.0, 1.0], [9.0, 9.0]]])
+    retain = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
+    frozen = torch.tensor([[[2.0, 0.0], [1.0, -1.0]]])
+    seen = gauges(forget, make_batch([[1, 2], [3]]), retain, frozen, make_batch([[1, 2]]))
+    assert seen.forget_norm.item() == pytest.approx((5 + 10 + 1) / 3)
+    assert seen.retain_cosine.item() == pytest.approx((1 + 0) / 2)
+
+
+def test_mean_norm_is_over_real_tokens_of_all_batches():
+    states = [torch.tensor([[[3.0, 4.0], [9.0, 9.0]]]), torch.tensor([[[0.0, 1.0]]])]
+    masks = [torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0]])]
+    assert mean_norm(states, masks) == pytest.approx(3.0)

@@ -1,6 +1,7 @@
 """`airlock unlearn`: fetch a base model and unlearn it."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ Progress goes to standard error; the checkpoint's digest is all that standard ou
 examples:
   airlock unlearn fetch
   airlock unlearn run smollm2-cut
-  airlock unlearn run my-recipe.toml --base 3f9c2a --corpora my-corpora/
+  airlock unlearn run my-recipe.toml --base 3f9c2a --processes 2
+  airlock unlearn run smollm2-rmu --set seed=1 --set coefficient=60 --set topics.0.alpha=5
   airlock unlearn run smollm2-rmu --dry-run
 """
 
@@ -34,15 +36,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("recipe", help="a TOML file, or the name of a recipe that ships")
     run_.add_argument("--base", help="digest or prefix; default: the family's only base")
     run_.add_argument(
-        "--corpora",
-        type=Path,
-        default=Path(__file__).resolve().parents[1] / "capitals",
-        help="directory with forget.jsonl and retain.jsonl (default: the demo's)",
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="replace a value of the recipe, in TOML; the recipe that results is recorded",
+    )
+    run_.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="share each batch among N processes, each with a GPU where there are some",
+    )
+    run_.add_argument(
+        "--no-cache", action="store_true", help="neither read nor keep activations on disk"
+    )
+    run_.add_argument(
+        "--cache-gib",
+        type=positive,
+        default=20,
+        metavar="GIB",
+        help="remove the longest unused cached activations beyond this (default: %(default)s)",
     )
     run_.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the resolved recipe, and what a run would load, change, need and take",
+        help="print the recipe, and what a run would load, change, need and take",
     )
 
 
@@ -62,32 +83,33 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from unlearn.config import load_recipe
 
-    config = load_recipe(args.recipe)
+    config = load_recipe(args.recipe, args.overrides)
     if args.dry_run:
         from unlearn.cli.dry_run import show_plan
 
         there = any(m.is_base and m.family == config.family for m in store.manifests())
         known = store.resolve(args.base) if args.base else None
-        show_plan(
-            Console(highlight=False),
-            config,
-            store,
-            known or (only_base(store, config.family) if there else None),
-        )
+        known = known or (only_base(store, config.family) if there else None)
+        show_plan(Console(highlight=False), config, store, known)
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
     from unlearn.plan import find_done, make_plan
 
-    plan = make_plan(config, base, args.corpora)
+    token = os.environ.get("HF_TOKEN")
+    plan = make_plan(config, base, store, args.home / "cache" / "corpora", token)
     done = find_done(store, plan)
     if done is not None:
         console.print("the same run's checkpoint is in the store already")
-    print(done.digest if done else unlearn(console, plan, store))
+    print(done.digest if done else unlearn(console, plan, store, args))
     return 0
 
 
-def unlearn(console: Console, plan: "Plan", store: CheckpointStore) -> str:
+def unlearn(
+    console: Console, plan: "Plan", store: CheckpointStore, args: argparse.Namespace
+) -> str:
     """Run a plan under a progress bar; return the candidate's digest."""
+    from unlearn.cache import GIB, ActivationCache
+    from unlearn.runlog import RunLog, publish
     from unlearn.train import StepLog, run
 
     columns = (
@@ -95,16 +117,37 @@ def unlearn(console: Console, plan: "Plan", store: CheckpointStore) -> str:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[gauges]}"),
     )
+    cache = ActivationCache(
+        args.home / "cache" / "activations", args.cache_gib * GIB, console.print
+    )
+    state = args.home / "runs" / plan.digest.removeprefix("sha256:")
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(plan.config.method, total=plan.config.steps, losses="")
+        bar = progress.add_task(plan.config.method, total=plan.config.steps, gauges="")
 
-        def show(log: StepLog) -> None:
-            losses = f"forget {log.forget:.2f}  retain {log.retain:.4f}"
-            progress.update(bar, completed=log.step, losses=losses)
+        def show(step: StepLog) -> None:
+            gauges = (
+                f"{step.topic}  loss {step.loss:.3g}  forget norm {step.forget_norm:.3g}  "
+                f"retain cosine {step.retain_cosine:.4f}"
+            )
+            progress.update(bar, completed=step.step, gauges=gauges)
+            log.write(step)
 
-        return run(plan, store, show).digest
+        shared = {"cache": None if args.no_cache else cache, "processes": args.processes}
+        with RunLog(state.with_suffix(".jsonl")) as log:
+            made = run(plan, store, state, show, **shared)
+    directory = publish(log.path, store, made.digest, f"{plan.config.method} {made.digest[7:19]}")
+    console.print(f"log and curves: {directory}")
+    return made.digest
+
+
+def positive(word: str) -> int:
+    """Return a word of the command line as a whole number above 0."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return number
 
 
 def show_domain(suite: str, cache: Path) -> None:

@@ -1,0 +1,124 @@
+"""Signatures: who counts, how often, and for what."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.documents import Document
+from models.errors import KeyUnusableError, SignatureError
+from models.signing import (
+    countersign,
+    make_private_key,
+    peek,
+    read_private_key,
+    seal,
+    unseal,
+)
+from models.trust import TrustedKey, TrustStore, key_id
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ALICE, BOB, SPARE = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3))
+
+
+class Note(Document):
+    text: str
+
+
+class Memo(Document):
+    text: str
+
+
+NOTE = Note(text="ü")
+
+
+def trusted(key: Ed25519PrivateKey, holder: str, **changes) -> TrustedKey:
+    public = key.public_key().public_bytes_raw()
+    given = {
+        "keyid": key_id(public),
+        "public": public.hex(),
+        "holder": holder,
+        "roles": ("releaser",),
+        "not_before": NOW - timedelta(days=1),
+        "expires_at": NOW + timedelta(days=1),
+    }
+    return TrustedKey(**{**given, **changes})
+
+
+TRUST = TrustStore(keys=(trusted(ALICE, "alice"), trusted(BOB, "bob"), trusted(SPARE, "alice")))
+
+
+def opened(raw: bytes, trust=TRUST, role="releaser", threshold=2, now=NOW, kind=Note):
+    return unseal(raw, kind, trust, role, threshold=threshold, now=now)
+
+
+def test_two_holders_open_a_document():
+    raw = countersign(seal(NOTE, [ALICE]), Note, BOB)
+    assert opened(raw) == peek(raw, Note) == NOTE
+
+
+def tampered(raw: bytes) -> bytes:
+    envelope = json.loads(raw)
+    payload = base64.b64decode(envelope["payload"]).replace("ü".encode(), b"x")
+    return json.dumps({**envelope, "payload": base64.b64encode(payload).decode()}).encode()
+
+
+def spelled_otherwise() -> bytes:
+    class Note(Document):  # The same kind and values, with a field more in the JSON.
+        text: str
+        other: int | None = None
+
+    return seal(Note(text="ü"), [ALICE, BOB])
+
+
+BOTH = seal(NOTE, [ALICE, BOB])
+REFUSED = {
+    "one signature": {"raw": seal(NOTE, [ALICE])},
+    "two keys of one holder": {"raw": seal(NOTE, [ALICE, SPARE])},
+    "one key twice": {"raw": seal(NOTE, [ALICE, ALICE])},
+    "an unknown key": {"raw": seal(NOTE, [ALICE, Ed25519PrivateKey.generate()])},
+    "another role": {"raw": BOTH, "role": "evaluator"},
+    "keys that have expired": {"raw": BOTH, "now": NOW + timedelta(days=1)},
+    "keys that do not count yet": {"raw": BOTH, "now": NOW - timedelta(days=2)},
+    "a revoked key": {
+        "raw": BOTH,
+        "trust": TrustStore(keys=(trusted(ALICE, "alice"), trusted(BOB, "bob", revoked_at=NOW))),
+    },
+    "nobody is trusted": {"raw": BOTH, "trust": TrustStore(keys=())},
+    "changed after it was signed": {"raw": tampered(BOTH)},
+    "another kind of document": {"raw": seal(Memo(text="ü"), [ALICE, BOB])},
+    "an unknown field": {"raw": spelled_otherwise()},
+    "no envelope": {"raw": b"[]"},
+    "no JSON": {"raw": b"\xff"},
+}
+
+
+@pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED.keys())
+def test_what_does_not_count(given: dict):
+    with pytest.raises(SignatureError):
+        opened(**given)
+
+
+def test_a_key_is_named_for_its_bytes_and_listed_once():
+    with pytest.raises(ValueError, match="SHA-256"):
+        trusted(ALICE, "alice", keyid="0" * 64)
+    with pytest.raises(ValueError, match="twice"):
+        TrustStore(keys=(trusted(ALICE, "alice"), trusted(ALICE, "bob")))
+
+
+def test_private_keys_are_for_their_owner_alone(tmp_path):
+    path = tmp_path / "alice.pem"
+    key = make_private_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_private_key(path).private_bytes_raw() == key.private_bytes_raw()
+    with pytest.raises(KeyUnusableError, match="never overwritten"):
+        make_private_key(path)
+    path.chmod(0o644)
+    with pytest.raises(KeyUnusableError, match="chmod 600"):
+        read_private_key(path)
+    path.chmod(0o600)
+    path.write_text("no key")
+    with pytest.raises(KeyUnusableError):
+        read_private_key(path)
