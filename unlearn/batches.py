@@ -6,8 +6,9 @@ published code does. Which batch is taken when is not decided here.
 """
 
 import hashlib
-import json
+from array import array
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,6 +21,8 @@ from unlearn.errors import TokenizerMismatchError
 # Texts are cut to this many characters for each token that is wanted before they are tokenized:
 # whole papers would otherwise be tokenized for their first page. English has four to five.
 CHARACTERS_PER_TOKEN = 16
+# Tokenized at once: as lists, the tokens of a whole corpus would take gigabytes.
+TEXTS_AT_ONCE = 512
 # The published code of CUT cuts texts here, before it tokenizes them.
 # Source: wmdp fed4156, cut/utils.py.
 REFERENCE_CUT_CHARACTERS = 2000
@@ -115,12 +118,14 @@ class Batches:
         """Return how many batches there are."""
         return len(self._rows)
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """The digest of all that a batch is made of."""
-        tokens = hashlib.sha256(
-            json.dumps([list(map(list, batch)) for batch in self._rows]).encode()
-        )
+        tokens = hashlib.sha256()
+        for batch in self._rows:
+            tokens.update(len(batch).to_bytes(8, "little"))
+            for row in batch:
+                tokens.update(len(row).to_bytes(8, "little") + array("q", row).tobytes())
         return digest_of([tokens.hexdigest(), self._numerics, self._pad])
 
     def batch(self, number: int, share: Share = WHOLE) -> Batch:
@@ -142,7 +147,10 @@ def cut_corpus(
     Raises:
         TokenizerMismatchError: The tokenizer makes no token of them.
     """
-    rows = [row[:max_tokens] for row in tokenizer(list(texts))["input_ids"] if row]
+    rows: list[Sequence[int]] = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        tokens = tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))["input_ids"]
+        rows += [array("i", row[:max_tokens]) for row in tokens if row]
     if not rows:
         raise TokenizerMismatchError("it makes no token of a corpus")
     if numerics == "masked":

@@ -9,7 +9,6 @@ on.
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -69,10 +68,8 @@ class Shelf:
             finally:
                 Path(scratch).unlink(missing_ok=True)
         except OSError as error:
-            # ENOENT: another run has made room by removing this shelf.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
-                raise
-            self._stop(os.strerror(error.errno))
+            # A full or read-only disk, or another run has removed this shelf to make room.
+            self._stop(error.strerror or str(error))
             return
         self._room -= len(content)
 

@@ -32,8 +32,10 @@ def masked_mse(activations: Tensor, target: Tensor, mask: Tensor, count: float) 
         A scalar in fp32: the sum over counted positions of ||a - t||^2, by D and by `count`.
         Source: WMDP paper v2, section 4, both losses; v1, section 4, with the shifted target.
     """
+    # A decoder's layers may be spread over devices: what comes from below l is on another one.
+    target, mask = target.to(activations.device), mask.to(activations.device)
     squares = (activations.float() - target.float()).square().mean(dim=-1)  # (B, T)
-    return (squares * mask.to(squares.device)).sum() / count
+    return (squares * mask).sum() / count
 
 
 def forget_target(frozen: Tensor | None, vector: Tensor, coefficient: float) -> Tensor:
@@ -51,7 +53,7 @@ def forget_target(frozen: Tensor | None, vector: Tensor, coefficient: float) -> 
         `frozen + c * vector` (B, T, D), or `c * vector` (D,).
     """
     steer = coefficient * vector
-    return steer if frozen is None else frozen + steer
+    return steer if frozen is None else frozen + steer.to(frozen.device)
 
 
 def total_loss(forget: Tensor, retain: Tensor, alpha: float) -> Tensor:
@@ -82,7 +84,9 @@ def gauges(
         retain_batch: Whose activations these are.
     """
     norms = forget.float().norm(dim=-1)  # (B, T)
-    cosines = torch.cosine_similarity(retain.float(), frozen.float(), dim=-1)  # (B, T)
+    cosines = torch.cosine_similarity(  # (B, T)
+        retain.float(), frozen.to(retain.device).float(), dim=-1
+    )
     return Gauges(
         (cosines * retain_batch.mask.to(cosines.device)).sum() / retain_batch.positions,
         (norms * forget_batch.mask.to(norms.device)).sum() / forget_batch.positions,

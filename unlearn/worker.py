@@ -40,3 +40,5 @@ if __name__ == "__main__":
     except UnlearnError as error:
         sys.stderr.write(f"error: process {sys.argv[2]}: {error}\n")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # Ctrl-C reaches every process of the terminal.
+        sys.exit(130)

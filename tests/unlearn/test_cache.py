@@ -1,6 +1,7 @@
 """Cached activations: whole or absent, shared, bounded, and never in the way."""
 
 import errno
+import os
 import tempfile
 
 import pytest
@@ -47,19 +48,20 @@ def test_a_damaged_file_is_as_if_it_were_not_there(cache, place):
     assert shelf.get(0, 4) is None
 
 
-def test_a_full_disk_is_said_once_and_leaves_nothing(cache, said, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_is_said_once_and_leaves_nothing(cache, said, monkeypatch, code):
     shelf = cache.shelf(KEY)
     shelf.put(0, 4, STATE)
 
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "mkstemp", full)
         shelf.put(1, 4, STATE)
     shelf.put(2, 4, STATE)
     assert len(said) == 1
-    assert "No space left" in said[0]
+    assert os.strerror(code) in said[0]
     assert [file.name for file in cache.root.rglob("*.safetensors")] == ["0-4.safetensors"]
 
 

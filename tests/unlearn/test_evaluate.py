@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.engine import native_dtype
-from tests.unlearn.test_train import CUT, candidate
+from tests.unlearn.test_train import candidate
 from unlearn.currency import is_current
 from unlearn.evaluate import evaluate, item_id
 from unlearn.suites import Task
@@ -22,8 +22,8 @@ TASKS = (
 
 # The harness leaves files and sockets for the collector to close.
 @pytest.mark.filterwarnings("default")
-def test_a_report_pairs_base_and_candidate_item_by_item(store, base, corpora, tmp_path):
-    made, _ = candidate(store, base, corpora, CUT)
+def test_a_report_pairs_base_and_candidate_item_by_item(store, base, cut, tmp_path):
+    made, _ = candidate(store, base, cut)
     report = evaluate(store, base.digest, made.digest, TASKS, tmp_path / "cache", lambda _: None)
     assert store.reports_for(made.digest) == [report]
     assert is_current(report, base.digest, TASKS)

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from unlearn.plan import find_done, make_plan
 
     token = os.environ.get("HF_TOKEN")
-    plan = make_plan(config, base, store, args.home / "cache" / "corpora", token)
+    plan = make_plan(config, base, store, args.home / "cache", token)
     done = find_done(store, plan)
     if done is not None:
         console.print("the same run's checkpoint is in the store already")
