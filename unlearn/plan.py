@@ -32,8 +32,8 @@ def make_plan(config: RunConfig, base: Digest, corpora: Path) -> Plan:
     Raises:
         CorpusError: A corpus cannot be read.
     """
-    forget = read_corpus(corpora / "forget.jsonl")
-    retain = read_corpus(corpora / "retain.jsonl")
+    forget = read_corpus(f"file:{corpora / 'forget.jsonl'}", cache=corpora)
+    retain = read_corpus(f"file:{corpora / 'retain.jsonl'}", cache=corpora)
     lineage = Lineage(
         base=base,
         method=config.method,

@@ -174,7 +174,7 @@ def test_shipped_recipes_load():
         load_recipe("nothing")
 
 
-@pytest.mark.parametrize("line", ["{", '{"txt": "a"}', '{"text": ""}', '"a"'])
+@pytest.mark.parametrize("line", ["{", '{"txt": "a"}', '{"text": 1}', '"a"'])
 def test_bad_corpora_name_the_line(store, base, corpora, line):
     (corpora / "forget.jsonl").write_text('{"text": "a"}\n' + line + "\n")
     with pytest.raises(CorpusError, match="line 2"):

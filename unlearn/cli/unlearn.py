@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.store import CheckpointStore
+from unlearn.cli.corpora import add_arguments as add_corpus_arguments
+from unlearn.cli.corpora import run as run_corpus
 
 if TYPE_CHECKING:
     from unlearn.plan import Plan
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
+    add_corpus_arguments(actions.add_parser("corpus", help="look at a corpus, or write one"))
     actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
     domain = actions.add_parser("domain", help="build a suite's items and count its corpora")
     domain.add_argument("--suite", default="capitals", help="default: %(default)s")
@@ -45,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    if args.action == "corpus":
+        return run_corpus(args)
     store = CheckpointStore(args.home / "store")
     console = Console(stderr=True, highlight=False)
     if args.action == "fetch":
