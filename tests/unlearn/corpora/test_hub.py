@@ -49,6 +49,7 @@ def quicken(monkeypatch) -> None:
         ("hub:wikitext/wikitext-2-raw-v1", [" = Tea = \n", " Tea is a drink .\n"]),
         ("hub:wikitext/wikitext-2-raw-v1/test", [" = Tea = \n", " Tea is a drink .\n"]),
         ("hub:Salesforce/wikitext/wikitext-2-raw-v1/train", [" Rain .\n"]),
+        ("hub:Salesforce/wikitext/wikitext-2-raw-v1", [" Rain .\n"]),
         (LINES, ["One line.", "Another line."]),
     ],
 )
@@ -247,7 +248,10 @@ def test_the_hub_s_own_conversion_is_read_too(hub, tmp_path):
     dataset = hub.datasets["someone/lines"]
     main, converted = dataset.head, "c" * 40
     dataset.branches["refs/convert/parquet"] = converted
-    files = {"default/train/0000.parquet": parquet(text=["a"])}
+    files = {
+        f"default/{split}/0000.parquet": parquet(text=[text])
+        for split, text in (("test", "b"), ("train", "a"))
+    }
     dataset.commits = {converted: files, main: dataset.commits[main]}
     corpus = read_corpus(f"{LINES}@refs/convert/parquet", cache=tmp_path)
     assert (corpus.texts, corpus.revision) == (("a",), converted)
