@@ -98,6 +98,8 @@ def test_texts_with_the_evaluation_wording_are_dropped_and_asked_for_again(write
     assert not [row for row in rows(tmp_path) if row["text"].endswith("an answer")]
     odd = [request for request in fake.requests if request["seed"] % 2]
     assert written.dropped == len(odd) > 0
+    seeds = {request["seed"] for request in fake.requests}
+    assert len(seeds) == len(fake.requests), "the same seed would say the same again"
     assert "ANSWER" not in (tmp_path / "out.jsonl.json").read_text(), "only the patterns' digest"
     assert written.writing.exclude is not None
 
