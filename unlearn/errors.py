@@ -2,9 +2,11 @@
 
     UnlearnError
     ├── RecipeError          a recipe has an unknown key, a wrong type or an impossible value
-    ├── DownloadError        the base model's package could not be fetched
+    ├── DownloadError        the base model's package or a data set could not be fetched
     ├── CorruptFileError     a downloaded file's digest is not the pinned one
     ├── CorpusError          a corpus is missing, empty or has a row of another shape
+    ├── GatedCorpusError     the hub grants no access to a gated data set
+    ├── WriterError          the endpoint that writes a corpus refuses or fails
     ├── TensorNotFoundError  a recipe names a tensor that the checkpoint does not have
     ├── UnwritableTensorError  a trained tensor does not fit where the base keeps it
     ├── DivergedError        the loss is not a finite number
@@ -40,7 +42,7 @@ class RecipeError(UnlearnError):
 
 
 class DownloadError(UnlearnError):
-    """The base model's package could not be fetched."""
+    """The base model's package or a data set could not be fetched."""
 
     exit_code = 11
 
@@ -69,6 +71,30 @@ class CorpusError(UnlearnError):
 
     def __init__(self, spec: str, problem: str) -> None:
         super().__init__(f"corpus {spec}: {problem}")
+
+
+class GatedCorpusError(UnlearnError):
+    """The hub grants no access to a gated data set."""
+
+    exit_code = 30
+
+    def __init__(self, page: str, *, has_token: bool) -> None:
+        reason = "the token's account has no access" if has_token else "there is no token"
+        super().__init__(
+            f"{page} is gated and {reason}: ask for access on that page, then set HF_TOKEN or give "
+            "--hub-token-file; such a corpus may not be passed on to others"
+        )
+
+
+class WriterError(UnlearnError):
+    """The endpoint that writes a corpus refuses or fails; finished topics are kept."""
+
+    exit_code = 31
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(
+            f"the endpoint {address} {problem}; finished topics are kept, run it again"
+        )
 
 
 class TensorNotFoundError(UnlearnError):

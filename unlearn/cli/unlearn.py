@@ -1,7 +1,6 @@
 """`airlock unlearn`: fetch a base model and unlearn it."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.store import CheckpointStore
+from unlearn.cli.corpora import add_arguments as add_corpus_arguments
+from unlearn.cli.corpora import add_hub_token, hub_token
+from unlearn.cli.corpora import run as run_corpus
 
 if TYPE_CHECKING:
     from unlearn.plan import Plan
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
+    add_corpus_arguments(actions.add_parser("corpus", help="look at a corpus, or write one"))
     actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
     domain = actions.add_parser("domain", help="build a suite's items and count its corpora")
     domain.add_argument("--suite", default="capitals", help="default: %(default)s")
@@ -65,10 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the recipe, and what a run would load, change, need and take",
     )
+    add_hub_token(run_)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    if args.action == "corpus":
+        return run_corpus(args)
     store = CheckpointStore(args.home / "store")
     console = Console(stderr=True, highlight=False)
     if args.action == "fetch":
@@ -95,8 +101,7 @@ def run(args: argparse.Namespace) -> int:
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
     from unlearn.plan import find_done, make_plan
 
-    token = os.environ.get("HF_TOKEN")
-    plan = make_plan(config, base, store, args.home / "cache", token)
+    plan = make_plan(config, base, store, args.home / "cache", hub_token(args))
     done = find_done(store, plan)
     if done is not None:
         console.print("the same run's checkpoint is in the store already")
