@@ -1,13 +1,21 @@
-"""Curves of a run as a picture: losses, retain cosine and forget norm, for each topic."""
+"""Curves of a run as a picture: losses, retain cosine and forget norm, for each topic.
+
+When the candidate is in the store, log and curves go to `store/runs/<hex>/`: beside the checkpoint,
+outside its digest.
+"""
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unlearn.runlog import LoggedStep
+from models.documents import Digest, write_bytes
+from models.store import CheckpointStore
+from unlearn.runlog import LOG, LoggedStep, read_log
 
+CURVES = "curves.png"
 PANELS = (
     ("loss", "loss: forget + alpha · retain"),
     ("forget", "forget loss"),
@@ -48,3 +56,22 @@ def draw_curves(steps: Sequence[LoggedStep], title: str) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     return picture.getvalue()
+
+
+def publish(log: Path, store: CheckpointStore, candidate: Digest, title: str) -> Path:
+    """Put a finished run's log and curves beside its candidate; return their directory.
+
+    Args:
+        log: The run's log; it is moved.
+        store: Where the candidate is.
+        candidate: Its digest.
+        title: Above the curves.
+
+    Raises:
+        StoreFullError: No room is left; the candidate itself is stored.
+    """
+    directory = store.run_path(candidate)
+    write_bytes(directory / LOG, log.read_bytes())
+    write_bytes(directory / CURVES, draw_curves(read_log(log), title))
+    log.unlink()
+    return directory

@@ -1,7 +1,6 @@
 """A run's log: one JSON line for each step, written as it happens.
 
-The log is written where the run keeps its state. When the candidate is in the store, it goes with
-its curves to `store/runs/<hex>/`: beside the checkpoint, outside its digest.
+The log is written beside the run's state; `unlearn.curves` publishes it with the candidate.
 """
 
 import json
@@ -9,14 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from models.documents import Digest, translate, write_bytes
-from models.store import CheckpointStore
+from models.documents import translate
 
 if TYPE_CHECKING:
     from unlearn.train import StepLog
 
 LOG = "steps.jsonl"
-CURVES = "curves.png"
 
 
 class LoggedStep(NamedTuple):
@@ -77,24 +74,3 @@ def read_log(path: Path) -> list[LoggedStep]:
             step = LoggedStep(int(values.pop("step")), str(values.pop("topic", "")), values)
             steps[step.step] = step
     return [steps[number] for number in sorted(steps)]
-
-
-def publish(log: Path, store: CheckpointStore, candidate: Digest, title: str) -> Path:
-    """Put a finished run's log and curves beside its candidate; return their directory.
-
-    Args:
-        log: The run's log; it is moved.
-        store: Where the candidate is.
-        candidate: Its digest.
-        title: Above the curves.
-
-    Raises:
-        StoreFullError: No room is left; the candidate itself is stored.
-    """
-    from unlearn.curves import draw_curves
-
-    directory = store.run_path(candidate)
-    write_bytes(directory / LOG, log.read_bytes())
-    write_bytes(directory / CURVES, draw_curves(read_log(log), title))
-    log.unlink()
-    return directory

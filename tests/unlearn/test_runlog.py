@@ -8,8 +8,8 @@ import matplotlib.image
 import pytest
 
 from models.errors import StoreFullError
-from unlearn.curves import draw_curves
-from unlearn.runlog import RunLog, publish, read_log
+from unlearn.curves import draw_curves, publish
+from unlearn.runlog import RunLog, read_log
 from unlearn.train import StepLog
 
 STEPS = [StepLog(n, "ab"[n % 2], 3.0 / n, 2.0 / n, 0.01 * n, 0.999, 40.0 + n) for n in range(1, 7)]

@@ -114,7 +114,8 @@ def unlearn(
 ) -> str:
     """Run a plan under a progress bar; return the candidate's digest."""
     from unlearn.cache import GIB, ActivationCache
-    from unlearn.runlog import RunLog, publish
+    from unlearn.curves import publish
+    from unlearn.runlog import RunLog
     from unlearn.train import StepLog, run
 
     columns = (
