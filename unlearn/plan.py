@@ -1,12 +1,14 @@
 """What a run will do, resolved before anything is loaded, and whether it has been done before."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from models.documents import Digest, digest_of
 from models.manifest import Lineage, Manifest
 from models.store import CheckpointStore
-from unlearn.config import RunConfig
+from unlearn.baselines.recipe import BaselineConfig, BaselineTopic
+from unlearn.config import RunConfig, Topic
 from unlearn.corpora import Corpus, read_corpus
 from unlearn.provenance import code_commit
 from unlearn.tensors import find_trained
@@ -22,11 +24,11 @@ class TopicCorpora(NamedTuple):
 class Plan(NamedTuple):
     """A recipe with its inputs."""
 
-    config: RunConfig
+    config: RunConfig | BaselineConfig
     corpora: tuple[TopicCorpora, ...]
     """Of each topic."""
     lineage: Lineage
-    """What the candidate's manifest will say."""
+    """What the candidate's manifest will say; of a baseline all but the tensors that change."""
 
     @property
     def digest(self) -> Digest:
@@ -36,7 +38,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    config: RunConfig,
+    config: RunConfig | BaselineConfig,
     base: Digest,
     store: CheckpointStore,
     cache: Path,
@@ -55,7 +57,11 @@ def make_plan(
         CorpusError: A corpus cannot be read.
         TensorNotFoundError: The recipe does not fit the base.
     """
-    trained = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
+    trained: tuple[str, ...] = ()
+    if isinstance(config, RunConfig):
+        found = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
+        trained = tuple(name.full for name in found)
+    topics: Sequence[Topic | BaselineTopic] = config.topics
     corpora = tuple(
         TopicCorpora(
             *(
@@ -63,7 +69,7 @@ def make_plan(
                 for spec in (topic.forget, topic.retain)
             )
         )
-        for topic in config.topics
+        for topic in topics
     )
     lineage = Lineage(
         base=base,
@@ -72,12 +78,12 @@ def make_plan(
         recipe_digest=config.digest,
         corpora={
             f"{topic.domain}.{name}": corpus.digest
-            for topic, texts in zip(config.topics, corpora, strict=True)
+            for topic, texts in zip(topics, corpora, strict=True)
             for name, corpus in (("forget", texts.forget), ("retain", texts.retain))
         },
         seed=config.seed,
         steps=config.steps,
-        trained_tensors=tuple(name.full for name in trained),
+        trained_tensors=trained,
         code_commit=code_commit(),
     )
     return Plan(config, corpora, lineage)
@@ -86,11 +92,13 @@ def make_plan(
 def find_done(store: CheckpointStore, plan: Plan) -> Manifest | None:
     """Return the candidate that the same run has made before, or None.
 
-    The code's commit is left out: what a run makes is told by recipe, corpora and base.
+    What a run makes is told by recipe, corpora and base. The code's commit is left out, and so are
+    the trained tensors, which of a baseline are known only afterwards.
     """
-    wanted = plan.lineage.model_dump(exclude={"code_commit"})
+    unknown = {"code_commit", "trained_tensors"}
+    wanted = plan.lineage.model_dump(exclude=unknown)
     for manifest in store.manifests():
         made = manifest.lineage
-        if made is not None and made.model_dump(exclude={"code_commit"}) == wanted:
+        if made is not None and made.model_dump(exclude=unknown) == wanted:
             return manifest
     return None

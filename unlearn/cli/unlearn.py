@@ -100,6 +100,7 @@ def unlearn(
     console: Console, plan: "Plan", store: CheckpointStore, args: argparse.Namespace
 ) -> str:
     """Run a plan under a progress bar; return the candidate's digest."""
+    from unlearn.baselines.recipe import METHODS
     from unlearn.cache import GIB, ActivationCache
     from unlearn.train import StepLog, run
 
@@ -118,10 +119,13 @@ def unlearn(
         bar = progress.add_task(plan.config.method, total=plan.config.steps, gauges="")
 
         def show(log: StepLog) -> None:
-            gauges = (
-                f"{log.topic}  loss {log.loss:.3g}  forget norm {log.forget_norm:.3g}  "
-                f"retain cosine {log.retain_cosine:.4f}"
-            )
+            gauges = f"{log.topic}  loss {log.loss:.3g}  "
+            if plan.config.method in METHODS:
+                gauges += f"forget {log.forget:.3g}  retain {log.retain:.3g}"
+            else:
+                gauges += (
+                    f"forget norm {log.forget_norm:.3g}  retain cosine {log.retain_cosine:.4f}"
+                )
             progress.update(bar, completed=log.step, gauges=gauges)
 
         shared = {"cache": None if args.no_cache else cache, "processes": args.processes}
