@@ -35,7 +35,9 @@ def main() -> None:
     rows = []
     for name in args.rows:
         progress.print(f"measuring: {name}")
-        rows.extend(ROWS[name](place))
+        for row in ROWS[name](place):
+            progress.print(f"  {row.name}: {row.figure:.3g}")
+            rows.append(row)
     show(rows)
     found = {row.name: {**row._asdict(), "holds": row.holds} for row in rows}
     print(json.dumps({"machine": machine(), "rows": found}))

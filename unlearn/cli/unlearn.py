@@ -23,6 +23,7 @@ examples:
   airlock unlearn run my-recipe.toml --base 3f9c2a --processes 2
   airlock unlearn run smollm2-rmu --set seed=1 --set coefficient=60 --set topics.0.alpha=5
   airlock unlearn run smollm2-rmu --dry-run
+  airlock unlearn run smollm2-llmu            # a baseline of the paper; also -scrub, -ssd
 """
 
 
