@@ -53,7 +53,7 @@ class Size(NamedTuple):
 
 # 32 layers, 1.22 billion parameters.
 BILLION = Size("random-1b", 32, 1536, 6144, 12, 12, shard_bytes=1_000_000_000)
-# 32 layers, 3.2 billion parameters: 6.4 GB in seven shards.
+# 32 layers, 3.1 billion parameters: 6.2 GB in seven shards.
 LARGE = Size("random-3b", 32, 2560, 9216, 20, 20, shard_bytes=1_000_000_000)
 
 

@@ -11,7 +11,7 @@ from tests.benchmarks.plain import PlainModels
 from tests.benchmarks.random_models import BILLION, LARGE, random_base, random_texts
 
 STEPS = 2
-WORDS = 32
+WORDS = 16
 # bf16, as the paper's presets run: two models of a billion parameters, in both ways.
 JOB = Job(
     method="rmu",
