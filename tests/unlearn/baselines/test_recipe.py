@@ -22,7 +22,7 @@ def test_the_shipped_recipes_load(method):
             "domain": "capitals",
             "forget": "builtin:capitals/forget",
             "retain": "builtin:capitals/retain",
-            "max_tokens": 128,
+            "max_tokens": 64,
             "min_characters": 0,
         }
     ]
@@ -35,7 +35,7 @@ def test_the_shipped_recipes_load(method):
         ("llmu", "seed = 0\n", "", "missing key: seed"),
         ("llmu", r"mismatches = \d+", "mismatches = 0", "mismatches.*greater than 0"),
         ("llmu", "seed = 0", 'seed = "0"', "seed.*valid integer"),
-        ("llmu", "batch_size = 4", "batch_size = true", "batch_size.*valid integer"),
+        ("llmu", "batch_size = 2", "batch_size = true", "batch_size.*valid integer"),
         ("llmu", r"learning_rate = \S+", "learning_rate = nan", "learning_rate"),
         ("scrub", r"max_rounds = \d+", "max_rounds = 1000", "max_rounds is above rounds"),
         ("ssd", "max_tokens", "coefficient", "unknown key: topics.0.coefficient|missing key"),
