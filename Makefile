@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock schemas clean
+.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -47,6 +47,9 @@ lock: setup ## Resolve requirements/*.in into hash locks again
 
 schemas: setup ## Export the JSON Schemas of manifest, report, release and policy
 	$(BIN)/python -m models.schemas docs/schemas
+
+bench-unlearn: setup ## Measure the unlearning engine against a plain implementation
+	@$(BIN)/python -m tests.benchmarks.unlearn --home $(HOME_DIR)
 
 clean: ## Remove the environment, caches and the demo's state
 	rm -rf $(VENV) $(HOME_DIR) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

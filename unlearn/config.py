@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from models.documents import Digest, digest_of
+from unlearn.baselines.recipe import METHODS, BaselineConfig, parse_recipe
 from unlearn.errors import RecipeError
 
 Method = Literal["cut", "rmu", "adaptive-rmu"]
@@ -130,7 +131,7 @@ class RunConfig:
         return digest_of(self.as_json())
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig:
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig | BaselineConfig:
     """Read a recipe: a file, or the name of one that ships (`smollm2-cut`).
 
     Args:
@@ -142,8 +143,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig:
         RecipeError: It is missing, is no TOML, or has an unknown, missing or impossible value.
     """
     table = override(read_table(name), name, overrides)
+    if table.get("method") in METHODS:
+        return parse_recipe(name, table)
     if table.get("method") not in get_args(Method):
-        raise RecipeError(name, f"method is one of {', '.join(get_args(Method))}")
+        raise RecipeError(name, f"method is one of {', '.join([*get_args(Method), *METHODS])}")
     return parse_table(RunConfig, table, name)
 
 

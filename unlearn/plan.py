@@ -1,12 +1,14 @@
 """What a run will do, resolved before anything is loaded, and whether it has been done before."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from models.documents import Digest, digest_of
 from models.manifest import CorpusSource, Lineage, Manifest
 from models.store import CheckpointStore
-from unlearn.config import RunConfig
+from unlearn.baselines.recipe import BaselineConfig, BaselineTopic
+from unlearn.config import RunConfig, Topic
 from unlearn.corpora import Corpus, read_corpus
 from unlearn.provenance import code_commit
 from unlearn.tensors import find_trained
@@ -22,11 +24,11 @@ class TopicCorpora(NamedTuple):
 class Plan(NamedTuple):
     """A recipe with its inputs."""
 
-    config: RunConfig
+    config: RunConfig | BaselineConfig
     corpora: tuple[TopicCorpora, ...]
     """Of each topic."""
     lineage: Lineage
-    """What the candidate's manifest will say."""
+    """What the candidate's manifest will say; of a baseline all but the tensors that change."""
 
     @property
     def digest(self) -> Digest:
@@ -36,7 +38,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    config: RunConfig,
+    config: RunConfig | BaselineConfig,
     base: Digest,
     store: CheckpointStore,
     cache: Path,
@@ -55,7 +57,11 @@ def make_plan(
         CorpusError: A corpus cannot be read.
         TensorNotFoundError: The recipe does not fit the base.
     """
-    trained = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
+    trained: tuple[str, ...] = ()
+    if isinstance(config, RunConfig):
+        found = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
+        trained = tuple(name.full for name in found)
+    topics: Sequence[Topic | BaselineTopic] = config.topics
     corpora = tuple(
         TopicCorpora(
             *(
@@ -63,7 +69,7 @@ def make_plan(
                 for spec in (topic.forget, topic.retain)
             )
         )
-        for topic in config.topics
+        for topic in topics
     )
     lineage = Lineage(
         base=base,
@@ -78,13 +84,13 @@ def make_plan(
                 texts=len(corpus.texts),
                 licence=corpus.licence,
             )
-            for topic, texts in zip(config.topics, corpora, strict=True)
+            for topic, texts in zip(topics, corpora, strict=True)
             for name, corpus in (("forget", texts.forget), ("retain", texts.retain))
         },
         seed=config.seed,
         steps=config.steps,
-        trained_tensors=tuple(name.full for name in trained),
-        rank=config.rank,
+        trained_tensors=trained,
+        rank=config.rank if isinstance(config, RunConfig) else 0,
         code_commit=code_commit(),
     )
     return Plan(config, corpora, lineage)

@@ -49,13 +49,14 @@ class RunLog:
         self._stream.close()
 
     def write(self, step: "StepLog") -> None:
-        """Append one step.
+        """Append one step, without what a method does not measure (NaN, which JSON has not).
 
         Raises:
             StoreFullError: No room is left.
         """
         try:
-            self._stream.write(json.dumps(step._asdict()).encode() + b"\n")
+            known = {key: value for key, value in step._asdict().items() if value == value}
+            self._stream.write(json.dumps(known, allow_nan=False).encode() + b"\n")
             self._stream.flush()
         except OSError as error:
             raise translate(error, self.path) from error

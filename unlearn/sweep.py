@@ -20,9 +20,10 @@ from typing import NamedTuple, cast
 
 from models.documents import Digest
 from models.store import CheckpointStore
+from unlearn.baselines.recipe import BaselineConfig
 from unlearn.cache import ActivationCache
 from unlearn.config import RunConfig, load_recipe
-from unlearn.errors import DivergedError
+from unlearn.errors import DivergedError, RecipeError
 from unlearn.export import write_candidate
 from unlearn.plan import make_plan
 from unlearn.train import StepLog, fit
@@ -89,7 +90,7 @@ def points(recipes: Sequence[str], axes: Sequence[Axis]) -> list[tuple[str, RunC
     """
     found = []
     for name in recipes:
-        plain = load_recipe(name)
+        plain = _steered(load_recipe(name), name)
         for values in itertools.product(*(axis.values for axis in axes)):
             chosen = dict(zip((axis.key for axis in axes), values, strict=True))
             if isinstance(chosen.get("layer"), int):
@@ -97,7 +98,7 @@ def points(recipes: Sequence[str], axes: Sequence[Axis]) -> list[tuple[str, RunC
                 chosen["trained_layers"] = [layer + shift for layer in plain.trained_layers]
             # JSON's numbers, texts and flat lists are TOML's too.
             overrides = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-            found.append((name, load_recipe(name, overrides)))
+            found.append((name, _steered(load_recipe(name, overrides), name)))
     return found
 
 
@@ -109,6 +110,7 @@ def sweep(
     measure: Measure,
     *,
     corpora_cache: Path,
+    token: str | None = None,
     cache: ActivationCache | None,
     on_point: Callable[[int, str, StepLog | None], None],
 ) -> list[Point]:
@@ -121,6 +123,7 @@ def sweep(
         out: Where rows are kept.
         measure: Scores a candidate.
         corpora_cache: Where data sets of the hub are kept.
+        token: The hub's access token, for gated data sets.
         cache: Where activations are kept: second points skip the prefix.
         on_point: Told of every step (and once more, without a step, when a point is measured).
 
@@ -141,7 +144,7 @@ def sweep(
             logs.append(step)
             on_point(number, "unlearning", step)
 
-        plan = make_plan(config, base, store, corpora_cache)
+        plan = make_plan(config, base, store, corpora_cache, token)
         started = time.monotonic()
         try:
             fitted = fit(config, store.path(base), plan.corpora, log, base=base, cache=cache)
@@ -193,6 +196,12 @@ def front(found: Sequence[Point]) -> list[Point]:
 
 
 COLUMNS = fields(Point)
+
+
+def _steered(config: RunConfig | BaselineConfig, name: str) -> RunConfig:
+    if not isinstance(config, RunConfig):
+        raise RecipeError(name, f"{config.method} steers no layer; a sweep has nothing to vary")
+    return config
 
 
 def _point(

@@ -17,9 +17,12 @@ from models.manifest import Manifest
 from models.store import CheckpointStore
 from unlearn.activations import Segment
 from unlearn.adapter import Factors
+from unlearn.baselines.fit import fit as fit_baseline
+from unlearn.baselines.recipe import BaselineConfig
+from unlearn.baselines.steps import BaselineStep
 from unlearn.cache import ActivationCache
 from unlearn.config import RunConfig
-from unlearn.errors import DivergedError
+from unlearn.errors import DivergedError, RecipeError
 from unlearn.export import write_candidate
 from unlearn.job import Job, write_job
 from unlearn.layers import open_layers
@@ -94,25 +97,31 @@ def run(
         DivergedError: The loss is not finite; nothing is stored.
         DiskFullError: No room for the state; nothing is stored.
         ProcessLostError: Another process has ended; nothing is stored.
+        RecipeError: Several processes for a baseline.
         StrayUpdateError: A tensor changed that the recipe does not name; nothing is stored.
         StoreFullError: No room for the candidate.
     """
     base = plan.lineage.base
     manifest = store.verify(base)
     checkpoint = store.path(base)
-    job = Job(plan.config, checkpoint, plan.corpora, base, cache, state)
-    with lead(processes, write_job(job) if processes > 1 else "") as group:
-        fitted = fit(
-            plan.config,
-            checkpoint,
-            plan.corpora,
-            on_step,
-            base=base,
-            group=group,
-            cache=cache,
-            state=state,
-            save_every=save_every,
-        )
+    if isinstance(plan.config, RunConfig):
+        job = Job(plan.config, checkpoint, plan.corpora, base, cache, state)
+        with lead(processes, write_job(job) if processes > 1 else "") as group:
+            fitted = fit(
+                plan.config,
+                checkpoint,
+                plan.corpora,
+                on_step,
+                base=base,
+                group=group,
+                cache=cache,
+                state=state,
+                save_every=save_every,
+            )
+    else:
+        if processes > 1:
+            raise RecipeError(plan.config.method, "it runs in one process")
+        fitted = _fit_baseline(plan.config, plan, checkpoint, on_step)
     with store.staging() as staged:
         changes = write_candidate(
             checkpoint, staged, fitted.updated, fitted.factors, fitted.vectors
@@ -128,6 +137,19 @@ def run(
         )
     Progress.discard(state)
     return made
+
+
+def _fit_baseline(
+    config: BaselineConfig, plan: Plan, checkpoint: Path, on_step: Callable[[StepLog], None]
+) -> Fitted:
+    """Run a baseline; it has no steering vectors, and no activations to gauge."""
+
+    def tell(done: BaselineStep) -> None:
+        on_step(StepLog(*done, retain_cosine=math.nan, forget_norm=math.nan))
+
+    updated = fit_baseline(config, checkpoint, plan.corpora, tell)
+    # A baseline's order is a function of seed and texts, and so of what the plan's digest tells.
+    return Fitted(updated, {}, {}, plan.digest)
 
 
 def fit(

@@ -49,6 +49,7 @@ def test_a_shipped_recipe_names_tensors_of_its_architecture(name, tmp_path):
 )
 def test_published_presets(name, layer, coefficient, alpha, steps, batch_size, min_characters):
     config = load_recipe(name)
+    assert isinstance(config, RunConfig)
     assert (config.method, config.learning_rate, config.seed) == ("rmu", 5e-5, 42)
     assert (config.layer, config.steps, config.batch_size) == (layer, steps, batch_size)
     assert [topic.domain for topic in config.topics] == ["bio", "cyber"]
@@ -124,6 +125,7 @@ def test_values_can_be_replaced_and_the_digest_follows():
         "zephyr-7b-beta",
         ["seed = 1", "trained_layers=[7]", "alpha=9.0", "topics.1.coefficient=3"],
     )
+    assert isinstance(config, RunConfig)
     assert (config.seed, config.trained_layers) == (1, (7,))
     assert [topic.alpha for topic in config.topics] == [9.0, 9.0]
     assert [topic.coefficient for topic in config.topics] == [6.5, 3.0]

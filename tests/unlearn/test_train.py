@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.errors import CheckpointCorruptError
+from tests.unlearn.baselines.recipes import ALL as BASELINES
+from unlearn.baselines.recipe import BaselineTopic
 from unlearn.cache import ActivationCache
 from unlearn.config import RunConfig
-from unlearn.errors import DivergedError, TensorNotFoundError, TokenizerMismatchError
+from unlearn.errors import DivergedError, RecipeError, TensorNotFoundError, TokenizerMismatchError
 from unlearn.plan import find_done, make_plan
 from unlearn.train import StepLog, fit, run
 
@@ -251,3 +253,22 @@ def test_masters_are_fp32_where_bf16_would_lose_the_steps(store, base, cut):
 def test_the_topics_domains_are_distinct(cut):
     with pytest.raises(ValueError, match="distinct"):
         replace(cut, topics=cut.topics * 2)
+
+
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda config: config.method)
+def test_a_baselines_manifest_names_all_that_changed(store, base, cut, baseline):
+    topic = cut.topics[0]
+    texts = BaselineTopic(
+        domain=topic.domain, forget=topic.forget, retain=topic.retain, max_tokens=8
+    )
+    config = replace(baseline, topics=(texts,))
+    made, logs = candidate(store, base, config)
+    assert made.lineage is not None
+    assert set(made.lineage.trained_tensors) == differing(store, base, made) != set()
+    assert made.lineage.method == config.method
+    assert len(logs) == config.steps
+    found = find_done(store, plan_of(config, base, store))
+    assert found is not None
+    assert found.digest == made.digest
+    with pytest.raises(RecipeError, match="one process"):
+        candidate(store, base, replace(config, seed=1), processes=2)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from models.documents import Digest
 from models.store import CheckpointStore
+from unlearn.baselines.recipe import BaselineConfig
 from unlearn.config import RunConfig
 from unlearn.estimate import Estimate, estimate
 from unlearn.speed import measure_flops
@@ -16,7 +17,10 @@ UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def show_plan(
-    console: Console, config: RunConfig, store: CheckpointStore, base: Digest | None
+    console: Console,
+    config: RunConfig | BaselineConfig,
+    store: CheckpointStore,
+    base: Digest | None,
 ) -> None:
     """Print what a run will do; of the base, headers and `config.json` alone are read.
 
@@ -32,6 +36,9 @@ def show_plan(
         CheckpointCorruptError: The base's headers cannot be read.
     """
     console.print_json(data=config.as_json())
+    if not isinstance(config, RunConfig):
+        console.print(f"{config.method} trains every tensor of the whole model, held in fp32.")
+        return
     work = workload(config)
     if base is None:
         layers = ", ".join(map(str, work.trained_layers))

@@ -11,6 +11,8 @@ from models.store import CheckpointStore
 from unlearn.cli.corpora import add_arguments as add_corpus_arguments
 from unlearn.cli.corpora import add_hub_token, hub_token
 from unlearn.cli.corpora import run as run_corpus
+from unlearn.cli.sweep import add_arguments as add_sweep_arguments
+from unlearn.cli.sweep import run as run_sweep
 
 if TYPE_CHECKING:
     from unlearn.plan import Plan
@@ -24,6 +26,8 @@ examples:
   airlock unlearn run my-recipe.toml --base 3f9c2a --processes 2
   airlock unlearn run smollm2-rmu --set seed=1 --set coefficient=60 --set topics.0.alpha=5
   airlock unlearn run smollm2-rmu --dry-run
+  airlock unlearn sweep smollm2-cut --vary layer=[3,5,7]
+  airlock unlearn run smollm2-llmu            # a baseline of the paper; also -scrub, -ssd
 """
 
 
@@ -32,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
     add_corpus_arguments(actions.add_parser("corpus", help="look at a corpus, or write one"))
+    add_sweep_arguments(actions.add_parser("sweep", help="look for a recipe by trying many"))
     actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
     domain = actions.add_parser("domain", help="build a suite's items and count its corpora")
     domain.add_argument("--suite", default="capitals", help="default: %(default)s")
@@ -75,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     if args.action == "corpus":
         return run_corpus(args)
+    if args.action == "sweep":
+        return run_sweep(args)
     store = CheckpointStore(args.home / "store")
     console = Console(stderr=True, highlight=False)
     if args.action == "fetch":
@@ -113,6 +120,7 @@ def unlearn(
     console: Console, plan: "Plan", store: CheckpointStore, args: argparse.Namespace
 ) -> str:
     """Run a plan under a progress bar; return the candidate's digest."""
+    from unlearn.baselines.recipe import METHODS
     from unlearn.cache import GIB, ActivationCache
     from unlearn.curves import publish
     from unlearn.runlog import RunLog
@@ -133,10 +141,13 @@ def unlearn(
         bar = progress.add_task(plan.config.method, total=plan.config.steps, gauges="")
 
         def show(step: StepLog) -> None:
-            gauges = (
-                f"{step.topic}  loss {step.loss:.3g}  forget norm {step.forget_norm:.3g}  "
-                f"retain cosine {step.retain_cosine:.4f}"
-            )
+            gauges = f"{step.topic}  loss {step.loss:.3g}  "
+            if plan.config.method in METHODS:
+                gauges += f"forget {step.forget:.3g}  retain {step.retain:.3g}"
+            else:
+                gauges += (
+                    f"forget norm {step.forget_norm:.3g}  retain cosine {step.retain_cosine:.4f}"
+                )
             progress.update(bar, completed=step.step, gauges=gauges)
             log.write(step)
 
