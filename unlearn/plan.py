@@ -10,6 +10,7 @@ from models.store import CheckpointStore
 from unlearn.baselines.recipe import BaselineConfig, BaselineTopic
 from unlearn.config import RunConfig, Topic
 from unlearn.corpora import Corpus, read_corpus
+from unlearn.errors import RecipeError
 from unlearn.provenance import code_commit
 from unlearn.tensors import find_trained
 
@@ -94,6 +95,18 @@ def make_plan(
         code_commit=code_commit(),
     )
     return Plan(config, corpora, lineage)
+
+
+def only_base(store: CheckpointStore, family: str) -> str:
+    """Return a family's base checkpoint.
+
+    Raises:
+        RecipeError: There is none, or several.
+    """
+    bases = [m.digest for m in store.manifests() if m.is_base and m.family == family]
+    if len(bases) != 1:
+        raise RecipeError(family, f"the store has {len(bases)} bases; name one with --base")
+    return bases[0]
 
 
 def find_done(store: CheckpointStore, plan: Plan) -> Manifest | None:

@@ -70,7 +70,7 @@ def axis(word: str) -> "Axis":
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from unlearn.cli.unlearn import only_base
+    from unlearn.plan import only_base
     from unlearn.sweep import points
 
     todo = points(args.recipes, args.vary)

@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         show_domain(args.suite, args.home / "cache")
         return 0
     from unlearn.config import load_recipe
+    from unlearn.plan import find_done, make_plan, only_base
 
     config = load_recipe(args.recipe, args.overrides)
     if args.dry_run:
@@ -106,8 +107,6 @@ def run(args: argparse.Namespace) -> int:
         show_plan(Console(highlight=False), config, store, known)
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
-    from unlearn.plan import find_done, make_plan
-
     plan = make_plan(config, base, store, args.home / "cache", hub_token(args))
     done = find_done(store, plan)
     if done is not None:
@@ -176,17 +175,3 @@ def show_domain(suite: str, cache: Path) -> None:
     for name in ("forget", "retain"):
         lines = (DATA / f"{name}.jsonl").read_bytes().splitlines()
         print(f"{name} corpus: {len(lines)} texts")
-
-
-def only_base(store: CheckpointStore, family: str) -> str:
-    """Return a family's base checkpoint.
-
-    Raises:
-        RecipeError: There is none, or several.
-    """
-    from unlearn.errors import RecipeError
-
-    bases = [m.digest for m in store.manifests() if m.is_base and m.family == family]
-    if len(bases) != 1:
-        raise RecipeError(family, f"the store has {len(bases)} bases; name one with --base")
-    return bases[0]
