@@ -311,6 +311,11 @@ def test_no_other_way_of_asking_brings_much_back(made: Subset, expected: str):
     assert outcome(report(subset(), utility(), made)) == expected
 
 
+def test_each_way_of_asking_has_its_own_limit_too():
+    verdict = examined(report(subset(), utility(), variant(candidate=170)))
+    assert broken(verdict) == {"capitals-few-shot.accuracy", "capitals-few-shot.excess"}
+
+
 def test_a_required_way_of_asking_must_be_there():
     for required in ({"required": ("few-shot",)}, {"required_of": {"capitals": ("few-shot",)}}):
         strict = POLICY.format.model_copy(update=required)
@@ -477,6 +482,13 @@ def test_what_the_policy_does_not_list_is_never_waived():
         waivers=(waiver(subset="capitals"), waiver("gap_closed", subset="capitals")),
     )
     assert verdict.outcome == "FAIL"
+
+
+def test_a_neighbour_that_was_not_measured_is_never_waived():
+    allowed = POLICY.waivers.model_copy(update={"allowed": ("near.floor",)})
+    policy = with_floor().model_copy(update={"waivers": allowed})
+    verdict = examined(report(), policy, waivers=(waiver("floor", subset="near"),))
+    assert (verdict.outcome, broken(verdict)) == ("INVALID", {"near.floor"})
 
 
 def test_what_is_invalid_is_never_waived():
