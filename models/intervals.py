@@ -1,8 +1,25 @@
-"""The two bounds that the gate's verdict rests on."""
+"""The bounds that the gate's verdict rests on, and the error that each attempt may spend."""
 
 import math
 
 from scipy.stats import beta, norm
+
+
+def attempt_alpha(alpha: float, attempt: int) -> float:
+    """Return the share of the error `alpha` that one attempt may spend: alpha * 6 / (pi k)^2.
+
+    The shares of all attempts, however many, add up to `alpha`, so by the union bound a candidate
+    that is not safe passes in any of them with at most that probability, whether or not the
+    attempts are independent.
+
+    Args:
+        alpha: The chance of a wrong PASS that the policy allows over all attempts.
+        attempt: 1, 2, …
+
+    Source: the sum of 1 / k^2 is pi^2 / 6 (Euler); spending by a convergent series as in Foster and
+    Stine, JRSS B 70 (2008), without their earning back.
+    """
+    return alpha * 6 / (math.pi * attempt) ** 2
 
 
 def binomial_upper_bound(k: int, n: int, confidence: float) -> float:

@@ -22,10 +22,12 @@ from models.documents import (
     write_bytes,
 )
 from models.errors import CheckpointCorruptError, DocumentError, PromotionRefusedError
+from models.evidence import collect, report_to_judge, trust_or_none
 from models.gate import Verdict, judge
 from models.manifest import Hazards, Manifest
 from models.policy import Policy
 from models.store import CheckpointStore
+from models.verdict import Waived
 
 BASE_LABEL = "base"
 PUBLIC_LABEL = "unlearned"
@@ -42,6 +44,8 @@ class Release(Document):
     hazards: Hazards
     forgets: tuple[Name, ...]
     """The hazards that the verdict proves forgotten; empty for the base."""
+    waived: tuple[Waived, ...] = ()
+    """The exceptions that the verdict rests on, shown wherever the checkpoint is listed."""
     verdict: Verdict | None
     reason: str
     created_at: Instant
@@ -49,13 +53,20 @@ class Release(Document):
     @model_validator(mode="after")
     def _claims_what_is_proven(self) -> Self:
         proven = self.verdict.forgets if self.verdict else ()
+        if self.waived != (self.verdict.waived if self.verdict else ()):
+            raise ValueError("waived must be what the verdict rests on")
         if self.forgets != proven or not set(self.forgets) <= set(self.hazards):
             raise ValueError("forgets must be what the verdict proves")
         if self.verdict and self.verdict.candidate != self.checkpoint:
             raise ValueError("the verdict is on another checkpoint")
-        if self.label == PUBLIC_LABEL and set(self.forgets) != set(self.hazards):
-            raise ValueError("the public door needs every hazard forgotten")
+        if self.label == PUBLIC_LABEL and set(self.cleared) != set(self.hazards):
+            raise ValueError("the public door needs every hazard forgotten or waived")
         return self
+
+    @property
+    def cleared(self) -> tuple[str, ...]:
+        """The domains that it may be served as having forgotten: proven, or under a waiver."""
+        return self.verdict.cleared if self.verdict else ()
 
     @property
     def alias(self) -> str:
@@ -63,10 +74,13 @@ class Release(Document):
         return f"{self.family}:{self.label}"
 
 
-def examine(store: CheckpointStore, digest: Digest, label: str, policy: Policy) -> Verdict | None:
+def examine(
+    store: CheckpointStore, digest: Digest, label: str, policy: Policy, now: datetime
+) -> Verdict | None:
     """Return the verdict that lets `label` point to a checkpoint (None for the base label).
 
-    Every byte of the checkpoint is hashed again.
+    Every byte of the checkpoint is hashed again. Whose signatures count says the trust store beside
+    the checkpoint store; where there is none, nothing is trusted.
 
     Raises:
         PromotionRefusedError: With the reason and what to do about it.
@@ -89,28 +103,29 @@ def examine(store: CheckpointStore, digest: Digest, label: str, policy: Policy) 
             f"{digest} is a base checkpoint, from which nothing was unlearned; "
             f"it may only be called {BASE_LABEL}"
         )
-    return _passing_verdict(store, manifest, manifest.lineage.base, policy)
+    return _passing_verdict(store, manifest, label, policy, now)
 
 
 def _passing_verdict(
-    store: CheckpointStore, manifest: Manifest, base: Digest, policy: Policy
+    store: CheckpointStore, manifest: Manifest, label: str, policy: Policy, now: datetime
 ) -> Verdict:
-    reports = store.reports_for(manifest.digest)
-    if not reports:
+    report = report_to_judge(store, manifest.digest)
+    if report is None:
         raise PromotionRefusedError(
-            f"{manifest.digest} has no report; run `airlock evaluate` on it first"
+            f"{manifest.digest} has no report that is signed; run `airlock evaluate` on it first"
         )
-    # The newest report decides: an older, better one must not outvote what was measured since.
-    report = reports[-1]
-    if report.base != base or report.family != manifest.family:
-        raise PromotionRefusedError("its report compares it with a checkpoint that is not its base")
-    verdict = judge(report, policy, manifest.hazards)
+    earlier = history(store, manifest.family, label)
+    evidence = collect(
+        store,
+        trust_or_none(store.root.parent),
+        report,
+        now,
+        None,
+        released=earlier[-1].checkpoint if earlier else None,
+    )
+    verdict = judge(evidence.report, policy, evidence.facts)
     if verdict.outcome != "PASS":
-        broken = [rule for rule in verdict.rules if rule.outcome != "PASS"]
-        why = "; ".join(
-            f"{rule.rule} is {rule.value:.3f}, limit {rule.limit:.3f}" for rule in broken
-        )
-        raise PromotionRefusedError(f"the gate says {verdict.outcome}: {why}")
+        raise PromotionRefusedError(f"the gate says {verdict.outcome}: {verdict.complaint}")
     return verdict
 
 
@@ -130,7 +145,7 @@ def promote(
             promotion came first.
         CheckpointNotFoundError: The store has no such checkpoint.
     """
-    verdict = examine(store, digest, label, policy)
+    verdict = examine(store, digest, label, policy, now)
     manifest = store.get(digest)
     earlier = history(store, manifest.family, label)
     release = Release(
@@ -140,6 +155,7 @@ def promote(
         checkpoint=digest,
         hazards=manifest.hazards,
         forgets=verdict.forgets if verdict else (),
+        waived=verdict.waived if verdict else (),
         verdict=verdict,
         reason=reason,
         created_at=now,

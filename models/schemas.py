@@ -9,11 +9,13 @@ from pathlib import Path
 
 from models.documents import Document
 from models.manifest import Manifest
+from models.plan import Plan
 from models.policy import Policy
 from models.release import Release
 from models.report import Report
+from models.waiver import Waiver
 
-KINDS: tuple[type[Document], ...] = (Manifest, Report, Release, Policy)
+KINDS: tuple[type[Document], ...] = (Manifest, Plan, Report, Waiver, Release, Policy)
 
 
 def schemas() -> dict[str, str]:

@@ -182,7 +182,7 @@ async def post_promotion(
         if parts.store.get(given.checkpoint).family != given.family:
             raise NotFoundError(f"{given.checkpoint} is not of the family '{given.family}'.")
         if given.dry_run:
-            examine(parts.store, given.checkpoint, given.label, parts.policy)
+            examine(parts.store, given.checkpoint, given.label, parts.policy, now)
             return None
         return promote(
             parts.store, given.checkpoint, given.label, parts.policy, reason=given.reason, now=now
@@ -209,7 +209,7 @@ async def post_rollback(
     def work() -> Release:
         if given.dry_run:
             target = rollback_target(parts.store, family, label, given.to_version)
-            examine(parts.store, target.checkpoint, label, parts.policy)
+            examine(parts.store, target.checkpoint, label, parts.policy, now)
             return target
         return rollback(
             parts.store,

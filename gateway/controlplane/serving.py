@@ -41,7 +41,8 @@ async def take_over(
             version=release.version,
             checkpoint=release.checkpoint,
             hazards=list(release.hazards),
-            forgets=list(release.forgets),
+            # A domain under a waiver in force is served as forgotten; the release says which.
+            forgets=list(release.cleared),
             release_digest=release.document_digest,
             actor=actor,
             created_at=now,

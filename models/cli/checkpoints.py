@@ -107,9 +107,13 @@ def _lineage_facts(lineage: Lineage) -> Iterator[tuple[str, str]]:
 
 def _table(store: CheckpointStore) -> Table:
     aliases: dict[str, list[str]] = {}
+    waived: dict[str, set[str]] = {}
     for release in current_releases(store):
         aliases.setdefault(release.checkpoint, []).append(f"{release.alias} v{release.version}")
-    table = Table("checkpoint", "family", "made by", "from", "MB", "aliases", "reports")
+        waived.setdefault(release.checkpoint, set()).update(
+            f"{item.rule} until {item.expires_at:%Y-%m-%d}" for item in release.waived
+        )
+    table = Table("checkpoint", "family", "made by", "from", "MB", "aliases", "waived", "reports")
     for manifest in store.manifests():
         lineage = manifest.lineage
         size = sum(entry.bytes for entry in manifest.files) / 1e6
@@ -120,6 +124,7 @@ def _table(store: CheckpointStore) -> Table:
             lineage.base[7:19] if lineage else "",
             f"{size:.0f}",
             ", ".join(aliases.get(manifest.digest, [])),
+            ", ".join(sorted(waived.get(manifest.digest, ()))),
             str(len(store.reports_for(manifest.digest))),
         )
     return table

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     policy = Policy.load(args.policy)
     console = Console(highlight=False, soft_wrap=True)
     if args.dry_run:
-        examine(store, digest, label, policy)
+        examine(store, digest, label, policy, datetime.now(UTC))
         console.print(f"{family}:{label} may point to {digest}; nothing was changed")
         return 0
     release = promote(store, digest, label, policy, reason=args.reason, now=datetime.now(UTC))

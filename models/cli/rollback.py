@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     if args.dry_run:
         target = rollback_target(store, family, label, args.to)
-        examine(store, target.checkpoint, label, policy)
+        examine(store, target.checkpoint, label, policy, datetime.now(UTC))
         console.print(f"{family}:{label} would go back to v{target.version}, {target.checkpoint}")
         return 0
     release = rollback(

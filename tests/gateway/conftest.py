@@ -139,8 +139,8 @@ def run_gateway(settings: Settings, **changes) -> Iterator[Running]:
     store = CheckpointStore(settings.home / "store")
     base = put_base(store, b"base").digest
     candidate = put_candidate(store, base, b"unlearned").digest
-    put_report(store, report(), base, candidate)
     now = datetime.now(UTC)
+    put_report(store, report(started_at=now, ended_at=now), base, candidate)
     for label, digest in (("base", base), ("unlearned", candidate)):
         promote(store, digest, label, Policy.load(), reason="test", now=now)
     engines = {

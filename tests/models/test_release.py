@@ -77,7 +77,7 @@ def test_a_verdict_that_is_not_pass_is_refused(store: CheckpointStore, subsets):
 def test_the_newest_report_decides(store: CheckpointStore):
     candidate = gated(store)
     base = put_base(store, b"base").digest
-    bad = report(subset(candidate=200), utility(), ended_at=NOW + timedelta(days=1))
+    bad = report(subset(candidate=200), utility(), ended_at=NOW + timedelta(minutes=1))
     put_report(store, bad, base, candidate)
     with pytest.raises(PromotionRefusedError, match="the gate says FAIL"):
         point(store, candidate)
