@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from models.release import current_releases
+from models.release import newest_releases
 from models.store import CheckpointStore
 
 EXAMPLES = """\
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(store: CheckpointStore) -> Table:
     aliases: dict[str, list[str]] = {}
-    for release in current_releases(store):
+    # Whether a release still counts is not asked here: it needs the trust store.
+    for release in newest_releases(store):
         aliases.setdefault(release.checkpoint, []).append(f"{release.alias} v{release.version}")
     table = Table("checkpoint", "family", "made by", "from", "MB", "aliases", "reports")
     for manifest in store.manifests():
