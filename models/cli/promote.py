@@ -28,7 +28,7 @@ examples:
   airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem      # proposes
   airlock promote --approve smollm2:unlearned --dry-run                             # shows it
   airlock promote --approve smollm2:unlearned --key grace.pem                       # takes effect
-  airlock promote 3f9c2a --as m:base --max-model-len 4096 --reason r -- --max-num-seqs 64
+  airlock promote 3f9c2a --as m:base --max-model-len 4096 --engine-flag=--max-num-seqs=64
 """
 
 
@@ -72,7 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine-version", help="of vLLM; default: what is installed here", metavar="VERSION"
     )
-    parser.add_argument("extra", nargs="*", metavar="-- WORD", help="further words for vLLM")
+    parser.add_argument(
+        "--engine-flag",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="a further word for vLLM, repeatable: --engine-flag=--max-num-seqs=64",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,6 +134,6 @@ def _profile(args: argparse.Namespace, checkpoint: Path) -> Profile:
         checkpoint=checkpoint,
         dtype=args.dtype,
         max_model_len=args.max_model_len,
-        extra=tuple(args.extra),
+        extra=tuple(args.engine_flag),
         **given,
     ).profile()
