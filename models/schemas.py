@@ -7,13 +7,26 @@ import json
 import sys
 from pathlib import Path
 
+from models.attestation import Attestation
 from models.documents import Document
+from models.fingerprint import Fingerprint
 from models.manifest import Manifest
 from models.policy import Policy
 from models.release import Release
 from models.report import Report
+from models.revocation import Revocation
+from models.trust import TrustStore
 
-KINDS: tuple[type[Document], ...] = (Manifest, Report, Release, Policy)
+KINDS: tuple[type[Document], ...] = (
+    Manifest,
+    Report,
+    Release,
+    Policy,
+    Revocation,
+    Attestation,
+    Fingerprint,
+    TrustStore,
+)
 
 
 def schemas() -> dict[str, str]:
