@@ -140,7 +140,9 @@ def test_another_engine_version_or_engine_is_refused(house: House):
 def test_the_newest_version_is_remembered_across_starts(house: House):
     second = house.promote()
     assert house.launcher().release() == second
-    assert read_seen(house.home, "smollm2:base").version == 2
+    seen = read_seen(house.home, "smollm2:base")
+    assert seen is not None
+    assert seen.version == 2
     release_path(house.store, "smollm2", "base", 2).unlink()
     with pytest.raises(ReleaseInvalidError, match="older than 2"):
         house.launcher().release()
