@@ -189,7 +189,7 @@ def test_an_approval_is_for_what_was_read_and_holds_today(store: CheckpointStore
         approve(store, TRUST, waiting, BOB, POLICY, NOW)
     # What claims more than the gate says here is not signed, whoever proposes it.
     assert other.verdict is not None
-    verdict = other.verdict.model_copy(update={"rules": ()})
+    verdict = other.verdict.model_copy(update={"report": other.checkpoint})
     forged = other.model_copy(
         update={"verdict": verdict, "verdict_digest": verdict.document_digest}
     )
