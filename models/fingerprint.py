@@ -18,16 +18,24 @@ from models.errors import EngineError
 from models.report import Profile
 
 PROMPTS = (
-    "The capital of the moon is made of cheese, and the colour of the sky is",
-    "One, two, three, four, five, six,",
-    "Monday, Tuesday, Wednesday,",
-    "January, February, March, April,",
-    "The alphabet begins with A, B, C, D,",
-    "Water boils when it is heated and freezes when it is",
+    "1, 2, 3, 4, 5, 6, 7, 8, 9, 10,",
+    "10, 20, 30, 40, 50,",
+    "One, two, three, four, five, six, seven,",
+    "Monday, Tuesday, Wednesday, Thursday,",
+    "January, February, March, April, May, June,",
+    "A, B, C, D, E, F, G, H,",
+    "red, green, blue, red, green, blue, red,",
+    "The cat sat on the mat. The cat sat on the mat. The cat sat on",
+    "I am, you are, he is, she is, it is, we are,",
+    "To be, or not to be, that is the",
+    "Twinkle, twinkle, little star, how I wonder",
+    "Mercury, Venus, Earth, Mars,",
 )
+"""Beginnings that leave little choice: open questions are nearly tied from the first token on (six
+of them left 9 tokens on the 135M demo model)."""
 MAX_TOKENS = 12
 MARGIN_NATS = 0.5
-"""Rounding moves a log-likelihood by about 0.05 nats in bfloat16, by far less in float32."""
+"""Well above what rounding in another batch may move a log-likelihood by."""
 MIN_TOKENS = 12
 """Of all prompts together; with fewer a fingerprint tells too little apart."""
 TIMEOUT_SECONDS = 120.0
