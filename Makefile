@@ -45,7 +45,7 @@ imports: setup ## Check the architecture's import contracts
 lock: setup ## Resolve requirements/*.in into hash locks again
 	$(BIN)/python requirements/lock.py
 
-schemas: setup ## Export the JSON Schemas of manifest, report, release and policy
+schemas: setup ## Export the JSON Schemas of the registry's documents
 	$(BIN)/python -m models.schemas docs/schemas
 
 bench-unlearn: setup ## Measure the unlearning engine against a plain implementation

@@ -11,7 +11,8 @@ mkdir -p "$directory"
 chmod 0700 "$directory"
 
 for name in postgres_password redis_password gateway_secret \
-    engine_base_key engine_unlearned_key grafana_password; do
+    engine_base_key engine_unlearned_key engine_base_attest_key engine_unlearned_attest_key \
+    grafana_password; do
     file=$directory/$name
     if [ -s "$file" ]; then
         echo "kept $name"

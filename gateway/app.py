@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import aiohttp
-import anyio.to_thread
 from cryptography.fernet import Fernet
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,10 +18,11 @@ from starlette.exceptions import HTTPException
 from gateway import errors as e
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
-from gateway.controlplane.serving import take_over
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.pool import Pool
+from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.routes import DataPlane
 from gateway.dataplane.snapshot import SnapshotKeeper
@@ -32,10 +32,6 @@ from gateway.http_errors import error_body, error_headers, http_error
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from models.errors import RegistryError
-from models.policy import Policy
-from models.release import current_releases
-from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +44,7 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics(version("airlock"))
         self.database = Database(settings)
-        self.store = CheckpointStore(settings.home / "store")
+        self.registry = Registry(settings.home, settings.trust_file, self.database)
         self._pepper = secret.derive(PEPPER_PURPOSE)
         self._salt_key = secret.derive("cache-salt/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
@@ -75,14 +71,14 @@ class Gateway:
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as client:
-            pool = Pool(client, self.metrics, settings.probe_seconds)
+            pool = Pool(Probe(client, self.registry.verify), self.metrics, settings)
             keeper = SnapshotKeeper(
                 settings,
                 self.database,
                 self._pepper,
                 self._cipher,
                 self.metrics,
-                on_change=lambda catalogue: pool.update(catalogue.engines),
+                on_change=lambda catalogue: pool.update(catalogue.engines, catalogue.pointers),
             )
             relay = Relay(Upstream(client, pool, settings), keeper)
             self.pool, self.keeper = pool, keeper
@@ -115,27 +111,16 @@ class Gateway:
         await self.database.migrate()
 
     async def _follow_releases(self) -> None:
-        """Take over new release files, for ever; damaged ones change nothing."""
+        """Take over what the registry says, for ever; what does not count there closes its door."""
         while True:
             try:
-                await self.take_over_releases()
+                await self.registry.follow()
                 self.releases_error = None
-            except (RegistryError, e.AirlockError, OSError) as error:
+            except Exception as error:
+                # Whatever it was: this task keeps doors shut that should be, and must go on.
                 self.releases_error = str(error)
-                log.warning("release files could not be taken over", exc_info=True)
+                log.warning("releases could not be taken over", exc_info=True)
             await asyncio.sleep(self.settings.release_poll_seconds)
-
-    async def take_over_releases(self) -> None:
-        """Record releases that the gateway has not seen yet.
-
-        Raises:
-            RegistryError: A release file is damaged.
-            NotReadyError: The database is down.
-        """
-        releases = await anyio.to_thread.run_sync(current_releases, self.store)
-        if releases:
-            async with self.database.transaction() as session:
-                await take_over(session, releases, actor="registry", now=datetime.now(UTC))
 
     def not_ready(self) -> list[str]:
         """Return why requests cannot be served as they should; empty when they can."""
@@ -151,13 +136,18 @@ class Gateway:
         if not catalogue.families:
             reasons.append("nothing has been promoted")
         if self.releases_error:
-            reasons.append(f"release files: {self.releases_error}")
-        reasons += [
-            f"no verified engine for {family.name}:{alias.label}"
-            for family in catalogue.families.values()
-            for alias in family.aliases
-            if not self.pool.serves(alias.checkpoint)
-        ]
+            reasons.append(f"releases: {self.releases_error}")
+        reasons += self.registry.problems
+        now = datetime.now(UTC)
+        for family in catalogue.families.values():
+            for alias in family.aliases:
+                name = f"{family.name}:{alias.label}"
+                withdrawn = catalogue.why_withdrawn(name, now)
+                if withdrawn is not None:
+                    reasons.append(f"{name} has no valid release: {withdrawn}")
+                elif not self.pool.serves(alias.checkpoint):
+                    why = self.pool.why_not(alias.checkpoint)
+                    reasons.append(f"no verified engine for {name}: {why}")
         return reasons
 
     def _fastapi(self) -> FastAPI:
@@ -171,7 +161,7 @@ class Gateway:
             lifespan=self.lifespan,
         )
         app.state.control_plane = ControlPlane(
-            self.database, self.store, Policy.load(), self._pepper, self._cipher
+            self.database, self._pepper, self._cipher, self.settings.require_attestation
         )
         app.include_router(router)
         _document_errors_as_they_are(app)

@@ -20,7 +20,7 @@
     ├── GrantRequiredError         the caller's grants do not cover the checkpoint
     ├── GrantRevokedError          they did, when the stream began
     ├── RateLimitedError
-    ├── PromotionForbiddenError    the registry refuses an alias
+    ├── ReleaseWithdrawnError      the alias's release expired, was revoked or does not count
     ├── EngineUnavailableError     no verified engine serves the checkpoint now
     ├── EngineFailedError          the engine answered with a fault
     ├── EngineTimeoutError
@@ -171,8 +171,11 @@ class RateLimitedError(AirlockError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class PromotionForbiddenError(AirlockError):
-    """The registry does not let an alias point to that checkpoint."""
+class ReleaseWithdrawnError(AirlockError):
+    """What the alias points to may not be served (any more); no other checkpoint steps in."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"'{name}' has no valid release now; its operators must renew it.")
 
 
 class EngineUnavailableError(AirlockError):

@@ -35,7 +35,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
-    e.PromotionForbiddenError: HttpError(409, INVALID, "promotion_refused"),
+    e.ReleaseWithdrawnError: HttpError(503, SERVER, "release_withdrawn"),
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
@@ -73,6 +73,8 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
     elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
         headers["retry-after"] = "2"
+    elif isinstance(error, e.ReleaseWithdrawnError):
+        headers["retry-after"] = "30"
     elif isinstance(error, e.MethodNotAllowedError):
         headers["allow"] = error.allowed
     elif isinstance(error, e.AuthenticationError):

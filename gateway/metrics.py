@@ -75,7 +75,13 @@ class Metrics:
         )
         self.engine_up = Gauge(
             "airlock_engine_up",
-            "Whether an engine answers and serves the expected checkpoint.",
+            "Whether an engine answers, and serves and attests the expected checkpoint.",
+            ("url", "checkpoint"),
+            registry=self.registry,
+        )
+        self.engine_drift = Counter(
+            "airlock_engine_drift",
+            "Engines taken out because they no longer say what they said when they were judged.",
             ("url", "checkpoint"),
             registry=self.registry,
         )

@@ -4,9 +4,9 @@ No secret has a default: the embedded set-up makes its own, any other must be gi
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,6 +21,8 @@ class EngineSetting(BaseModel):
     """The checkpoint that it must serve; checked before the first request and ever after."""
     api_key_file: Path
     """A file with the engine's API key."""
+    attest_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")] | None = None
+    """Its side-car's root address; it says, signed, what the engine was started on."""
 
 
 class Settings(BaseSettings):
@@ -44,8 +46,16 @@ class Settings(BaseSettings):
     """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
     engines: tuple[EngineSetting, ...] = ()
     """Engines, as a JSON list; the admin API can add others."""
+    trust_file: Path | None = None
+    """The trust store: whose signatures count; `trust/keys.json` under `home` by default."""
     release_poll_seconds: float = Field(1.0, gt=0)
-    """How often release files are looked at."""
+    """How often releases, revocations and the trust store are looked at."""
+    require_attestation: bool = True
+    """Whether an engine must attest what it serves; without, its own word for it is enough."""
+    attestation_max_age_seconds: float = Field(30.0, gt=0)
+    """An engine whose last good attestation is older gets no request."""
+    fingerprint_seconds: float = Field(3600.0, gt=0)
+    """Between two replays of an engine's behavioural fingerprint."""
     snapshot_poll_seconds: float = Field(0.25, gt=0)
     """How often the version of keys, grants and promotions is looked at."""
     privileged_max_age_seconds: float = Field(1.0, gt=0)
@@ -68,6 +78,16 @@ class Settings(BaseSettings):
     """Between two checks of what an engine serves."""
     drain_seconds: float = Field(20.0, gt=0)
     """How long running answers may take to end when the gateway stops."""
+
+    @model_validator(mode="after")
+    def _engines_attest(self) -> Self:
+        silent = [engine.url for engine in self.engines if engine.attest_url is None]
+        if self.require_attestation and silent:
+            raise ValueError(
+                f"engines without attest_url: {', '.join(silent)}; name their side-cars, or set "
+                "AIRLOCK_REQUIRE_ATTESTATION=false"
+            )
+        return self
 
     @property
     def is_embedded(self) -> bool:

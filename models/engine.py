@@ -15,9 +15,16 @@ from typing import Literal
 
 from models.documents import Digest, Document, canonical_json, read_document, write_bytes
 from models.errors import EngineError
+from models.profile import engine_flags, installed_version, serving_flags, template_digest
+from models.report import Profile
 
 State = Literal["starting", "ready", "restarting", "stopped"]
 MIN_KEY_CHARACTERS = 32
+INHERITED = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER"})
+INHERITED_PREFIXES = ("CUDA_", "LC_", "NCCL_", "NVIDIA_", "OMP_", "XDG_")
+INHERITED_FROM_VLLM = frozenset({"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CACHE_ROOT"})
+"""What an engine may take from its launcher's environment. vLLM has switches there that load
+adapters at run time, open a door for other weights or run a plug-in's code."""
 
 
 class EngineFacts(Document):
@@ -26,6 +33,8 @@ class EngineFacts(Document):
     alias: str
     digest: Digest
     url: str
+    attest_url: str
+    """Where the launcher says what it serves."""
     api_key_file: str
     pid: int
     """Of the supervisor."""
@@ -64,15 +73,39 @@ class EngineSpec:
     kv_cache_gib: int = 1
     """Memory for the key-value cache of vLLM's CPU build."""
     extra: tuple[str, ...] = ()
-    """Further words for vLLM's own command line."""
+    """Further words for vLLM's own command line, of those that `models.profile` allows."""
+    version: str = field(default_factory=installed_version)
+    """Of vLLM."""
 
     @property
     def url(self) -> str:
         """The engine's root address."""
         return f"http://{self.host}:{self.port}"
 
+    def profile(self) -> Profile:
+        """Return how this engine runs the weights: what a verdict and a release hold for.
+
+        Raises:
+            EngineError: A further word is not allowed, or the checkpoint cannot be read.
+        """
+        flags = serving_flags(self.extra)
+        return Profile(
+            engine="vllm",
+            engine_version=self.version,
+            dtype=self.dtype,
+            quantisation=flags.quantisation,
+            chat_template=template_digest(self.checkpoint),
+            flags=tuple(
+                sorted((*flags.words, "--enforce-eager", f"--max-model-len={self.max_model_len}"))
+            ),
+        )
+
     def command(self) -> list[str]:
-        """Return vLLM's command line; the key is not in it, since anybody can list processes."""
+        """Return vLLM's command line; the key is not in it, since anybody can list processes.
+
+        Raises:
+            EngineError: A further word is not allowed.
+        """
         return [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
             *("--model", str(self.checkpoint)),
@@ -85,13 +118,21 @@ class EngineSpec:
             # Prompts must not reach a log: neither requests nor the access log's query strings.
             "--disable-uvicorn-access-log",
             "--no-enable-log-requests",
-            *self.extra,
+            *engine_flags(self.extra),
         ]
 
     def environment(self, api_key: str, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Return the engine's environment: no hub look-ups, no usage reports, its own key."""
+        """Return the engine's environment: no hub look-ups, no usage reports, its own key.
+
+        Of `inherited` only what is listed here passes.
+        """
+        passed = {
+            name: value
+            for name, value in inherited.items()
+            if name in INHERITED | INHERITED_FROM_VLLM or name.startswith(INHERITED_PREFIXES)
+        }
         return {
-            **inherited,
+            **passed,
             "VLLM_API_KEY": api_key,
             "VLLM_CPU_KVCACHE_SPACE": str(self.kv_cache_gib),
             "VLLM_NO_USAGE_STATS": "1",

@@ -10,6 +10,7 @@ RegistryError
 ├── PromotionRefusedError      an alias may not point to that checkpoint
 ├── SignatureError             a document is not signed as it must be
 ├── KeyUnusableError           a private key cannot be read or written
+├── ReleaseInvalidError        an alias's newest release does not count (any more)
 └── EngineError                an engine cannot be started as asked
 """
 
@@ -113,3 +114,14 @@ class KeyUnusableError(RegistryError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"key {path}: {problem}")
+
+
+class ReleaseInvalidError(RegistryError):
+    """An alias's newest release does not count; no older one takes its place."""
+
+    exit_code = 30
+
+    def __init__(self, alias: str, reason: str) -> None:
+        super().__init__(f"the newest release of {alias} does not count: {reason}")
+        self.alias = alias
+        self.reason = reason

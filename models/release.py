@@ -1,42 +1,46 @@
-"""Releases: what an alias (`family:label`) points to, version after version.
+"""Releases: what an alias (`family:label`) points to, version after version, signed by two people.
 
-`base` points to a family's base checkpoint and needs no verdict, since it claims nothing. Every
-other label needs a candidate whose report passes the gate; `unlearned`, the public door, needs
-every hazard of the family forgotten. A release is a new file with the next version; nothing is
-overwritten, and a roll-back is one more version.
+    store/releases/<family>/<label>/000001.dsse.json             counts
+    store/releases/<family>/<label>/000001.proposed.dsse.json    waits for the second signature
+
+`base` points to a family's base checkpoint and needs no verdict, since it claims nothing, but the
+same signatures. Every other label needs a candidate whose report passes the gate; `unlearned`, the
+public door, needs every hazard of the family forgotten. A release names the digest of the one
+before it and expires; nothing is overwritten, and a roll-back is one more version. The newest
+release of an alias counts or none: `models.promotion` makes them.
 """
 
-from datetime import datetime
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from models.documents import (
-    Digest,
-    Document,
-    Instant,
-    Name,
-    canonical_json,
-    read_document,
-    write_bytes,
-)
-from models.errors import CheckpointCorruptError, DocumentError, PromotionRefusedError
-from models.evidence import collect, report_to_judge, trust_or_none
-from models.gate import Verdict, judge
-from models.manifest import Hazards, Manifest
-from models.policy import Policy
+from models.documents import Digest, Document, Instant, Name
+from models.errors import ReleaseInvalidError, SignatureError
+from models.fingerprint import Fingerprint
+from models.gate import Verdict
+from models.manifest import Hazards
+from models.report import Profile
+from models.revocation import revocation_of
+from models.signing import peek, unseal
 from models.store import CheckpointStore
+from models.trust import TrustStore
 from models.verdict import Waived
 
 BASE_LABEL = "base"
 PUBLIC_LABEL = "unlearned"
+SIGNERS = 2
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+FILE_NAME = re.compile(r"^(\d{6})\.dsse\.json$")
 
 
 class Release(Document):
     """One version of an alias."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     family: Name
     label: Name
     version: int = Field(ge=1)
@@ -44,11 +48,19 @@ class Release(Document):
     hazards: Hazards
     forgets: tuple[Name, ...]
     """The hazards that the verdict proves forgotten; empty for the base."""
-    waived: tuple[Waived, ...] = ()
-    """The exceptions that the verdict rests on, shown wherever the checkpoint is listed."""
+    profile: Profile
+    """How the engine must run the weights."""
     verdict: Verdict | None
+    verdict_digest: Digest | None
+    waived: tuple[Waived, ...] = ()
+    """The exceptions that the verdict rests on; shown wherever the alias is listed."""
+    fingerprint: Fingerprint | None = None
+    """What the engine must say to a few harmless prompts."""
+    previous: Digest | None
+    """Of the release with the version before."""
     reason: str
     created_at: Instant
+    expires_at: Instant
 
     @model_validator(mode="after")
     def _claims_what_is_proven(self) -> Self:
@@ -59,8 +71,25 @@ class Release(Document):
             raise ValueError("forgets must be what the verdict proves")
         if self.verdict and self.verdict.candidate != self.checkpoint:
             raise ValueError("the verdict is on another checkpoint")
+        if self.verdict_digest != (self.verdict.document_digest if self.verdict else None):
+            raise ValueError("verdict_digest must be the verdict's")
+        if self.verdict is None and self.label != BASE_LABEL:
+            raise ValueError("only the base needs no verdict")
         if self.label == PUBLIC_LABEL and set(self.cleared) != set(self.hazards):
             raise ValueError("the public door needs every hazard forgotten or waived")
+        return self
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.previous is None) != (self.version == 1):
+            raise ValueError("every release but the first names the one before")
+        if self.created_at >= self.expires_at:
+            raise ValueError("it must expire after it was made")
+        if self.verdict and self.expires_at > self.verdict.expires_at:
+            raise ValueError("it must not outlast its verdict")
+        made_of = (self.checkpoint, self.profile.document_digest)
+        if self.fingerprint and (self.fingerprint.checkpoint, self.fingerprint.profile) != made_of:
+            raise ValueError("the fingerprint is of another checkpoint or profile")
         return self
 
     @property
@@ -74,183 +103,167 @@ class Release(Document):
         return f"{self.family}:{self.label}"
 
 
-def examine(
-    store: CheckpointStore, digest: Digest, label: str, policy: Policy, now: datetime
-) -> Verdict | None:
-    """Return the verdict that lets `label` point to a checkpoint (None for the base label).
+class Seen(Document):
+    """The newest release of an alias that somebody has accepted; nothing older counts again."""
 
-    Every byte of the checkpoint is hashed again. Whose signatures count says the trust store beside
-    the checkpoint store; where there is none, nothing is trusted.
+    version: int = Field(ge=1)
+    digest: Digest
 
-    Raises:
-        PromotionRefusedError: With the reason and what to do about it.
-        CheckpointNotFoundError: The store has no such checkpoint.
+
+class Refusal(NamedTuple):
+    """An alias whose newest release does not count, and why."""
+
+    alias: str
+    reason: str
+
+
+class CurrentReleases(NamedTuple):
+    """What every alias points to now."""
+
+    valid: tuple[Release, ...]
+    refused: tuple[Refusal, ...]
+
+
+def current_releases(
+    store: CheckpointStore, trust: TrustStore, now: datetime, seen: Mapping[str, Seen]
+) -> CurrentReleases:
+    """Return the newest release of every alias, and the aliases whose newest does not count.
+
+    Args:
+        store: Where the releases are.
+        trust: Whose signatures count.
+        now: What has expired at this moment does not count.
+        seen: The newest release that the caller has accepted before, by alias: an alias that is
+            here and has no release any more is refused too.
     """
-    try:
-        manifest = store.verify(digest)
-    except CheckpointCorruptError as error:
-        raise PromotionRefusedError(
-            f"its bytes have changed since they were judged: {error}"
-        ) from error
-    if label == BASE_LABEL:
-        if not manifest.is_base:
-            raise PromotionRefusedError(
-                f"{digest} was unlearned; only a base checkpoint may be called {BASE_LABEL}"
-            )
-        return None
-    if manifest.lineage is None:
-        raise PromotionRefusedError(
-            f"{digest} is a base checkpoint, from which nothing was unlearned; "
-            f"it may only be called {BASE_LABEL}"
-        )
-    return _passing_verdict(store, manifest, label, policy, now)
+    names = {
+        f"{path.parent.name}:{path.name}" for path in (store.root / "releases").glob("*/*")
+    } | set(seen)
+    valid, refused = [], []
+    for name in sorted(names):
+        family, _, label = name.partition(":")
+        if name not in seen and not versions(store, family, label):
+            continue
+        try:
+            valid.append(current_release(store, trust, family, label, now, seen.get(name)))
+        except ReleaseInvalidError as error:
+            refused.append(Refusal(name, error.reason))
+    return CurrentReleases(tuple(valid), tuple(refused))
 
 
-def _passing_verdict(
-    store: CheckpointStore, manifest: Manifest, label: str, policy: Policy, now: datetime
-) -> Verdict:
-    report = report_to_judge(store, manifest.digest)
-    if report is None:
-        raise PromotionRefusedError(
-            f"{manifest.digest} has no report that is signed; run `airlock evaluate` on it first"
-        )
-    earlier = history(store, manifest.family, label)
-    evidence = collect(
-        store,
-        trust_or_none(store.root.parent),
-        report,
-        now,
-        None,
-        released=earlier[-1].checkpoint if earlier else None,
-    )
-    verdict = judge(evidence.report, policy, evidence.facts)
-    if verdict.outcome != "PASS":
-        raise PromotionRefusedError(f"the gate says {verdict.outcome}: {verdict.complaint}")
-    return verdict
-
-
-def promote(
+def current_release(
     store: CheckpointStore,
-    digest: Digest,
+    trust: TrustStore,
+    family: str,
     label: str,
-    policy: Policy,
-    *,
-    reason: str,
     now: datetime,
+    seen: Seen | None,
 ) -> Release:
-    """Point `family:label` to a checkpoint as its next version and return the release.
+    """Return an alias's newest release.
 
     Raises:
-        PromotionRefusedError: The checkpoint may not have that label, or another
-            promotion came first.
-        CheckpointNotFoundError: The store has no such checkpoint.
+        ReleaseInvalidError: It is missing, damaged, wrongly signed, expired, older than what was
+            seen, or its checkpoint was revoked.
     """
-    verdict = examine(store, digest, label, policy, now)
-    manifest = store.get(digest)
-    earlier = history(store, manifest.family, label)
-    release = Release(
-        family=manifest.family,
-        label=label,
-        version=earlier[-1].version + 1 if earlier else 1,
-        checkpoint=digest,
-        hazards=manifest.hazards,
-        forgets=verdict.forgets if verdict else (),
-        waived=verdict.waived if verdict else (),
-        verdict=verdict,
-        reason=reason,
-        created_at=now,
-    )
-    path = _directory(store, release.family, label) / f"{release.version:06d}.json"
+    alias = f"{family}:{label}"
+    found = versions(store, family, label)
+    if not found:
+        raise ReleaseInvalidError(alias, "there is none; `airlock promote` a checkpoint first")
+    newest = found[-1]
+    if seen is not None and newest < seen.version:
+        raise ReleaseInvalidError(alias, f"version {newest} is older than {seen.version}, seen")
     try:
-        write_bytes(path, canonical_json(release.model_dump(mode="json")), replace=False)
-    except FileExistsError as error:
-        raise PromotionRefusedError(
-            f"{release.alias} got version {release.version} from somebody else; look at it first"
-        ) from error
+        raw = release_path(store, family, label, newest).read_bytes()
+        release = unseal(raw, Release, trust, "releaser", threshold=SIGNERS, now=now)
+    except (OSError, SignatureError) as error:
+        raise ReleaseInvalidError(alias, f"version {newest}: {error}") from error
+    if (release.alias, release.version) != (alias, newest):
+        raise ReleaseInvalidError(
+            alias, f"file {newest} holds version {release.version} of {release.alias}"
+        )
+    if now >= release.expires_at:
+        raise ReleaseInvalidError(alias, f"version {newest} expired at {release.expires_at}")
+    if release.created_at > now + MAX_CLOCK_SKEW:
+        raise ReleaseInvalidError(alias, f"version {newest} is from the future: check the clock")
+    revocation = revocation_of(store, release.checkpoint)
+    if revocation is not None:
+        raise ReleaseInvalidError(alias, f"its checkpoint was revoked: {revocation}")
+    _follow_chain(store, release, seen)
     return release
 
 
-def rollback(
-    store: CheckpointStore,
-    family: str,
-    label: str,
-    policy: Policy,
-    *,
-    to_version: int | None,
-    reason: str,
-    now: datetime,
-) -> Release:
-    """Point an alias to the checkpoint of an earlier version, as its next version.
+def _follow_chain(store: CheckpointStore, release: Release, seen: Seen | None) -> None:
+    """Check that a release descends from the one that was seen, or from the first.
 
-    The checkpoint must hold under today's policy. Without `to_version` it is the newest earlier
-    version with another checkpoint.
+    The two signatures on the newest vouch for all before it, since each names the one before.
 
     Raises:
-        PromotionRefusedError: There is no such version, or its checkpoint no longer passes.
+        ReleaseInvalidError: A link is missing or is another than was signed.
     """
-    return promote(
-        store,
-        rollback_target(store, family, label, to_version).checkpoint,
-        label,
-        policy,
-        reason=reason,
-        now=now,
-    )
-
-
-def rollback_target(
-    store: CheckpointStore, family: str, label: str, to_version: int | None
-) -> Release:
-    """Return the earlier release that a roll-back would point to again.
-
-    Raises:
-        PromotionRefusedError: There is none.
-    """
-    releases = history(store, family, label)
-    if not releases:
-        raise PromotionRefusedError(f"{family}:{label} has never been promoted")
-    current = releases[-1]
-    for release in reversed(releases):
-        chosen = (
-            release.checkpoint != current.checkpoint
-            if to_version is None
-            else release.version == to_version
+    oldest = seen.version if seen else 1
+    link, version = release.document_digest, release.version
+    while version > oldest:
+        earlier = _peek(store, release.family, release.label, version)
+        version -= 1
+        if earlier.previous is None:
+            raise ReleaseInvalidError(release.alias, f"version {version + 1} names none before it")
+        link = earlier.previous
+        before = _peek(store, release.family, release.label, version)
+        if before.document_digest != link:
+            raise ReleaseInvalidError(release.alias, f"version {version} is not what was signed")
+    if seen is not None and link != seen.digest:
+        raise ReleaseInvalidError(
+            release.alias, f"version {seen.version} is not the one that was seen"
         )
-        if chosen:
-            return release
-    wanted = "with another checkpoint" if to_version is None else str(to_version)
-    raise PromotionRefusedError(f"{family}:{label} has no earlier version {wanted}")
 
 
 def history(store: CheckpointStore, family: str, label: str) -> list[Release]:
-    """Return every version of an alias, oldest first.
+    """Return every version of an alias, oldest first, without asking who signed it.
 
     Raises:
-        DocumentError: A file cannot be read or is not what its name says: an older version must
-            never come back because a newer one is damaged.
+        ReleaseInvalidError: A file cannot be read or is not what its name says.
     """
-    return [_read(path) for path in sorted(_directory(store, family, label).glob("[0-9]*.json"))]
+    return [_peek(store, family, label, version) for version in versions(store, family, label)]
 
 
-def current_releases(store: CheckpointStore) -> list[Release]:
-    """Return the newest version of every alias.
+def newest_releases(store: CheckpointStore) -> list[Release]:
+    """Return the newest release of every alias, to show it, without asking whether it counts.
 
     Raises:
-        DocumentError: As `history`.
+        ReleaseInvalidError: One cannot be read.
     """
-    return [
-        _read(max(directory.glob("[0-9]*.json")))
-        for directory in sorted((store.root / "releases").glob("*/*"))
-        if any(directory.glob("[0-9]*.json"))
-    ]
+    names = [(path.parent.name, path.name) for path in (store.root / "releases").glob("*/*")]
+    found = [(family, label, versions(store, family, label)) for family, label in sorted(names)]
+    return [_peek(store, family, label, known[-1]) for family, label, known in found if known]
 
 
-def _directory(store: CheckpointStore, family: str, label: str) -> Path:
+def versions(store: CheckpointStore, family: str, label: str) -> list[int]:
+    """Return the versions of an alias whose files are there, in order."""
+    names = (FILE_NAME.match(path.name) for path in directory(store, family, label).glob("*.json"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def directory(store: CheckpointStore, family: str, label: str) -> Path:
+    """Return where an alias's releases are."""
     return store.root / "releases" / family / label
 
 
-def _read(path: Path) -> Release:
-    release = read_document(path, Release)
-    if path.parts[-3:] != (release.family, release.label, f"{release.version:06d}.json"):
-        raise DocumentError(path, f"holds version {release.version} of {release.alias}")
+def release_path(store: CheckpointStore, family: str, label: str, version: int) -> Path:
+    """Return the file of a release that counts."""
+    return directory(store, family, label) / f"{version:06d}.dsse.json"
+
+
+def proposal_path(store: CheckpointStore, family: str, label: str, version: int) -> Path:
+    """Return the file of a release that waits for more signatures."""
+    return directory(store, family, label) / f"{version:06d}.proposed.dsse.json"
+
+
+def _peek(store: CheckpointStore, family: str, label: str, version: int) -> Release:
+    alias = f"{family}:{label}"
+    try:
+        release = peek(release_path(store, family, label, version).read_bytes(), Release)
+    except (OSError, SignatureError) as error:
+        raise ReleaseInvalidError(alias, f"version {version}: {error}") from error
+    if (release.alias, release.version) != (alias, version):
+        raise ReleaseInvalidError(alias, f"file {version} holds version {release.version}")
     return release

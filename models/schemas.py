@@ -7,15 +7,30 @@ import json
 import sys
 from pathlib import Path
 
+from models.attestation import Attestation
 from models.documents import Document
+from models.fingerprint import Fingerprint
 from models.manifest import Manifest
 from models.plan import Plan
 from models.policy import Policy
 from models.release import Release
 from models.report import Report
+from models.revocation import Revocation
+from models.trust import TrustStore
 from models.waiver import Waiver
 
-KINDS: tuple[type[Document], ...] = (Manifest, Plan, Report, Waiver, Release, Policy)
+KINDS: tuple[type[Document], ...] = (
+    Manifest,
+    Plan,
+    Report,
+    Waiver,
+    Release,
+    Policy,
+    Revocation,
+    Attestation,
+    Fingerprint,
+    TrustStore,
+)
 
 
 def schemas() -> dict[str, str]:

@@ -51,8 +51,37 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         if path.stat().st_mode & 0o077:
             raise KeyUnusableError(path, f"others may read it; run `chmod 600 {path}`")
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise KeyUnusableError(path, str(error)) from error
+    return _private_key(path, content)
+
+
+def read_machine_key(path: Path) -> Ed25519PrivateKey:
+    """Return a machine's private key: PEM, or 32 random bytes in hexadecimal.
+
+    Its mode is not looked at: secrets are mounted into containers readable, and it is the mount
+    that keeps others out.
+
+    Raises:
+        KeyUnusableError: It cannot be read or is no key.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise KeyUnusableError(path, str(error)) from error
+    if len(content.strip()) == 64:
+        try:
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content.decode().strip()))
+        except ValueError as error:
+            raise KeyUnusableError(path, "is no key in hexadecimal") from error
+    return _private_key(path, content)
+
+
+def _private_key(path: Path, pem: bytes) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyUnusableError(path, str(error)) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusableError(path, "is no Ed25519 key")

@@ -1,7 +1,7 @@
 """Keeps one engine running: verify, start, watch, restart with back-off, stop without remains.
 
-The checkpoint's bytes are hashed before every start, restarts included: an engine whose files have
-changed stays down.
+Release and bytes are verified before every start, restarts included, and the bytes again once they
+are loaded: an engine whose files have changed stays down.
 """
 
 import ctypes
@@ -13,9 +13,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from models.attestation import process_start_ticks
 from models.engine import (
     EngineFacts,
     EngineSpec,
@@ -25,8 +28,11 @@ from models.engine import (
     read_api_key,
     write_facts,
 )
+from models.pinned import PinnedCheckpoint
 
 PR_SET_PDEATHSIG = 1
+# Loaded here, since a child may not load anything between fork and exec while threads run.
+LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,18 @@ class Timing:
 
 def die_with_parent(parent: int) -> None:
     """Ask the kernel for SIGKILL when the parent dies; runs in the child before exec."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # The parent died before the request was made.
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that serves."""
+
+    pid: int
+    pid_start_ticks: int
+    started_at: datetime
 
 
 class Supervisor:
@@ -61,35 +76,40 @@ class Supervisor:
         self,
         spec: EngineSpec,
         home: Path,
-        verify: Callable[[], object],
+        pin: Callable[[], AbstractContextManager[PinnedCheckpoint]],
         environment: dict[str, str],
         timing: Timing | None = None,
         on_state: Callable[[State, str], None] = lambda state, detail: None,
         api_key_file: Path | None = None,
+        attest_url: str = "",
     ) -> None:
         """Prepare; nothing starts yet.
 
         Args:
             spec: What to serve.
             home: Where facts, key and log are kept.
-            verify: Hashes the checkpoint; raises when it is not what was promoted.
+            pin: Opens and hashes the checkpoint; raises when it is not what is released.
             environment: What the engine inherits.
             timing: How patient to be.
             on_state: Told of every change, with a sentence.
             api_key_file: The engine's key, where others were given it beforehand; otherwise a new
                 random one is written under `home`.
+            attest_url: Where the side-car answers, to say it in the facts.
 
         Raises:
             EngineError: `api_key_file` holds no key.
         """
         self._spec = spec
         self._home = home
-        self._verify = verify
+        self._pin = pin
         self._environment = environment
         self._timing = timing or Timing()
         self._on_state = on_state
         self._stopping = threading.Event()
         self._restarts = 0
+        self._attest_url = attest_url
+        self.running: Running | None = None
+        """The engine that is ready now."""
         self._key_file = api_key_file or make_api_key(home, spec.alias)
         read_api_key(self._key_file)  # At once, not when the first engine has been hashed.
         self.log = home / "logs" / f"engine-{engine_name(spec.alias)}.log"
@@ -103,13 +123,14 @@ class Supervisor:
 
         Raises:
             CheckpointCorruptError: The bytes to serve have changed; the engine is down.
+            ReleaseInvalidError: The alias's newest release does not count; the engine is down.
         """
         backoff = self._timing.first_backoff_seconds
         try:
             while not self._stopping.is_set():
-                self._verify()
-                self._tell("starting", "bytes verified")
-                ready_seconds, why = self._run_once()
+                with self._pin() as checkpoint:
+                    self._tell("starting", "release and bytes verified")
+                    ready_seconds, why = self._run_once(checkpoint)
                 if self._stopping.is_set():
                     return
                 if ready_seconds >= self._timing.stable_seconds:
@@ -123,31 +144,35 @@ class Supervisor:
         finally:
             self._tell("stopped", "the engine is down")
 
-    def _run_once(self) -> tuple[float, str]:
-        """Run the engine until it ends, hangs or is to stop.
+    def _run_once(self, checkpoint: PinnedCheckpoint) -> tuple[float, str]:
+        """Run the engine on a pinned checkpoint until it ends, hangs or is to stop.
 
         Returns:
             How long it was ready (seconds), and why it ended.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         parent = os.getpid()
+        spec = replace(self._spec, checkpoint=checkpoint.directory)
         with self.log.open("ab") as sink:
             process = subprocess.Popen(
-                self._spec.command(),
+                spec.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=self._spec.environment(read_api_key(self._key_file), self._environment),
+                env=spec.environment(read_api_key(self._key_file), self._environment),
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - single-threaded
+                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - calls nothing that locks
             )
         try:
-            return self._watch(process)
+            return self._watch(process, checkpoint)
         finally:
+            self.running = None
             self._end(process)
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[float, str]:
-        started = time.monotonic()
+    def _watch(
+        self, process: subprocess.Popen[bytes], checkpoint: PinnedCheckpoint
+    ) -> tuple[float, str]:
+        started, started_at = time.monotonic(), datetime.now(UTC)
         ready_at: float | None = None
         failed = 0
         while not self._stopping.is_set():
@@ -156,9 +181,13 @@ class Supervisor:
             if status is not None:
                 return ready_seconds, f"the engine ended with status {status}"
             healthy = self._is_healthy()
+            checkpoint.check()
             if ready_at is None:
                 if healthy:
+                    checkpoint.verify()
                     ready_at = time.monotonic()
+                    ticks = process_start_ticks(process.pid)
+                    self.running = Running(process.pid, ticks, started_at)
                     self._tell("ready", f"answers on {self._spec.url}")
                 elif time.monotonic() - started > self._timing.start_timeout_seconds:
                     return 0.0, "the engine did not become ready in time"
@@ -212,6 +241,7 @@ class Supervisor:
                 alias=self._spec.alias,
                 digest=self._spec.digest,
                 url=self._spec.url,
+                attest_url=self._attest_url,
                 api_key_file=str(self._key_file.resolve()),
                 pid=os.getpid(),
                 state=state,

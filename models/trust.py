@@ -11,7 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from models.documents import Document, HexSha256, Instant, read_document
+from models.documents import (
+    Document,
+    HexSha256,
+    Instant,
+    canonical_json,
+    read_document,
+    write_bytes,
+)
 
 Role = Literal["evaluator", "releaser", "waiver", "engine"]
 """evaluator: plans and reports; releaser: releases and revocations; waiver: exceptions to the
@@ -82,3 +89,9 @@ def read_trust(home: Path) -> TrustStore:
         DocumentError: It is missing or damaged.
     """
     return read_document(trust_path(home), TrustStore)
+
+
+def write_trust(home: Path, trust: TrustStore) -> None:
+    """Replace the trust store as a whole."""
+    content = canonical_json(trust.model_dump(mode="json"))
+    write_bytes(trust_path(home), content, mode=0o644)

@@ -34,6 +34,8 @@ VERBS = {
     "gate": Verb("models.cli.gate", "judge a report against a policy"),
     "promote": Verb("models.cli.promote", "point an alias to a gated checkpoint"),
     "rollback": Verb("models.cli.rollback", "point an alias to an earlier checkpoint"),
+    "revoke": Verb("models.cli.revoke", "end a checkpoint, at once and for ever"),
+    "trust": Verb("models.cli.trust", "whose signatures count, for what, and until when"),
     "engine": Verb("models.cli.engine", "serve a promoted checkpoint with vLLM, supervised"),
 }
 

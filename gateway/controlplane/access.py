@@ -13,8 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.db import Database
 from gateway.identity.directory import load_single_key
 from gateway.identity.principal import Administrator
-from models.policy import Policy
-from models.store import CheckpointStore
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,10 @@ class ControlPlane:
     """The parts that admin routes work with."""
 
     database: Database
-    store: CheckpointStore
-    policy: Policy
     pepper: bytes
     cipher: Fernet
+    must_attest: bool
+    """Whether a new engine must name its side-car."""
 
 
 def control_plane(request: Request) -> ControlPlane:

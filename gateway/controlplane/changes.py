@@ -24,6 +24,9 @@ class Tag(StrEnum):
     ENGINE_ADDED = "admin:engine:added"
     ENGINE_REMOVED = "admin:engine:removed"
     ALIAS_PROMOTED = "registry:alias:promoted"
+    ALIAS_WITHDRAWN = "registry:alias:withdrawn"
+    ALIAS_RESTORED = "registry:alias:restored"
+    CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
 
 
 async def record_change(

@@ -3,18 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends
 from sqlalchemy import select
 
-from gateway.controlplane import grants, keys, people, serving, tiers
+from gateway.controlplane import engines, grants, keys, people, serving, tiers
 from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session, authenticate
 from gateway.controlplane.schemas import (
     AuditEventOut,
     EngineIn,
     EngineOut,
     ErrorOut,
-    ExaminationOut,
     GrantIn,
     GrantOut,
     KeyIn,
@@ -24,23 +22,20 @@ from gateway.controlplane.schemas import (
     PersonChange,
     PersonIn,
     PersonOut,
-    PromotionIn,
     PromotionOut,
-    RollbackIn,
+    RevocationIn,
+    RevocationOut,
     TierChange,
     TierIn,
     TierOut,
 )
-from gateway.errors import NotFoundError, PromotionForbiddenError
-from gateway.tables import AuditEvent, Promotion
-from models.errors import CheckpointNotFoundError, RegistryError
-from models.release import Release, examine, promote, rollback, rollback_target
+from gateway.tables import AuditEvent
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "A field is unknown, missing or wrong."},
     401: {"model": ErrorOut, "description": "No admin key, or not a live one."},
     404: {"model": ErrorOut, "description": "Nothing of that name."},
-    409: {"model": ErrorOut, "description": "It exists already, or the registry refuses."},
+    409: {"model": ErrorOut, "description": "It exists already."},
     503: {"model": ErrorOut, "description": "The database is down."},
 }
 router = APIRouter(prefix="/admin/v1", responses=ERRORS, dependencies=[Depends(authenticate)])
@@ -159,7 +154,7 @@ async def post_grant_revocation(
 
 @router.get("/aliases", tags=["serving"])
 async def get_aliases(session: Session) -> list[PromotionOut]:
-    """List what every alias points to now."""
+    """List what every alias points to now, and whether its release counts."""
     return [PromotionOut.model_validate(p) for p in await serving.current_promotions(session)]
 
 
@@ -172,90 +167,44 @@ async def get_promotions(
     return [PromotionOut.model_validate(row) for row in rows]
 
 
-@router.post("/promotions", tags=["serving"], status_code=201)
-async def post_promotion(
-    given: PromotionIn, session: Session, admin: Admin, parts: Parts, now: Now
-) -> PromotionOut | ExaminationOut:
-    """Point an alias to a checkpoint; the bytes are hashed and the gate decides."""
-
-    def work() -> Release | None:
-        if parts.store.get(given.checkpoint).family != given.family:
-            raise NotFoundError(f"{given.checkpoint} is not of the family '{given.family}'.")
-        if given.dry_run:
-            examine(parts.store, given.checkpoint, given.label, parts.policy, now)
-            return None
-        return promote(
-            parts.store, given.checkpoint, given.label, parts.policy, reason=given.reason, now=now
-        )
-
-    try:
-        release = await anyio.to_thread.run_sync(work)
-    except CheckpointNotFoundError as error:
-        raise NotFoundError(str(error)) from error
-    except RegistryError as error:
-        raise PromotionForbiddenError(str(error)) from error
-    if release is None:
-        return ExaminationOut(alias=f"{given.family}:{given.label}", checkpoint=given.checkpoint)
-    return await _taken_over(session, release, admin, now)
+@router.get("/revocations", tags=["serving"])
+async def get_revocations(
+    session: Session, limit: Limit = 100, offset: Offset = 0
+) -> list[RevocationOut]:
+    """List revoked checkpoints, the newest first."""
+    rows = await serving.list_revocations(session, limit, offset)
+    return [RevocationOut.model_validate(row) for row in rows]
 
 
-@router.post("/rollbacks", tags=["serving"], status_code=201)
-async def post_rollback(
-    given: RollbackIn, session: Session, admin: Admin, parts: Parts, now: Now
-) -> PromotionOut | ExaminationOut:
-    """Point an alias to an earlier checkpoint, if it still passes the gate."""
-    family, label = given.family, given.label
-
-    def work() -> Release:
-        if given.dry_run:
-            target = rollback_target(parts.store, family, label, given.to_version)
-            examine(parts.store, target.checkpoint, label, parts.policy, now)
-            return target
-        return rollback(
-            parts.store,
-            family,
-            label,
-            parts.policy,
-            to_version=given.to_version,
-            reason=given.reason,
-            now=now,
-        )
-
-    try:
-        release = await anyio.to_thread.run_sync(work)
-    except RegistryError as error:
-        raise PromotionForbiddenError(str(error)) from error
-    if given.dry_run:
-        return ExaminationOut(alias=f"{family}:{label}", checkpoint=release.checkpoint)
-    return await _taken_over(session, release, admin, now)
-
-
-async def _taken_over(session: Session, release: Release, admin: Admin, now: Now) -> PromotionOut:
-    """Record a new release, unless the gateway's own look at the files came first."""
-    await serving.take_over(session, [release], actor=admin.actor, now=now)
-    row = await session.scalar(
-        select(Promotion).where(
-            Promotion.family == release.family,
-            Promotion.label == release.label,
-            Promotion.version == release.version,
-        )
+@router.post("/revocations", tags=["serving"], status_code=201)
+async def post_revocation(
+    given: RevocationIn, session: Session, admin: Admin, now: Now
+) -> RevocationOut:
+    """End a checkpoint for ever; whatever points to it is closed within a second."""
+    row = await serving.revoke_checkpoint(
+        session, given.checkpoint, given.reason, actor=admin.actor, now=now
     )
-    return PromotionOut.model_validate(row)
+    return RevocationOut.model_validate(row)
 
 
 @router.get("/engines", tags=["serving"])
 async def get_engines(session: Session) -> list[EngineOut]:
     """List the engines that were added here; those of the settings are not among them."""
-    return [EngineOut.model_validate(engine) for engine in await serving.list_engines(session)]
+    return [EngineOut.model_validate(engine) for engine in await engines.list_engines(session)]
 
 
 @router.post("/engines", tags=["serving"], status_code=201)
 async def post_engine(
     given: EngineIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> EngineOut:
-    """Add an engine; it serves nobody before its digest has been checked."""
-    engine = await serving.add_engine(
-        session, given, cipher=parts.cipher, actor=admin.actor, now=now
+    """Add an engine; it serves nobody before its digest and attestation have been checked."""
+    engine = await engines.add_engine(
+        session,
+        given,
+        cipher=parts.cipher,
+        must_attest=parts.must_attest,
+        actor=admin.actor,
+        now=now,
     )
     return EngineOut.model_validate(engine)
 
@@ -263,7 +212,7 @@ async def post_engine(
 @router.delete("/engines/{engine_id}", tags=["serving"], status_code=204)
 async def delete_engine(engine_id: str, session: Session, admin: Admin, now: Now) -> None:
     """Take an engine out."""
-    await serving.remove_engine(session, engine_id, actor=admin.actor, now=now)
+    await engines.remove_engine(session, engine_id, actor=admin.actor, now=now)
 
 
 @router.get("/audit-events", tags=["audit"])

@@ -144,12 +144,18 @@ class GrantOut(Out):
     revoked_by: str | None
 
 
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$", max_length=300)]
+
+
 class EngineIn(In):
     """A new engine."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$", max_length=300)]
+    url: Address
     digest: DigestText
     api_key: Text
+    attest_url: Address | None = Field(
+        None, description="Its side-car; required unless the gateway is told not to ask for it."
+    )
 
 
 class EngineOut(Out):
@@ -158,27 +164,24 @@ class EngineOut(Out):
     id: str
     url: str
     digest: str
+    attest_url: str | None
     created_at: datetime
 
 
-class PromotionIn(In):
-    """Point `family:label` to a checkpoint; the gate decides whether it may."""
+class RevocationIn(In):
+    """End a checkpoint, at once and for ever."""
 
-    family: Name
-    label: Name
     checkpoint: DigestText
     reason: Reason
-    dry_run: bool = False
 
 
-class RollbackIn(In):
-    """Point an alias to an earlier version's checkpoint."""
+class RevocationOut(Out):
+    """A checkpoint that is not served any more."""
 
-    family: Name
-    label: Name
-    to_version: int | None = Field(None, ge=1)
-    reason: Reason
-    dry_run: bool = False
+    checkpoint: str
+    reason: str
+    actor: str
+    created_at: datetime
 
 
 class PromotionOut(Out):
@@ -191,16 +194,13 @@ class PromotionOut(Out):
     hazards: list[str]
     forgets: list[str]
     release_digest: str
+    profile: dict[str, object] = Field(description="How the engine runs the weights.")
+    waived: list[str] = Field(description="The gate's rules that signed waivers except.")
     actor: str
     created_at: datetime
-
-
-class ExaminationOut(Out):
-    """What a dry run found: the checkpoint that the alias may point to."""
-
-    alias: str
-    checkpoint: str
-    allowed: Literal[True] = True
+    expires_at: datetime
+    withdrawn_at: datetime | None = Field(description="Since when the release does not count.")
+    withdrawn_reason: str | None
 
 
 class ErrorDetail(BaseModel):

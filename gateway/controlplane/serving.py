@@ -1,64 +1,148 @@
-"""What is served: releases taken over as promotion rows, and engines that the admin API adds."""
+"""What is served: releases taken over as promotion rows, their end, revoked checkpoints."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 
-from cryptography.fernet import Fernet
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
-from gateway.controlplane.schemas import EngineIn
-from gateway.errors import ConflictError, NotFoundError
-from gateway.tables import Engine, Promotion
-from models.release import Release
+from gateway.errors import ConflictError
+from gateway.tables import Promotion, Revocation
+from models.release import CurrentReleases, Release, Seen
+
+MAX_REASON = 1000
+
+
+async def seen_releases(session: AsyncSession) -> dict[str, Seen]:
+    """Return the newest release of every alias that this gateway has ever taken over."""
+    return {
+        f"{row.family}:{row.label}": Seen(version=row.version, digest=row.release_digest)
+        for row in await current_promotions(session)
+    }
 
 
 async def take_over(
-    session: AsyncSession, releases: list[Release], *, actor: str, now: datetime
-) -> list[Promotion]:
-    """Record the releases that the gateway has not seen yet; return the new rows.
+    session: AsyncSession,
+    current: CurrentReleases,
+    revoked: Mapping[str, str],
+    *,
+    actor: str,
+    now: datetime,
+) -> None:
+    """Record what the registry says now, and close the aliases whose newest release fails.
 
-    A version that is not newer than the newest known one of its alias is ignored: an old release
-    file that comes back must not flip a door.
+    Args:
+        session: The transaction.
+        current: The registry's verified releases, and the aliases without one.
+        revoked: Revoked checkpoints and why; remembered, also when their files are gone later.
+        actor: Who did it.
+        now: When.
     """
-    known: dict[tuple[str, str], int] = {
-        (family, label): version
-        for family, label, version in await session.execute(
-            select(Promotion.family, Promotion.label, func.max(Promotion.version)).group_by(
-                Promotion.family, Promotion.label
-            )
-        )
-    }
-    added = []
-    for release in releases:
-        if release.version <= known.get((release.family, release.label), 0):
-            continue
-        promotion = Promotion(
-            id=str(uuid.uuid4()),
-            family=release.family,
-            label=release.label,
-            version=release.version,
-            checkpoint=release.checkpoint,
-            hazards=list(release.hazards),
-            # A domain under a waiver in force is served as forgotten; the release says which.
-            forgets=list(release.cleared),
-            release_digest=release.document_digest,
-            actor=actor,
-            created_at=now,
-        )
-        session.add(promotion)
-        await record_change(
-            session,
-            Tag.ALIAS_PROMOTED,
-            release.alias,
-            actor=actor,
-            now=now,
-            version=release.version,
-            checkpoint=release.checkpoint,
-        )
-        added.append(promotion)
-    return added
+    known = {row.checkpoint: row.reason for row in await session.scalars(select(Revocation))}
+    for checkpoint, reason in revoked.items():
+        if checkpoint not in known:
+            await revoke_checkpoint(session, checkpoint, reason, actor=actor, now=now)
+            known[checkpoint] = reason
+    rows = {f"{row.family}:{row.label}": row for row in await current_promotions(session)}
+    for release in current.valid:
+        row = rows.get(release.alias)
+        if row is None or release.version > row.version:
+            row = await _add(session, release, actor=actor, now=now)
+        if release.checkpoint in known:
+            reason = f"its checkpoint was revoked: {known[release.checkpoint]}"
+            await _withdraw(session, row, reason, actor=actor, now=now)
+        elif row.withdrawn_at is not None:
+            row.withdrawn_at = row.withdrawn_reason = None
+            await record_change(session, Tag.ALIAS_RESTORED, release.alias, actor=actor, now=now)
+    for refusal in current.refused:
+        if refusal.alias in rows:
+            await _withdraw(session, rows[refusal.alias], refusal.reason, actor=actor, now=now)
+
+
+async def _add(session: AsyncSession, release: Release, *, actor: str, now: datetime) -> Promotion:
+    answers = release.fingerprint.answers if release.fingerprint else None
+    promotion = Promotion(
+        id=str(uuid.uuid4()),
+        family=release.family,
+        label=release.label,
+        version=release.version,
+        checkpoint=release.checkpoint,
+        hazards=list(release.hazards),
+        # A domain under a waiver in force is served as forgotten; the release says which.
+        forgets=list(release.cleared),
+        release_digest=release.document_digest,
+        profile=release.profile.model_dump(mode="json"),
+        profile_digest=release.profile.document_digest,
+        waived=[item.rule for item in release.waived],
+        fingerprint=answers and [answer.model_dump(mode="json") for answer in answers],
+        actor=actor,
+        created_at=now,
+        expires_at=release.expires_at,
+    )
+    session.add(promotion)
+    await record_change(
+        session,
+        Tag.ALIAS_PROMOTED,
+        release.alias,
+        actor=actor,
+        now=now,
+        version=release.version,
+        checkpoint=release.checkpoint,
+        release=release.document_digest,
+    )
+    return promotion
+
+
+async def _withdraw(
+    session: AsyncSession, row: Promotion, reason: str, *, actor: str, now: datetime
+) -> None:
+    if row.withdrawn_at is not None:
+        return
+    row.withdrawn_at, row.withdrawn_reason = now, reason[:MAX_REASON]
+    await record_change(
+        session,
+        Tag.ALIAS_WITHDRAWN,
+        f"{row.family}:{row.label}",
+        actor=actor,
+        now=now,
+        version=row.version,
+        reason=row.withdrawn_reason,
+    )
+
+
+async def revoke_checkpoint(
+    session: AsyncSession, checkpoint: str, reason: str, *, actor: str, now: datetime
+) -> Revocation:
+    """End a checkpoint for ever and close every alias that points to it.
+
+    Raises:
+        ConflictError: It was revoked before.
+    """
+    if await session.get(Revocation, checkpoint) is not None:
+        raise ConflictError(f"{checkpoint} is revoked already.", "checkpoint")
+    row = Revocation(checkpoint=checkpoint, reason=reason[:MAX_REASON], actor=actor, created_at=now)
+    session.add(row)
+    for promotion in await current_promotions(session):
+        if promotion.checkpoint == checkpoint:
+            why = f"its checkpoint was revoked: {reason}"
+            await _withdraw(session, promotion, why, actor=actor, now=now)
+    await record_change(
+        session, Tag.CHECKPOINT_REVOKED, checkpoint, actor=actor, now=now, reason=row.reason
+    )
+    return row
+
+
+async def list_revocations(session: AsyncSession, limit: int, offset: int) -> list[Revocation]:
+    """Return revoked checkpoints, the newest first."""
+    query = (
+        select(Revocation)
+        .order_by(Revocation.created_at.desc(), Revocation.checkpoint)
+        .limit(limit)
+        .offset(offset)
+    )
+    return list(await session.scalars(query))
 
 
 async def list_promotions(session: AsyncSession, limit: int, offset: int) -> list[Promotion]:
@@ -90,55 +174,3 @@ async def current_promotions(session: AsyncSession) -> list[Promotion]:
         .order_by(Promotion.family, Promotion.label)
     )
     return list(await session.scalars(query))
-
-
-async def list_engines(session: AsyncSession) -> list[Engine]:
-    """Return the engines that were added through the admin API."""
-    return list(await session.scalars(select(Engine).order_by(Engine.created_at, Engine.id)))
-
-
-async def add_engine(
-    session: AsyncSession, given: EngineIn, *, cipher: Fernet, actor: str, now: datetime
-) -> Engine:
-    """Add an engine; it serves nobody before the gateway has checked its digest.
-
-    Raises:
-        ConflictError: One with this address is there already.
-    """
-    if await session.scalar(select(Engine.id).where(Engine.url == given.url)) is not None:
-        raise ConflictError(f"There is an engine at {given.url} already.", "url")
-    engine = Engine(
-        id=str(uuid.uuid4()),
-        url=given.url,
-        digest=given.digest,
-        api_key_encrypted=cipher.encrypt(given.api_key.encode()),
-        created_at=now,
-    )
-    session.add(engine)
-    await record_change(
-        session,
-        Tag.ENGINE_ADDED,
-        engine.id,
-        actor=actor,
-        now=now,
-        url=given.url,
-        digest=given.digest,
-    )
-    return engine
-
-
-async def remove_engine(
-    session: AsyncSession, engine_id: str, *, actor: str, now: datetime
-) -> None:
-    """Take an engine out; running answers end.
-
-    Raises:
-        NotFoundError: There is none of that id.
-    """
-    engine = await session.get(Engine, engine_id)
-    if engine is None:
-        raise NotFoundError(f"There is no engine '{engine_id}'.")
-    await session.delete(engine)
-    await record_change(
-        session, Tag.ENGINE_REMOVED, engine_id, actor=actor, now=now, url=engine.url
-    )

@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.policy.attestation import Answer, Pointer
 from gateway.policy.routing import Alias, Family
 from gateway.settings import EngineSetting
 from gateway.tables import Engine, Promotion
@@ -20,6 +21,8 @@ class EngineAddress:
     url: str
     digest: str
     api_key: str
+    attest_url: str | None
+    """Of its side-car."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,22 @@ class Catalogue:
     promoted_at: dict[str, datetime]
     """By `family:label`."""
     engines: tuple[EngineAddress, ...]
+    expires_at: dict[str, datetime]
+    """When a release ends by itself, by `family:label`."""
+    withdrawn: dict[str, str]
+    """Aliases whose newest release does not count, and why; they stay in their family, so that the
+    routing rule never passes on to another checkpoint."""
+    pointers: dict[str, tuple[Pointer, ...]]
+    """The releases that count, by checkpoint."""
+
+    def why_withdrawn(self, name: str, now: datetime) -> str | None:
+        """Return why an alias may not be served at a moment; None when it may."""
+        if name in self.withdrawn:
+            return self.withdrawn[name]
+        expires_at = self.expires_at.get(name)
+        if expires_at is None or now >= expires_at:
+            return f"its release expired at {expires_at}"
+        return None
 
     def is_public(self, family: str, alias: Alias) -> bool:
         """Whether a checkpoint has forgotten every hazard of its family."""
@@ -49,18 +68,12 @@ async def load_catalogue(
         newest[promotion.family, promotion.label] = promotion
     hazards: defaultdict[str, set[str]] = defaultdict(set)
     aliases: defaultdict[str, list[Alias]] = defaultdict(list)
+    pointers: defaultdict[str, list[Pointer]] = defaultdict(list)
     for (family, label), promotion in sorted(newest.items()):
         hazards[family].update(promotion.hazards)
         aliases[family].append(Alias(label, promotion.checkpoint, frozenset(promotion.forgets)))
-    engines = {
-        setting.url: EngineAddress(
-            setting.url, setting.digest, setting.api_key_file.read_text().strip()
-        )
-        for setting in configured
-    }
-    for engine in await session.scalars(select(Engine)):
-        key = cipher.decrypt(engine.api_key_encrypted).decode()
-        engines.setdefault(engine.url, EngineAddress(engine.url, engine.digest, key))
+        if promotion.withdrawn_at is None:
+            pointers[promotion.checkpoint].append(_pointer(promotion))
     return Catalogue(
         families={
             name: Family(name, frozenset(hazards[name]), tuple(found))
@@ -70,5 +83,46 @@ async def load_catalogue(
             f"{family}:{label}": promotion.created_at
             for (family, label), promotion in newest.items()
         },
-        engines=tuple(engines.values()),
+        engines=await _load_engines(session, configured, cipher),
+        expires_at={
+            f"{family}:{label}": promotion.expires_at
+            for (family, label), promotion in newest.items()
+        },
+        withdrawn={
+            f"{family}:{label}": promotion.withdrawn_reason or "withdrawn"
+            for (family, label), promotion in newest.items()
+            if promotion.withdrawn_at is not None
+        },
+        pointers={checkpoint: tuple(found) for checkpoint, found in pointers.items()},
     )
+
+
+def _pointer(promotion: Promotion) -> Pointer:
+    return Pointer(
+        release=promotion.release_digest,
+        checkpoint=promotion.checkpoint,
+        profile=promotion.profile_digest,
+        fingerprint=tuple(
+            Answer(answer["prompt"], tuple(answer["tokens"]))
+            for answer in promotion.fingerprint or ()
+        ),
+    )
+
+
+async def _load_engines(
+    session: AsyncSession, configured: tuple[EngineSetting, ...], cipher: Fernet
+) -> tuple[EngineAddress, ...]:
+    engines = {
+        setting.url: EngineAddress(
+            setting.url,
+            setting.digest,
+            setting.api_key_file.read_text().strip(),
+            setting.attest_url,
+        )
+        for setting in configured
+    }
+    for engine in await session.scalars(select(Engine)):
+        key = cipher.decrypt(engine.api_key_encrypted).decode()
+        address = EngineAddress(engine.url, engine.digest, key, engine.attest_url)
+        engines.setdefault(engine.url, address)
+    return tuple(engines.values())

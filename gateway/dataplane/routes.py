@@ -140,15 +140,15 @@ class DataPlane:
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = self._authenticate(call, scope)
-        grants = principal.domains(datetime.now(UTC))
+        now, catalogue = datetime.now(UTC), snapshot.catalogue
         created: dict[str, int] = {}
-        for family in snapshot.catalogue.families.values():
-            usable = eligible(family, grants)
-            for alias in usable:
+        for family in catalogue.families.values():
+            for rank, alias in enumerate(eligible(family, principal.domains(now))):
                 name = f"{family.name}:{alias.label}"
-                created[name] = int(snapshot.catalogue.promoted_at[name].timestamp())
-            if usable:
-                created[family.name] = created[f"{family.name}:{usable[0].label}"]
+                if catalogue.why_withdrawn(name, now) is None:
+                    created[name] = int(catalogue.promoted_at[name].timestamp())
+                    if rank == 0:  # The one that the family's name alone leads to.
+                        created[family.name] = created[name]
         entries = [
             {"id": name, "object": "model", "created": moment, "owned_by": "airlock"}
             for name, moment in sorted(created.items())

@@ -17,7 +17,12 @@ from sqlalchemy import select
 
 from gateway.dataplane.catalogue import Catalogue, load_catalogue
 from gateway.db import Database
-from gateway.errors import AirlockError, GrantRevokedError, NotReadyError
+from gateway.errors import (
+    AirlockError,
+    GrantRevokedError,
+    NotReadyError,
+    ReleaseWithdrawnError,
+)
 from gateway.identity.directory import Directory, load_directory
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
@@ -98,14 +103,18 @@ class SnapshotKeeper:
 
         Raises:
             GrantRevokedError: The caller's grants do not cover it (any more).
+            ReleaseWithdrawnError: Its release does not count (any more).
             NotReadyError: The snapshot is too old to tell, and the checkpoint is not public.
         """
         family = snapshot.catalogue.families.get(routed.family)
         alias = family.by_label.get(routed.alias.label) if family else None
         if family is None or alias is None or alias.checkpoint != routed.alias.checkpoint:
             raise GrantRevokedError
-        if missing_grants(family, alias, principal.domains(datetime.now(UTC))):
+        now = datetime.now(UTC)
+        if missing_grants(family, alias, principal.domains(now)):
             raise GrantRevokedError
+        if snapshot.catalogue.why_withdrawn(routed.name, now) is not None:
+            raise ReleaseWithdrawnError(routed.name)
         fresh = self.age_seconds <= self._settings.privileged_max_age_seconds
         if not fresh and not snapshot.catalogue.is_public(routed.family, alias):
             raise NotReadyError

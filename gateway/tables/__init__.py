@@ -3,7 +3,7 @@
 from gateway.tables.audit import AuditEvent
 from gateway.tables.metadata import Base
 from gateway.tables.people import ApiKey, Grant, Person, Tier
-from gateway.tables.serving import AuthorizationVersion, Engine, Promotion
+from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
 
 __all__ = [
     "ApiKey",
@@ -14,5 +14,6 @@ __all__ = [
     "Grant",
     "Person",
     "Promotion",
+    "Revocation",
     "Tier",
 ]

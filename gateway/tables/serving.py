@@ -1,6 +1,7 @@
 """What is served: promotions, engines, and the version that every change of access raises."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import JSON, CheckConstraint, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -22,6 +23,24 @@ class Promotion(Base):
     hazards: Mapped[list[str]] = mapped_column(JSON)
     forgets: Mapped[list[str]] = mapped_column(JSON)
     release_digest: Mapped[str] = mapped_column(String(71))
+    profile: Mapped[dict[str, object]] = mapped_column(JSON)
+    profile_digest: Mapped[str] = mapped_column(String(71))
+    waived: Mapped[list[str]] = mapped_column(JSON)
+    fingerprint: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    actor: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    withdrawn_at: Mapped[datetime | None] = mapped_column(Moment)
+    withdrawn_reason: Mapped[str | None] = mapped_column(String(1000))
+
+
+class Revocation(Base):
+    """A checkpoint that is not served any more, whatever the registry's files say later."""
+
+    __tablename__ = "revocations"
+
+    checkpoint: Mapped[str] = mapped_column(String(71), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(1000))
     actor: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(Moment)
 
@@ -34,6 +53,7 @@ class Engine(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     url: Mapped[str] = mapped_column(String(300), unique=True)
     digest: Mapped[str] = mapped_column(String(71))
+    attest_url: Mapped[str | None] = mapped_column(String(300))
     api_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(Moment)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.manifest import Lineage, Manifest
-from models.release import current_releases
+from models.release import newest_releases
 from models.store import CheckpointStore
 
 EXAMPLES = """\
@@ -108,7 +108,8 @@ def _lineage_facts(lineage: Lineage) -> Iterator[tuple[str, str]]:
 def _table(store: CheckpointStore) -> Table:
     aliases: dict[str, list[str]] = {}
     waived: dict[str, set[str]] = {}
-    for release in current_releases(store):
+    # Whether a release still counts is not asked here: it needs the trust store.
+    for release in newest_releases(store):
         aliases.setdefault(release.checkpoint, []).append(f"{release.alias} v{release.version}")
         waived.setdefault(release.checkpoint, set()).update(
             f"{item.rule} until {item.expires_at:%Y-%m-%d}" for item in release.waived

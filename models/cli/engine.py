@@ -8,18 +8,23 @@ from pathlib import Path
 from rich.console import Console
 
 from models.cli.promote import alias
-from models.engine import EngineSpec, native_dtype, thread_count
-from models.errors import EngineError
-from models.release import current_releases
+from models.engine import EngineSpec, thread_count
+from models.keyring import private_directory
+from models.launcher import Launcher, Placement
+from models.sidecar import SideCar
+from models.signing import read_machine_key
 from models.store import CheckpointStore
 from models.supervisor import Supervisor
 
 EXAMPLES = """\
-The checkpoint's bytes are hashed before every start. Ctrl-C stops the engine.
+Before every start the release is verified (two signatures, version, expiry) and the bytes are
+hashed through the descriptors that vLLM then loads. How they are run is the release's: a word that
+differs from it is refused. Ctrl-C stops the engine.
 
 examples:
   airlock engine smollm2:base --port 8101
-  airlock engine --port 8102 smollm2:unlearned -- --max-num-seqs 64   # words for vLLM itself
+  airlock engine --port 8102 --attest-port 8202 --attest-key engine.pem smollm2:unlearned
+  airlock engine smollm2:base -- --gpu-memory-utilization 0.45   # words for vLLM itself
 """
 
 
@@ -31,13 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=defaults.host, help="default: %(default)s")
     parser.add_argument("--port", type=int, default=defaults.port, help="default: %(default)s")
     parser.add_argument(
-        "--dtype",
-        default=native_dtype(),
-        help="default: what this machine is fast at (%(default)s)",
+        "--attest-port", type=int, default=0, help="of the side-car (default: any that is free)"
     )
     parser.add_argument(
-        "--max-model-len", type=int, default=defaults.max_model_len, help="tokens (%(default)s)"
+        "--attest-key",
+        type=Path,
+        metavar="FILE",
+        help="the engine's private key (default: the demonstration's)",
     )
+    parser.add_argument("--dtype", help="default: the release's")
+    parser.add_argument("--max-model-len", type=int, help="tokens; default: the release's")
     parser.add_argument(
         "--kv-cache-gib",
         type=int,
@@ -62,34 +70,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    store = CheckpointStore(args.home / "store")
     name = ":".join(args.alias)
-    release = next((item for item in current_releases(store) if item.alias == name), None)
-    if release is None:
-        raise EngineError(f"{name} was never promoted; `airlock promote` it first")
-    digest = release.checkpoint
-    spec = EngineSpec(
-        alias=name,
-        digest=digest,
-        checkpoint=store.path(digest).resolve(),
-        host=args.host,
-        port=args.port,
-        dtype=args.dtype,
-        max_model_len=args.max_model_len,
-        kv_cache_gib=args.kv_cache_gib,
-        extra=tuple(args.extra),
+    key_file = args.attest_key or private_directory(args.home) / "engine.pem"
+    launcher = Launcher(
+        CheckpointStore(args.home / "store"), args.home, name, read_machine_key(key_file)
+    )
+    release = launcher.release()
+    spec = launcher.spec(
+        release,
+        Placement(
+            host=args.host,
+            port=args.port,
+            kv_cache_gib=args.kv_cache_gib,
+            dtype=args.dtype,
+            max_model_len=args.max_model_len,
+            extra=tuple(args.extra),
+        ),
     )
     threads = str(thread_count(args.engines_on_this_machine))
     console = Console(highlight=False, soft_wrap=True)
-    supervisor = Supervisor(
-        spec,
-        args.home,
-        verify=lambda: store.verify(digest),
-        environment={"OMP_NUM_THREADS": threads, **os.environ},
-        on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
-        api_key_file=args.api_key_file,
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: supervisor.stop())
-    supervisor.run()
+    with SideCar(
+        args.host,
+        args.attest_port,
+        attest=lambda nonce: launcher.attest(spec, supervisor.running, nonce),
+    ) as side_car:
+        supervisor = Supervisor(
+            spec,
+            args.home,
+            pin=lambda: launcher.pinned(spec),
+            environment={"OMP_NUM_THREADS": threads, **os.environ},
+            on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
+            api_key_file=args.api_key_file,
+            attest_url=side_car.url,
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: supervisor.stop())
+        supervisor.run()
     return 0

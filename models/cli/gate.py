@@ -15,7 +15,7 @@ from models.errors import RegistryError
 from models.evidence import collect_file, find_report, trust_or_none
 from models.gate import Verdict, judge
 from models.policy import DEFAULT_POLICY, Policy
-from models.release import current_releases
+from models.release import newest_releases
 from models.store import CheckpointStore
 
 STATUS = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2, "INVALID": 3}
@@ -107,7 +107,7 @@ def _released(store: CheckpointStore, family: str, candidate: Digest) -> Digest 
     """Return the released checkpoint whose attack results the candidate must not exceed."""
     found = [
         release.checkpoint
-        for release in current_releases(store)
+        for release in newest_releases(store)
         if release.family == family and release.verdict and release.checkpoint != candidate
     ]
     return found[-1] if found else None

@@ -1,20 +1,34 @@
-"""`airlock promote`: point an alias to a gated checkpoint."""
+"""`airlock promote`: point an alias to a gated checkpoint, by the signatures of two people."""
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
+from models.cli.releases import add_policy, add_signing, announce, signing_keys
+from models.documents import read_document
+from models.engine import EngineSpec, native_dtype
 from models.errors import PromotionRefusedError
-from models.policy import DEFAULT_POLICY, Policy
-from models.release import examine, promote
+from models.fingerprint import Fingerprint
+from models.policy import Policy
+from models.promotion import DEFAULT_LIFETIME, Wanted, approve, draft, proposed, sign
+from models.release import SIGNERS
+from models.report import Profile
 from models.store import CheckpointStore
+from models.trust import read_trust
 
 EXAMPLES = """\
+A release takes effect when two releasers have signed it: here both at once, or one after the other
+on two machines that see the same store. What the engine must be started with is part of it.
+
 examples:
-  airlock promote 3f9c2a --as smollm2:unlearned --reason "first release"
-  airlock promote 3f9c2a --as smollm2:unlearned --dry-run    # would it be allowed?
+  airlock promote 3f9c2a --as smollm2:unlearned --reason "passed the gate" --dry-run
+  airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem --key grace.pem
+  airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem      # proposes
+  airlock promote --approve smollm2:unlearned --dry-run                             # shows it
+  airlock promote --approve smollm2:unlearned --key grace.pem                       # takes effect
+  airlock promote 3f9c2a --as m:base --max-model-len 4096 --engine-flag=--max-num-seqs=64
 """
 
 
@@ -29,26 +43,98 @@ def alias(text: str) -> tuple[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
-    parser.add_argument("checkpoint", help="digest, or a unique prefix of at least 6 digits")
-    parser.add_argument("--as", dest="alias", type=alias, required=True, metavar="FAMILY:LABEL")
-    parser.add_argument("--policy", type=Path, default=DEFAULT_POLICY, help="default: %(default)s")
+    parser.add_argument(
+        "checkpoint", nargs="?", help="digest, or a unique prefix of at least 6 digits"
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--as", dest="alias", type=alias, metavar="FAMILY:LABEL")
+    what.add_argument("--approve", type=alias, metavar="FAMILY:LABEL", help="sign what is proposed")
+    add_signing(parser)
+    add_policy(parser)
     parser.add_argument("--reason", default="", help="kept in the release")
-    parser.add_argument("--dry-run", action="store_true", help="judge, but change nothing")
+    parser.add_argument(
+        "--days",
+        type=int,
+        default=DEFAULT_LIFETIME.days,
+        help="until it expires and must be promoted again (%(default)s)",
+    )
+    parser.add_argument(
+        "--fingerprint", type=Path, metavar="FILE", help="what its engine must say (see release.md)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default=native_dtype(),
+        help="of the engine; default: what this machine is fast at (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-model-len", type=int, default=EngineSpec.max_model_len, help="tokens (%(default)s)"
+    )
+    parser.add_argument(
+        "--engine-version", help="of vLLM; default: what is installed here", metavar="VERSION"
+    )
+    parser.add_argument(
+        "--engine-flag",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="a further word for vLLM, repeatable: --engine-flag=--max-num-seqs=64",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    if args.approve:
+        return _approve(args)
     store = CheckpointStore(args.home / "store")
+    if args.checkpoint is None:
+        raise PromotionRefusedError("name the checkpoint that --as should point to")
     digest = store.resolve(args.checkpoint)
     family, label = args.alias
     if store.get(digest).family != family:
         raise PromotionRefusedError(f"{digest} is of the family {store.get(digest).family}")
-    policy = Policy.load(args.policy)
-    console = Console(highlight=False, soft_wrap=True)
+    wanted = Wanted(
+        label=label,
+        checkpoint=digest,
+        profile=_profile(args, store.path(digest)),
+        reason=args.reason,
+        lifetime=timedelta(days=args.days),
+        fingerprint=read_document(args.fingerprint, Fingerprint) if args.fingerprint else None,
+    )
+    console, now = Console(highlight=False, soft_wrap=True), datetime.now(UTC)
+    trust = read_trust(args.home)
+    release = draft(store, trust, wanted, Policy.load(args.policy), now)
     if args.dry_run:
-        examine(store, digest, label, policy, datetime.now(UTC))
         console.print(f"{family}:{label} may point to {digest}; nothing was changed")
         return 0
-    release = promote(store, digest, label, policy, reason=args.reason, now=datetime.now(UTC))
-    console.print(f"{release.alias} v{release.version} -> {release.checkpoint}")
+    keys = signing_keys(args, SIGNERS, console)
+    announce(console, sign(store, trust, release, keys, now))
     return 0
+
+
+def _approve(args: argparse.Namespace) -> int:
+    store, trust = CheckpointStore(args.home / "store"), read_trust(args.home)
+    console, now = Console(highlight=False, soft_wrap=True), datetime.now(UTC)
+    family, label = args.approve
+    release = proposed(store, trust, family, label, now)
+    console.print_json(release.model_dump_json(exclude={"verdict": {"rules"}}))
+    if args.dry_run:
+        return 0
+    # Another person's key is never taken from a directory: an approval is a deliberate act.
+    if len(args.key) != 1:
+        raise PromotionRefusedError("approve it with one --key, the second person's")
+    key = signing_keys(args, 1, console)[0]
+    announce(console, approve(store, trust, release, key, Policy.load(args.policy), now))
+    return 0
+
+
+def _profile(args: argparse.Namespace, checkpoint: Path) -> Profile:
+    given = {"version": args.engine_version} if args.engine_version else {}
+    return EngineSpec(
+        alias=":".join(args.alias),
+        digest="",
+        checkpoint=checkpoint,
+        dtype=args.dtype,
+        max_model_len=args.max_model_len,
+        extra=tuple(args.engine_flag),
+        **given,
+    ).profile()

@@ -2,19 +2,23 @@
 
 import argparse
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
 from models.cli.promote import alias
-from models.policy import DEFAULT_POLICY, Policy
-from models.release import examine, rollback, rollback_target
+from models.cli.releases import add_policy, add_signing, announce, signing_keys
+from models.policy import Policy
+from models.promotion import Wanted, draft, rollback_target, sign
+from models.release import SIGNERS
 from models.store import CheckpointStore
+from models.trust import read_trust
 
 EXAMPLES = """\
+The checkpoint must pass today's policy. It is a new release: two signatures, a new expiry.
+
 examples:
   airlock rollback smollm2:unlearned --dry-run
-  airlock rollback smollm2:unlearned --to 3 --reason "version 4 answers too slowly"
+  airlock rollback smollm2:unlearned --to 3 --reason "v4 is slow" --key ada.pem --key grace.pem
 """
 
 
@@ -23,30 +27,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("alias", type=alias, metavar="FAMILY:LABEL")
     parser.add_argument("--to", type=int, help="a version; default: the newest other checkpoint")
-    parser.add_argument("--policy", type=Path, default=DEFAULT_POLICY, help="default: %(default)s")
+    add_signing(parser)
+    add_policy(parser)
     parser.add_argument("--reason", default="roll-back", help="kept in the release")
-    parser.add_argument("--dry-run", action="store_true", help="judge, but change nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     store = CheckpointStore(args.home / "store")
     family, label = args.alias
-    policy = Policy.load(args.policy)
-    console = Console(highlight=False, soft_wrap=True)
+    console, now = Console(highlight=False, soft_wrap=True), datetime.now(UTC)
+    target = rollback_target(store, family, label, args.to)
+    wanted = Wanted(
+        label=label,
+        checkpoint=target.checkpoint,
+        profile=target.profile,
+        reason=args.reason,
+        fingerprint=target.fingerprint,
+    )
+    trust = read_trust(args.home)
+    release = draft(store, trust, wanted, Policy.load(args.policy), now)
     if args.dry_run:
-        target = rollback_target(store, family, label, args.to)
-        examine(store, target.checkpoint, label, policy, datetime.now(UTC))
         console.print(f"{family}:{label} would go back to v{target.version}, {target.checkpoint}")
         return 0
-    release = rollback(
-        store,
-        family,
-        label,
-        policy,
-        to_version=args.to,
-        reason=args.reason,
-        now=datetime.now(UTC),
-    )
-    console.print(f"{release.alias} v{release.version} -> {release.checkpoint}")
+    keys = signing_keys(args, SIGNERS, console)
+    announce(console, sign(store, trust, release, keys, now))
     return 0

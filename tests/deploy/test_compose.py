@@ -14,7 +14,8 @@ from gateway.settings import Settings
 
 Services = dict[str, dict[str, Any]]
 ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearned-gpu"}
-OWN_IMAGES = {"gateway", "migrate", "fetch", "job"} | ENGINES
+OWN_IMAGES = {"gateway", "migrate", "fetch", "trust", "job"} | ENGINES
+READ_ONLY = ["store:/var/lib/airlock/store:ro", "trust:/var/lib/airlock/trust:ro"]
 PINNED = re.compile(r"^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$")
 
 
@@ -76,7 +77,9 @@ def test_nothing_but_the_download_reaches_out(compose: dict[str, Any]):
     assert members(services, "egress") == {"fetch"}
     assert services["job"]["network_mode"] == "none"
     # A service without a list of networks would join the default one, which is open.
-    assert all("networks" in service for name, service in services.items() if name != "job")
+    assert all(
+        "networks" in service for name, service in services.items() if name not in {"job", "trust"}
+    )
 
 
 def test_every_service_is_hardened(services: Services):
@@ -96,7 +99,7 @@ def test_every_service_has_limits_and_a_restart_policy(services: Services):
     for name, service in services.items():
         limits = service["deploy"]["resources"]["limits"]
         assert {"memory", "pids"} <= limits.keys(), name
-        expected = {"migrate": "on-failure:5", "fetch": "no", "job": "no"}
+        expected = {"migrate": "on-failure:5", "fetch": "no", "trust": "no", "job": "no"}
         assert service["restart"] == expected.get(name, "unless-stopped"), name
 
 
@@ -122,7 +125,18 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
     }
     assert writers == {"fetch", "job"}
     for name in ENGINES | {"gateway"}:
-        assert services[name]["volumes"] == ["store:/var/lib/airlock/store:ro"]
+        assert services[name]["volumes"] == READ_ONLY
+
+
+def test_who_writes_checkpoints_does_not_say_who_approves_them(services: Services):
+    writers = {
+        name
+        for name, service in services.items()
+        if "trust:/var/lib/airlock/trust" in service.get("volumes", ())
+    }
+    assert writers == {"trust"}
+    assert services["trust"]["volumes"] == ["trust:/var/lib/airlock/trust"]
+    assert services["trust"]["network_mode"] == "none"
 
 
 def test_secrets_are_files_that_the_script_makes(
@@ -147,7 +161,7 @@ def test_every_secret_that_is_read_is_mounted(services: Services):
 def test_each_engine_gets_its_own_key_and_no_other_secret(services: Services):
     for name in ENGINES:
         door = name.removesuffix("-gpu").replace("-", "_")
-        assert services[name]["secrets"] == [f"{door}_key"]
+        assert services[name]["secrets"] == [f"{door}_key", f"{door}_attest_key"]
 
 
 def test_no_secret_stands_in_an_environment(services: Services):
@@ -177,6 +191,9 @@ def test_the_gateway_understands_its_environment(
     assert str(settings.secret_file) == "/run/secrets/gateway_secret"
     for engine, name in zip(settings.engines, ("engine-base", "engine-unlearned"), strict=True):
         assert engine.url == f"http://{name}:8000"
+        # The side-car is on the engine's own network and port, and nowhere else.
+        assert engine.attest_url == f"http://{name}:8001"
+        assert "--attest-port=8001" in services[name]["command"]
         assert "--port=8000" in services[name]["command"]
         # Both ends read one file.
         assert f"--api-key-file={engine.api_key_file}" in services[name]["command"]

@@ -15,7 +15,10 @@ LINES = [
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
-IN_CONTAINER = re.compile(r"^docker compose (?:run --rm (?:job|fetch)|exec gateway airlock) (.+)$")
+IN_CONTAINER = re.compile(
+    r"^docker compose (?:run --rm (?:--volume=\S+ )?(?:job|fetch|trust|engine-\w+)|"
+    r"exec gateway airlock) (.+)$"
+)
 COMMANDS = [found[1] for line in LINES if (found := IN_CONTAINER.match(line))]
 Services = dict[str, dict[str, Any]]
 

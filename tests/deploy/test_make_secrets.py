@@ -21,7 +21,7 @@ def run(directory: Path) -> str:
 def test_each_secret_is_256_random_bits(directory: Path):
     run(directory)
     texts = [path.read_text() for path in directory.iterdir()]
-    assert len(texts) == len(set(texts)) == 6
+    assert len(texts) == len(set(texts)) == 8
     for text in texts:
         assert len(bytes.fromhex(text)) == 32
 

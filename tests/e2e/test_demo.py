@@ -12,15 +12,18 @@ import sys
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from models.attestation import verify_attestation
 from models.documents import read_document
 from models.report import Report
 from models.store import CheckpointStore
+from models.trust import read_trust
 from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
@@ -218,18 +221,35 @@ def test_engines_are_not_open_to_others(demo: Demo):
 
 def test_what_may_not_be_promoted(demo: Demo):
     digests = demo.digests()
-    body = {"family": "smollm2", "label": "unlearned", "reason": "x"}
-    refused = demo.admin("POST", "/promotions", json={**body, "checkpoint": digests["base"]})
-    assert refused.status_code == 409
-    assert "nothing was unlearned" in refused.json()["error"]["message"]
     airlock = [os.path.join(os.path.dirname(sys.executable), "airlock"), "--home", demo.home]
-    verb = [*airlock, "promote", digests["base"], "--as", "smollm2:unlearned"]
-    done = subprocess.run(verb, capture_output=True, text=True, check=False)
-    assert done.returncode == 25
-    assert "promotion refused" in done.stderr
-    good = {**body, "checkpoint": digests["unlearned"], "dry_run": True}
-    assert demo.admin("POST", "/promotions", json=good).json()["allowed"] is True
+
+    def verb(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*airlock, *words], capture_output=True, text=True, check=False)
+
+    refused = verb("promote", digests["base"], "--as", "smollm2:unlearned")
+    assert refused.returncode == 25
+    assert "promotion refused" in refused.stderr
+    good = verb("promote", digests["unlearned"], "--as", "smollm2:unlearned", "--dry-run")
+    assert good.returncode == 0, good.stderr
+    engine = verb("engine", "smollm2:unlearned", "--port", "1", "--", "--max-num-seqs", "7")
+    assert engine.returncode == 26
+    assert "not the profile" in engine.stderr
+    assert demo.admin("POST", "/promotions", json={}).status_code == 405
     assert demo.digests() == digests
+
+
+def test_each_engine_runs_on_open_files_and_attests_them(demo: Demo):
+    trust = read_trust(demo.home)
+    for label, digest in demo.digests().items():
+        facts, nonce = demo.engine(label), uuid.uuid4().hex
+        raw = httpx.get(f"{facts['attest_url']}/attest", params={"nonce": nonce}).content
+        attested = verify_attestation(raw, trust, nonce, datetime.now(UTC))
+        assert attested.checkpoint == digest
+        assert attested.pid == demo.engine_pid(label)
+        loaded = demo.home / "engines" / f"smollm2-{label}.files" / "model.safetensors"
+        assert loaded.readlink().as_posix().startswith(f"/proc/{facts['pid']}/fd/")
+        command = Path(f"/proc/{attested.pid}/cmdline").read_text().split("\0")
+        assert command[command.index("--model") + 1] == str(loaded.parent)
 
 
 def test_secrets_are_kept_and_nothing_private_is_logged(demo: Demo):

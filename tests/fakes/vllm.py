@@ -24,6 +24,9 @@ class FakeVllm:
     also_lists: list[str] = field(default_factory=list)
     is_lax: bool = False
     """Answers whatever digest is asked for, as an engine would that was started by hand."""
+    token_ids: tuple[int, ...] = (5, 6, 7)
+    odd_replays: int = 0
+    """How many of the next answers to a fingerprint's prompt differ."""
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
@@ -65,10 +68,13 @@ class FakeVllm:
         if self.mode == "garbage":
             return await self.raw(send, 200, b"<html>what?</html>")
         usage = {"prompt_tokens": 3, "completion_tokens": self.tokens, "total_tokens": 7}
-        if not request["stream"]:
+        if not request.get("stream"):
             await asyncio.sleep(self.delay_seconds * self.tokens)
             message = {"role": "assistant", "content": self.text}
             choice = {"index": 0, "message": message, "text": self.text, "finish_reason": "stop"}
+            if request.get("return_token_ids"):
+                choice["token_ids"] = [0] if self.odd_replays else self.token_ids
+                self.odd_replays = max(0, self.odd_replays - 1)
             answer = {
                 "id": "x",
                 "object": "chat.completion",

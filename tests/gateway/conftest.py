@@ -17,12 +17,12 @@ from gateway.controlplane import grants, keys, people
 from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
 from gateway.identity.secret import load_secret
 from gateway.settings import EngineSetting, Settings
-from models.policy import Policy
-from models.release import promote
 from models.store import CheckpointStore
+from tests.fakes.sidecar import FakeSideCar
 from tests.fakes.vllm import FakeVllm
-from tests.models.checkpoints import put_base, put_candidate, put_report
+from tests.models.checkpoints import PROFILE, put_base, put_candidate, put_report
 from tests.models.test_gate import report
+from tests.models.trusting import ENGINE, point, trust_in
 from tests.servers import serving, wait_for
 
 
@@ -93,6 +93,7 @@ class Running:
     settings: Settings
     gateway: Gateway
     engines: dict[str, FakeVllm]
+    side_cars: dict[str, FakeSideCar]
     admin_key: str
     keys: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)
@@ -120,11 +121,23 @@ class Running:
             **kwargs,
         )
 
+    def get(self, who: str, path: str):
+        headers = {"authorization": f"Bearer {self.keys[who]}"}
+        return httpx.get(self.url + path, headers=headers).json()
+
+    def reasons(self) -> list[str]:
+        """Why the gateway is not ready."""
+        return httpx.get(f"{self.url}/readyz").json()["reasons"]
+
     def metric(self, line: str) -> float:
         text = httpx.get(f"{self.url}/metrics").text
         return sum(
             float(row.rsplit(" ", 1)[1]) for row in text.splitlines() if row.startswith(line)
         )
+
+    @property
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(self.settings.home / "store")
 
     def wait_until_seen(self) -> None:
         """Wait until the gateway has taken in every change so far."""
@@ -134,15 +147,20 @@ class Running:
 
 
 @contextmanager
-def run_gateway(settings: Settings, **changes) -> Iterator[Running]:
+def run_gateway(settings: Settings, releases: dict | None = None, **changes) -> Iterator[Running]:
     """Promote two small checkpoints, start two fake engines and a gateway before them."""
     store = CheckpointStore(settings.home / "store")
+    trust_in(settings.home)
     base = put_base(store, b"base").digest
     candidate = put_candidate(store, base, b"unlearned").digest
-    now = datetime.now(UTC)
-    put_report(store, report(started_at=now, ended_at=now), base, candidate)
-    for label, digest in (("base", base), ("unlearned", candidate)):
-        promote(store, digest, label, Policy.load(), reason="test", now=now)
+    now, releases = datetime.now(UTC), releases or {}
+    profile = releases.get("unlearned", {}).get("profile", PROFILE)
+    measured = report(started_at=now, ended_at=now, profile=profile)
+    put_report(store, measured, base, candidate)
+    side_cars = {
+        label: FakeSideCar(point(store, digest, label, now=now, **releases.get(label, {})))
+        for label, digest in (("base", base), ("unlearned", candidate))
+    }
     engines = {
         "base": FakeVllm(base, "Paris"),
         "unlearned": FakeVllm(candidate, "the, the"),
@@ -155,15 +173,16 @@ def run_gateway(settings: Settings, **changes) -> Iterator[Running]:
                 url=stack.enter_context(serving(fake, lifespan="off")),
                 digest=fake.digest,
                 api_key_file=key_file,
+                attest_url=stack.enter_context(serving(side_cars[label], lifespan="off")),
             )
-            for fake in engines.values()
+            for label, fake in engines.items()
         )
         settings = settings.model_copy(
             update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
             | {"release_poll_seconds": 0.2}
             | changes
         )
-        running = Running("", settings, create_app(settings), engines, "")
+        running = Running("", settings, create_app(settings), engines, side_cars, "")
         make_people(running)
         running.url = stack.enter_context(serving(running.gateway))
         ready = f"{running.url}/readyz"
@@ -220,3 +239,5 @@ def healed(request) -> Iterator[None]:
         shared = request.getfixturevalue("running")
         for engine in shared.engines.values():
             engine.mode, engine.tokens, engine.delay_seconds = "ok", 4, 0.0
+        for side_car in shared.side_cars.values():
+            side_car.mode, side_car.release, side_car.key = "ok", side_car.first, ENGINE

@@ -9,14 +9,20 @@ from models.documents import canonical_json, write_bytes
 from models.manifest import Lineage, Manifest, Source
 from models.plan import announce
 from models.policy import Policy
-from models.report import Report
+from models.report import Profile, Report
 from models.store import CheckpointStore
-from models.trust import TrustedKey, TrustStore, key_id, trust_path
+from models.trust import Role, TrustedKey, TrustStore, key_id, trust_path
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy.load()
 EVALUATOR, WALT, WANDA = (
     Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (11, 12, 13)
+)
+PROFILE = Profile(
+    engine="vllm",
+    engine_version="1",
+    dtype="float32",
+    flags=("--enforce-eager", "--max-model-len=2048"),
 )
 SOURCE = Source(name="n", package="p", version="1", sha256="0" * 64, license="Apache-2.0")
 
@@ -90,7 +96,7 @@ def put_report(
     return report
 
 
-def trusted(key: Ed25519PrivateKey, holder: str, role: str, **changes) -> TrustedKey:
+def trusted(key: Ed25519PrivateKey, holder: str, role: Role = "releaser", **changes) -> TrustedKey:
     public = key.public_key().public_bytes_raw()
     given = {
         "keyid": key_id(public),

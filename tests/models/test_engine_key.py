@@ -1,6 +1,7 @@
 """An engine's key: a file that others were given, or a new random one."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,31 +11,33 @@ from models.cli.engine import EXAMPLES
 from models.engine import EngineSpec, read_api_key
 from models.errors import EngineError
 from models.supervisor import Supervisor, Timing
+from tests.models.test_supervisor import Files
 
 KEY = "k" * 32
-# Stands for vLLM: writes the key that it was given, and ends.
-COMMAND = ["sh", "-c", 'printf %s "$VLLM_API_KEY" > "$OUT"']
 
 
 class Recorder(EngineSpec):
+    """Stands for vLLM: writes the key that it was given, and ends."""
+
     def command(self) -> list[str]:
-        return COMMAND
+        return ["sh", "-c", f'printf %s "$VLLM_API_KEY" > "{self.checkpoint}/key-seen"']
 
 
 def key_that_the_engine_gets(home: Path, api_key_file: Path | None) -> str:
-    out = home / "key-seen"
+    files = Files()
+    files.directory = home
     supervisor: Supervisor
     supervisor = Supervisor(
         Recorder(alias="f:base", digest="sha256:" + "0" * 64, checkpoint=home),
         home,
-        verify=lambda: None,
-        environment={"OUT": str(out), "PATH": "/usr/bin:/bin"},
+        pin=lambda: nullcontext(files),
+        environment={"PATH": "/usr/bin:/bin"},
         timing=Timing(poll_seconds=0.01),
         on_state=lambda state, _: supervisor.stop() if state == "restarting" else None,
         api_key_file=api_key_file,
     )
     supervisor.run()
-    return out.read_text()
+    return (home / "key-seen").read_text()
 
 
 def test_a_given_key_is_used_without_its_line_end_and_never_changed(tmp_path: Path):

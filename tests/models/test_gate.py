@@ -10,6 +10,7 @@ from models.plan import Plan
 from models.policy import WMDP_POLICY, DatasetPin, Policy
 from models.report import Dataset, Harness, ItemResult, Profile, Prompt, Report, Subset
 from models.waiver import Waiver
+from tests.models.checkpoints import PROFILE
 
 BASE, CANDIDATE = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,7 +71,7 @@ def report(*subsets: Subset, **changes) -> Report:
         "plan": None,
         "suite": "capitals",
         "harness": Harness(name="h", version="1", digest=BASE, clean=True, seed=0),
-        "profile": Profile(engine="e", engine_version="1", dtype="bfloat16"),
+        "profile": PROFILE,
         "subsets": made,
         "started_at": NOW,
         "ended_at": NOW,

@@ -1,19 +1,22 @@
-"""What an alias may point to; every refusal is a planted fault."""
+"""Which release an alias points to; every refusal is a planted fault."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier, Thread
 
 import pytest
 
-from models.errors import CheckpointNotFoundError, DocumentError, PromotionRefusedError
-from models.policy import Policy
-from models.release import Release, current_releases, history, promote, rollback
+from models.errors import ReleaseInvalidError
+from models.release import Release, Seen, current_release, current_releases, release_path
+from models.revocation import revoke
+from models.signing import seal
 from models.store import CheckpointStore
-from tests.models.checkpoints import NOW, put_base, put_candidate, put_report
-from tests.models.test_gate import report, subset, utility
+from models.trust import TrustStore
+from tests.models.checkpoints import NOW, PROFILE, put_base, put_candidate, put_report, trusted
+from tests.models.test_gate import report
+from tests.models.trusting import ALICE, ALICES_SPARE, BOB, TRUST, point
 
-POLICY = Policy.load()
+LATER = NOW + timedelta(days=1)
 
 
 @pytest.fixture
@@ -21,158 +24,153 @@ def store(tmp_path: Path) -> CheckpointStore:
     return CheckpointStore(tmp_path / "store")
 
 
-def gated(store: CheckpointStore, weights: bytes = b"unlearned", **changes) -> str:
+def gated(store: CheckpointStore, weights: bytes = b"unlearned") -> str:
     base = put_base(store, b"base").digest
     candidate = put_candidate(store, base, weights).digest
-    put_report(store, report(**changes), base, candidate)
+    put_report(store, report(), base, candidate)
     return candidate
 
 
-def point(store: CheckpointStore, digest: str, label: str = "unlearned") -> Release:
-    return promote(store, digest, label, POLICY, reason="test", now=NOW)
+def current(store: CheckpointStore, *, trust=TRUST, now=LATER, seen: Seen | None = None) -> Release:
+    return current_release(store, trust, "smollm2", "unlearned", now, seen)
 
 
-def test_a_gated_candidate_and_the_base_get_their_labels(store: CheckpointStore):
-    candidate = gated(store)
-    release = point(store, candidate)
-    assert (release.version, release.forgets) == (1, ("capitals",))
+def seen_of(release: Release) -> Seen:
+    return Seen(version=release.version, digest=release.document_digest)
+
+
+def test_the_newest_release_of_every_alias(store: CheckpointStore):
+    first = point(store, gated(store, b"one"))
+    second = point(store, gated(store, b"two"))
     base = point(store, put_base(store, b"base").digest, "base")
-    assert base.forgets == ()
-    assert {r.alias for r in current_releases(store)} == {"smollm2:base", "smollm2:unlearned"}
+    assert (second.version, second.previous) == (2, first.document_digest)
+    assert (base.verdict, base.forgets, second.forgets) == (None, (), ("capitals",))
+    found = current_releases(store, TRUST, LATER, {second.alias: seen_of(first)})
+    assert found.valid == (base, second)
+    assert found.refused == ()
 
 
-def test_the_base_never_gets_the_public_label(store: CheckpointStore):
-    base = put_base(store, b"base").digest
-    for label in ("unlearned", "anything"):
-        with pytest.raises(PromotionRefusedError, match="nothing was unlearned"):
-            point(store, base, label)
+def test_an_alias_without_files_is_refused_only_where_one_was_seen(store: CheckpointStore):
+    release = point(store, gated(store))
+    (store.root / "releases/smollm2/empty").mkdir()
+    assert current_releases(store, TRUST, LATER, {}).refused == ()
+    shutil.rmtree(store.root / "releases")
+    (refused,) = current_releases(store, TRUST, LATER, {release.alias: seen_of(release)}).refused
+    assert refused.alias == release.alias
 
 
-def test_an_unlearned_checkpoint_is_not_called_base(store: CheckpointStore):
-    with pytest.raises(PromotionRefusedError, match="only a base checkpoint"):
-        point(store, gated(store), "base")
+def one_expired() -> TrustStore:
+    return TrustStore(keys=(trusted(ALICE, "alice"), trusted(BOB, "bob", expires_at=LATER)))
 
 
-def test_an_ungated_candidate_is_refused(store: CheckpointStore):
-    base = put_base(store, b"base").digest
-    candidate = put_candidate(store, base, b"unlearned").digest
-    with pytest.raises(PromotionRefusedError, match="no report"):
-        point(store, candidate)
+def one_revoked() -> TrustStore:
+    return TrustStore(keys=(trusted(ALICE, "alice"), trusted(BOB, "bob", revoked_at=NOW)))
 
 
-@pytest.mark.parametrize(
-    "subsets",
-    [
-        (subset(candidate=200), utility()),
-        (subset(base=80), utility()),
-        (subset(), utility(candidate=120)),
-        (subset(),),
-    ],
-)
-def test_a_verdict_that_is_not_pass_is_refused(store: CheckpointStore, subsets):
-    with pytest.raises(PromotionRefusedError, match="the gate says"):
-        point(store, gated(store, subsets=subsets))
+def file_of(store: CheckpointStore, version: int) -> Path:
+    path = release_path(store, "smollm2", "unlearned", version)
+    if path.exists():
+        path.chmod(0o600)
+    return path
 
 
-def test_the_newest_report_decides(store: CheckpointStore):
-    candidate = gated(store)
-    base = put_base(store, b"base").digest
-    bad = report(subset(candidate=200), utility(), ended_at=NOW + timedelta(minutes=1))
-    put_report(store, bad, base, candidate)
-    with pytest.raises(PromotionRefusedError, match="the gate says FAIL"):
-        point(store, candidate)
+def resign(store: CheckpointStore, release: Release, keys, **changes) -> None:
+    changed = Release.model_construct(**{**dict(release), **changes})
+    file_of(store, release.version).write_bytes(seal(changed, keys))
 
 
-def test_bytes_changed_since_the_report_are_refused(store: CheckpointStore):
-    candidate = gated(store)
-    path = store.path(candidate) / "model.safetensors"
-    path.chmod(0o600)
-    path.write_bytes(b"unlearneD")
-    with pytest.raises(PromotionRefusedError, match="bytes have changed"):
-        point(store, candidate)
-    assert current_releases(store) == []
+HARM = {
+    "one signature": lambda s, r: resign(s, r, [ALICE]),
+    "two keys of one holder": lambda s, r: resign(s, r, [ALICE, ALICES_SPARE]),
+    "an older version in its file": lambda s, r: shutil.copy(file_of(s, 1), file_of(s, 2)),
+    "an older version as the next": lambda s, r: shutil.copy(file_of(s, 1), file_of(s, 3)),
+    "garbage": lambda s, r: file_of(s, 2).write_bytes(b"{"),
+    "its content changed": lambda s, r: file_of(s, 2).write_bytes(
+        file_of(s, 2).read_bytes().replace(b'"payload":"ey', b'"payload":"eX')
+    ),
+    "the one before is gone": lambda s, r: file_of(s, 1).unlink(),
+    "the one before is another": lambda s, r: resign(
+        s, r.model_copy(update={"version": 1, "previous": None}), [ALICE, BOB]
+    ),
+    "it names none before": lambda s, r: resign(s, r, [ALICE, BOB], previous=None),
+    "from the future": lambda s, r: resign(
+        s, r, [ALICE, BOB], created_at=LATER + timedelta(hours=1)
+    ),
+    "another alias": lambda s, r: resign(s, r, [ALICE, BOB], family="other"),
+}
 
 
-def test_a_report_against_another_base_is_refused(store: CheckpointStore):
-    base = put_base(store, b"base").digest
-    other = put_base(store, b"an easier base").digest
-    candidate = put_candidate(store, base, b"unlearned").digest
-    put_report(store, report(), other, candidate)
-    with pytest.raises(PromotionRefusedError, match="not its base"):
-        point(store, candidate)
-
-
-def test_an_unknown_checkpoint_is_not_found(store: CheckpointStore):
-    with pytest.raises(CheckpointNotFoundError):
-        point(store, "sha256:" + "0" * 64)
-
-
-def test_partial_forgetting_is_not_for_the_public_door():
-    with pytest.raises(ValueError, match="every hazard"):
-        Release(
-            family="f",
-            label="unlearned",
-            version=1,
-            checkpoint="sha256:" + "0" * 64,
-            hazards=("bio", "cyber"),
-            forgets=(),
-            verdict=None,
-            reason="",
-            created_at=NOW,
-        )
-
-
-def test_roll_back_is_a_new_version_under_todays_policy(store: CheckpointStore):
-    first, second = gated(store, b"one"), gated(store, b"two")
-    point(store, first)
-    point(store, second)
-    back = rollback(store, "smollm2", "unlearned", POLICY, to_version=None, reason="r", now=NOW)
-    assert (back.version, back.checkpoint) == (3, first)
-    stricter = POLICY.model_copy(
-        update={"hazard": POLICY.hazard.model_copy(update={"max_accuracy": 0.1})}
-    )
-    with pytest.raises(PromotionRefusedError, match="the gate says"):
-        rollback(store, "smollm2", "unlearned", stricter, to_version=2, reason="r", now=NOW)
-    with pytest.raises(PromotionRefusedError, match="no earlier version"):
-        rollback(store, "smollm2", "unlearned", POLICY, to_version=9, reason="r", now=NOW)
-    with pytest.raises(PromotionRefusedError, match="never been promoted"):
-        rollback(store, "smollm2", "other", POLICY, to_version=None, reason="r", now=NOW)
-
-
-@pytest.mark.parametrize("harm", ["garbage", "other version", "unknown field"])
-def test_a_damaged_release_never_brings_an_older_one_back(store: CheckpointStore, harm: str):
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM.keys())
+def test_a_newest_release_that_does_not_count_never_brings_an_older_one_back(
+    store: CheckpointStore, harm
+):
     point(store, gated(store, b"one"))
-    point(store, gated(store, b"two"))
-    newest = store.root / "releases/smollm2/unlearned/000002.json"
-    older = newest.with_name("000001.json").read_bytes()
-    newest.chmod(0o600)
-    newest.write_bytes(
-        {
-            "garbage": b"{",
-            "other version": older,
-            "unknown field": older[:-1] + b',"surprise":1}',
-        }[harm]
-    )
-    with pytest.raises(DocumentError):
-        current_releases(store)
+    newest = point(store, gated(store, b"two"))
+    assert current(store) == newest
+    harm(store, newest)
+    with pytest.raises(ReleaseInvalidError):
+        current(store)
+    found = current_releases(store, TRUST, LATER, {})
+    assert found.valid == ()
+    assert [refusal.alias for refusal in found.refused] == ["smollm2:unlearned"]
 
 
-def test_two_promotions_at_once_never_share_a_version(store: CheckpointStore):
+def test_expiry_of_release_or_key_ends_it(store: CheckpointStore):
+    point(store, gated(store, b"one"), now=NOW)
+    newest = point(store, gated(store, b"two"), lifetime=timedelta(days=2))
+    assert current(store, now=newest.expires_at - timedelta(seconds=1)) == newest
+    with pytest.raises(ReleaseInvalidError, match="expired"):
+        current(store, now=newest.expires_at)
+    assert current(store, trust=one_expired(), now=NOW) == newest
+    with pytest.raises(ReleaseInvalidError, match="1 of the 2"):
+        current(store, trust=one_expired(), now=LATER)
+    with pytest.raises(ReleaseInvalidError, match="1 of the 2"):
+        current(store, trust=one_revoked())
+
+
+def test_an_older_pointer_from_a_backup_is_known_by_what_was_seen(store: CheckpointStore):
+    first = point(store, gated(store, b"one"))
+    second = point(store, gated(store, b"two"))
+    file_of(store, 2).unlink()
+    # A reader that has seen nothing cannot tell; whoever has, can.
+    assert current(store) == first
+    with pytest.raises(ReleaseInvalidError, match="version 1 is older than 2"):
+        current(store, seen=seen_of(second))
+    # Another version 2, well signed: the two do not descend from each other.
+    other = point(store, gated(store, b"three"))
+    with pytest.raises(ReleaseInvalidError, match="not the one that was seen"):
+        current(store, seen=seen_of(second))
+    assert current(store, seen=seen_of(other)) == other
+
+
+def test_releases_before_the_one_that_was_seen_need_not_be_kept(store: CheckpointStore):
+    point(store, gated(store, b"one"))
+    second = point(store, gated(store, b"two"))
+    third = point(store, gated(store, b"three"))
+    file_of(store, 1).unlink()
+    assert current(store, seen=seen_of(second)) == third
+
+
+def test_a_revoked_checkpoint_ends_its_alias(store: CheckpointStore):
     candidate = gated(store)
-    start, outcomes = Barrier(4), []
+    point(store, candidate)
+    revoke(store, TRUST, candidate, ALICE, reason="leaks", now=NOW)
+    with pytest.raises(ReleaseInvalidError, match="leaks"):
+        current(store)
 
-    def one() -> None:
-        start.wait()
-        try:
-            outcomes.append(point(store, candidate).version)
-        except PromotionRefusedError:
-            outcomes.append(None)
 
-    threads = [Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    won = [version for version in outcomes if version]
-    assert len(won) == len(set(won))
-    assert [r.version for r in history(store, "smollm2", "unlearned")] == sorted(won)
+def test_what_a_release_may_not_claim(store: CheckpointStore):
+    release = point(store, gated(store))
+    for changes, why in (
+        ({"forgets": ()}, "what the verdict proves"),
+        ({"label": "base", "verdict": None, "verdict_digest": None}, "what the verdict proves"),
+        ({"verdict": None, "verdict_digest": None, "forgets": ()}, "only the base"),
+        ({"verdict_digest": "sha256:" + "0" * 64}, "must be the verdict's"),
+        ({"checkpoint": "sha256:" + "0" * 64}, "another checkpoint"),
+        ({"hazards": ("capitals", "rivers")}, "every hazard"),
+        ({"version": 2}, "names the one before"),
+        ({"expires_at": NOW}, "must expire after"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            Release.model_validate({**dict(release), **changes})
+    assert release.profile == PROFILE

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from models.engine import EngineSpec, facts_path, read_facts
 from models.errors import CheckpointCorruptError
 from models.supervisor import Supervisor, Timing
 from tests.servers import wait_for
+
+
+class Files:
+    """Stands for a pinned checkpoint; what it finds wrong can be planted."""
+
+    directory = Path(".")
+
+    def __init__(self, verify=lambda: None) -> None:
+        self.verify = self.check = verify
+
 
 FAKE = Path(__file__).resolve().parents[1] / "fakes/engine.py"
 FAST = Timing(
@@ -44,12 +55,12 @@ def free_port() -> int:
 class Run:
     """A supervisor in a thread."""
 
-    def __init__(self, home: Path, mode: str = "ok", verify=lambda: None) -> None:
+    def __init__(self, home: Path, mode: str = "ok", pin=lambda: nullcontext(Files())) -> None:
         self.spec = FakeSpec("f:l", "sha256:" + "0" * 64, home, port=free_port(), mode=mode)
         self.states: list[str] = []
         self.error: Exception | None = None
         self.supervisor = Supervisor(
-            self.spec, home, verify, dict(os.environ), FAST, lambda s, _: self.states.append(s)
+            self.spec, home, pin, dict(os.environ), FAST, lambda s, _: self.states.append(s)
         )
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
@@ -129,19 +140,44 @@ def test_a_hung_engine_is_restarted(start):
     wait_for(lambda: run.states.count("ready") == 2, 15)
 
 
+def corrupt() -> None:
+    raise CheckpointCorruptError("sha256:0", "model.safetensors", "has other bytes")
+
+
 def test_bytes_that_changed_between_two_starts_are_not_served(start):
     calls = []
 
-    def verify() -> None:
+    def pin():
         calls.append(1)
         if len(calls) > 1:
-            raise CheckpointCorruptError("sha256:0", "model.safetensors", "has other bytes")
+            corrupt()
+        return nullcontext(Files())
 
-    run = start(verify=verify)
+    run = start(pin=pin)
     wait_for(lambda: "ready" in run.states)
     os.kill(run.pids()[0], signal.SIGKILL)
     wait_for(lambda: run.error is not None)
     assert run.states[-1] == "stopped"
+    assert run.pids() == []
+
+
+def test_bytes_that_changed_while_they_were_loaded_are_not_served(start):
+    files = Files()
+    files.verify = corrupt
+    run = start(pin=lambda: nullcontext(files))
+    wait_for(lambda: run.error is not None)
+    assert "ready" not in run.states
+    assert run.pids() == []
+
+
+def test_bytes_that_change_later_end_the_engine(start):
+    files = Files()
+    run = start(pin=lambda: nullcontext(files))
+    wait_for(lambda: "ready" in run.states)
+    assert run.supervisor.running.pid == run.pids()[0]
+    files.check = corrupt
+    wait_for(lambda: run.error is not None)
+    assert run.supervisor.running is None
     assert run.pids() == []
 
 
@@ -151,9 +187,10 @@ def test_a_killed_supervisor_takes_its_engine_with_it(tmp_path):
 import os, sys
 sys.path.insert(0, {str(FAKE.parents[2])!r})
 from pathlib import Path
-from tests.models.test_supervisor import FAST, FakeSpec, Supervisor
+from tests.models.test_supervisor import FAST, FakeSpec, Files, Supervisor, nullcontext
 spec = FakeSpec("f:l", "sha256:" + "0" * 64, Path("."), port={port})
-Supervisor(spec, Path({str(tmp_path)!r}), lambda: None, dict(os.environ), FAST).run()
+home = Path({str(tmp_path)!r})
+Supervisor(spec, home, lambda: nullcontext(Files()), dict(os.environ), FAST).run()
 """
     process = subprocess.Popen([sys.executable, "-c", code])
     wait_for(lambda: pids_of(str(port)))
@@ -165,7 +202,17 @@ Supervisor(spec, Path({str(tmp_path)!r}), lambda: None, dict(os.environ), FAST).
 def test_the_key_is_not_on_the_command_line_and_prompts_are_not_logged(tmp_path):
     spec = EngineSpec("f:l", "sha256:" + "0" * 64, tmp_path)
     command = spec.command()
-    environment = spec.environment("the-key", {})
+    inherited = {
+        "PATH": "/bin",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_SERVER_DEV_MODE": "1",
+        "VLLM_PLUGINS": "x",
+        "LD_PRELOAD": "x",
+        "PYTHONPATH": "x",
+        "AIRLOCK_SECRET_FILE": "x",
+    }
+    environment = spec.environment("the-key", inherited)
+    assert environment.keys() & inherited.keys() == {"PATH"}
     assert environment["VLLM_API_KEY"] == "the-key"
     assert "the-key" not in " ".join(command)
     assert "--no-enable-log-requests" in command

@@ -6,11 +6,11 @@ import pytest
 
 from gateway.cli import main
 from models.errors import PromotionRefusedError
-from models.release import promote
 from models.store import CheckpointStore
 from models.waiver import write_waiver
 from tests.models.checkpoints import NOW, WALT, WANDA, put_base, put_candidate, put_report
 from tests.models.test_gate import BOTH, CHEM, never_unlearned
+from tests.models.trusting import point
 
 HAZARDS = ("capitals", "chem")
 
@@ -23,13 +23,14 @@ def test_a_waived_domain_is_listed_with_the_checkpoint(tmp_path, capsys, monkeyp
     put_report(store, never_unlearned(), base, candidate, policy=CHEM)
 
     def release(now=NOW):
-        return promote(store, candidate, "unlearned", CHEM, reason="test", now=now)
+        return point(store, candidate, policy=CHEM, now=now)
 
     with pytest.raises(PromotionRefusedError, match=r"chem\.accuracy"):
         release()
     for waiver in BOTH:
         write_waiver(store, waiver, [WALT, WANDA])
     made = release()
+    assert made.expires_at <= min(waiver.expires_at for waiver in BOTH)
     assert (made.forgets, made.cleared) == (("capitals",), HAZARDS)
     assert {item.rule for item in made.waived} == {"chem.accuracy", "chem.gap_closed"}
     assert main(["--home", str(tmp_path), "checkpoints", "list"]) == 0

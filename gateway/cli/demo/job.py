@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import openai
@@ -15,17 +16,19 @@ from gateway.cli.demo.doors import DOORS, HAZARD, ask, check_doors
 from gateway.cli.demo.processes import Children, free_port, run_verb
 from gateway.errors import AirlockError
 from gateway.settings import Settings
-from models.engine import engine_name, read_facts
+from models.engine import EngineSpec, engine_name, read_facts
 from models.errors import DocumentError
 from models.policy import Policy
-from models.release import current_releases
+from models.release import Release, current_releases
 from models.report import ItemResult, Report
 from models.store import CheckpointStore
+from models.trust import read_trust, trust_path
 
 FAMILY, DOMAIN = "smollm2", "capitals"
 LABELS = ("base", "unlearned")
 STEPS = 10  # The check is not a step: it is only asked for.
 ENGINE_START_SECONDS = 300
+RENEW_BEFORE = timedelta(days=7)
 
 
 class EnginesNotReadyError(AirlockError):
@@ -49,6 +52,8 @@ class Job:
 
     def run(self, *, check: bool) -> int:
         """Do every step, then check the doors or serve until Ctrl-C."""
+        if not trust_path(self._home).exists():
+            self._console.print(self._verb("trust", "init", "--demo"))
         base, candidate = self._make_checkpoints()
         report = self._judge(candidate)
         self._promote({"base": base, "unlearned": candidate})
@@ -108,20 +113,26 @@ class Job:
 
     def _promote(self, wanted: dict[str, str]) -> None:
         with self._step("promote", "point the aliases to base and candidate"):
-            policy = Policy.load().document_digest
-            current = {
-                release.label: (release.checkpoint, release.verdict)
-                for release in current_releases(self._store)
-                if release.family == FAMILY
-            }
+            trust, now = read_trust(self._home), datetime.now(UTC)
+            found = current_releases(self._store, trust, now, {})
+            current = {release.alias: release for release in found.valid}
             for label, digest in wanted.items():
-                checkpoint, verdict = current.get(label, (None, None))
-                judged_today = verdict is None or verdict.policy == policy
-                if checkpoint == digest and judged_today:
-                    self._console.print(f"  {FAMILY}:{label} points to {digest[7:19]} already")
-                    continue
                 alias = f"{FAMILY}:{label}"
-                self._verb("promote", digest[7:19], "--as", alias, "--reason", "the demo")
+                if alias in current and self._holds(current[alias], digest, now):
+                    self._console.print(f"  {alias} points to {digest[7:19]} already")
+                    continue
+                words = ("--as", alias, "--reason", "the demo")
+                self._console.print(self._verb("promote", digest[7:19], *words))
+
+    def _holds(self, release: Release, digest: str, now: datetime) -> bool:
+        """Whether a release is what a promotion would make now, and lasts for a while."""
+        spec = EngineSpec(release.alias, digest, self._store.path(release.checkpoint))
+        policy = Policy.load().document_digest
+        return (
+            (release.checkpoint, release.profile) == (digest, spec.profile())
+            and (release.verdict is None or release.verdict.policy == policy)
+            and release.expires_at - now > RENEW_BEFORE
+        )
 
     def _open_doors(self, children: Children, digests: dict[str, str]) -> DemoFacts:
         with self._step("engines", "start two vLLM servers on the promoted bytes"):
@@ -133,7 +144,12 @@ class Job:
             facts = ensure_access(settings, base_url, FAMILY, DOMAIN)
         with self._step("gateway", "start the gateway"):
             engines = [
-                {"url": f.url, "digest": digests[label], "api_key_file": f.api_key_file}
+                {
+                    "url": f.url,
+                    "digest": digests[label],
+                    "api_key_file": f.api_key_file,
+                    "attest_url": f.attest_url,
+                }
                 for label in LABELS
                 for f in (read_facts(self._home, f"{FAMILY}:{label}"),)
             ]

@@ -60,17 +60,14 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     fresh.wait_until_seen()
     assert code(fresh.chat(successor["key"])) == (401, "revoked_api_key")
     engine = change(
-        "POST", "/engines", Tag.ENGINE_ADDED, url="http://127.0.0.1:9", digest=DIGEST, api_key="k"
-    )["id"]
+        "POST", "/engines", Tag.ENGINE_ADDED, url="http://127.0.0.1:9", digest=DIGEST, api_key="k",
+        attest_url="http://127.0.0.1:9",
+    )["id"]  # fmt: skip
     assert "api_key" not in str(call("GET", "/engines").json())
     change("DELETE", f"/engines/{engine}", Tag.ENGINE_REMOVED)
-    current = {row["label"]: row for row in call("GET", "/aliases").json()}
-    promoted = change(
-        "POST", "/promotions", Tag.ALIAS_PROMOTED, family="smollm2", label="unlearned",
-        checkpoint=current["unlearned"]["checkpoint"], reason="again",
-    )  # fmt: skip
-    assert promoted["version"] == current["unlearned"]["version"] + 1
-    assert set(seen) == set(Tag), "a tag that nothing emits"
+    change("POST", "/revocations", Tag.CHECKPOINT_REVOKED, checkpoint=DIGEST, reason="it leaks")
+    followed = {Tag.ALIAS_PROMOTED, Tag.ALIAS_WITHDRAWN, Tag.ALIAS_RESTORED}
+    assert set(seen) | followed == set(Tag), "a tag that nothing emits"
 
 
 def test_secrets_are_shown_once_and_not_stored(fresh):
@@ -105,12 +102,13 @@ REFUSALS = {
     "an engine with a path": ("POST", "/engines",
                               {"url": "http://x/y", "digest": DIGEST, "api_key": "k"},
                               (400, "invalid_request")),
-    "an unknown checkpoint": ("POST", "/promotions",
-                              {"family": "smollm2", "label": "unlearned", "checkpoint": DIGEST,
-                               "reason": "x"}, (404, "not_found")),
-    "a roll-back of nothing": ("POST", "/rollbacks",
-                               {"family": "smollm2", "label": "nope", "reason": "x"},
-                               (409, "promotion_refused")),
+    "an engine that attests nothing": ("POST", "/engines",
+                                       {"url": "http://x:1", "digest": DIGEST, "api_key": "k"},
+                                       (400, "invalid_request")),
+    "a promotion": ("POST", "/promotions", {"checkpoint": DIGEST}, (405, "method_not_allowed")),
+    "a roll-back": ("POST", "/rollbacks", {"family": "smollm2"}, (404, "not_found")),
+    "a revocation of nothing": ("POST", "/revocations", {"checkpoint": "x", "reason": "x"},
+                                (400, "invalid_request")),
     "an absurd page": ("GET", "/people?limit=100000", None, (400, "invalid_request")),
     "a wrong method": ("PUT", "/people", {}, (405, "method_not_allowed")),
     "no such path": ("GET", "/nothing", None, (404, "not_found")),
@@ -166,13 +164,21 @@ def test_the_openapi_document_says_what_is_answered(running):
     assert httpx.get(f"{running.url}/admin/v1/docs").status_code == 200
 
 
-def test_a_base_checkpoint_is_not_promoted_by_the_api(running):
-    base = running.engines["base"].digest
-    body = {"family": "smollm2", "label": "unlearned", "checkpoint": base, "reason": "x"}
-    for dry_run in (True, False):
-        answer = running.admin("POST", "/promotions", json={**body, "dry_run": dry_run})
-        assert code(answer) == (409, "promotion_refused")
-        assert "nothing was unlearned" in answer.json()["error"]["message"]
+def test_a_checkpoint_is_revoked_once_and_its_door_closes(fresh):
+    digest = fresh.engines["unlearned"].digest
+    body = {"checkpoint": digest, "reason": "it leaks"}
+    assert fresh.admin("POST", "/revocations", json=body).status_code == 201
+    assert code(fresh.admin("POST", "/revocations", json=body)) == (409, "conflict")
+    fresh.wait_until_seen()
+    assert code(fresh.chat("public")) == (503, "release_withdrawn")
+    assert fresh.chat("researcher").status_code == 200
+    (row,) = fresh.admin("GET", "/revocations").json()
+    assert (row["checkpoint"], row["reason"]) == (digest, "it leaks")
+    assert row["actor"].startswith("admin:")
+    aliases = {row["label"]: row for row in fresh.admin("GET", "/aliases").json()}
+    assert "it leaks" in aliases["unlearned"]["withdrawn_reason"]
+    assert aliases["base"]["withdrawn_at"] is None
+    assert aliases["base"]["profile"]["dtype"] == "float32"
 
 
 def test_an_engine_from_the_admin_api_serves_after_its_check(fresh):
@@ -182,9 +188,11 @@ def test_an_engine_from_the_admin_api_serves_after_its_check(fresh):
     digest = fresh.engines["base"].digest
     replica = FakeVllm(digest, "Paris", api_key="another")
     liar = FakeVllm("sha256:" + "e" * 64, "Paris", api_key="another", is_lax=True)
+    side_car = fresh.gateway.settings.engines[0].attest_url
     with serving(replica, lifespan="off") as url, serving(liar, lifespan="off") as wrong:
         for address in (url, wrong):
             given = {"url": address, "digest": digest, "api_key": "another"}
+            given["attest_url"] = side_car
             assert fresh.admin("POST", "/engines", json=given).status_code == 201
         fresh.engines["base"].mode = "500"
         fresh.engines["base"].digest = "sha256:" + "0" * 64

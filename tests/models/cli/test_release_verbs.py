@@ -1,0 +1,129 @@
+"""From an empty trust store to a served alias and its end, by the verbs alone."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from models.release import current_releases, proposal_path
+from models.store import CheckpointStore
+from models.trust import read_trust
+from tests.models.checkpoints import put_base
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def airlock(home: Path, capsys):
+    """Run a verb; return what it prints."""
+
+    def run(*words: object, status: int = 0) -> str:
+        assert main(["--home", str(home), *map(str, words)]) == status
+        printed = capsys.readouterr()
+        return printed.out if status == 0 else printed.err
+
+    return run
+
+
+def base(home: Path, weights: bytes = b"base") -> str:
+    return put_base(CheckpointStore(home / "store"), weights).digest
+
+
+def current(home: Path):
+    now = datetime.now(UTC)
+    return current_releases(CheckpointStore(home / "store"), read_trust(home), now, {})
+
+
+ENGINE = ("--engine-version", "1")
+
+
+def test_keys_are_added_listed_and_revoked(airlock, home: Path, tmp_path: Path):
+    airlock("trust", "init")
+    assert read_trust(home).keys == ()
+    public = airlock("trust", "new-key", tmp_path / "ada.pem").strip()
+    assert airlock("trust", "public", tmp_path / "ada.pem").strip() == public
+    airlock("trust", "add", public, "--holder", "ada", "--role", "releaser", "--role", "waiver")
+    (key,) = read_trust(home).keys
+    assert (key.holder, key.roles) == ("ada", ("releaser", "waiver"))
+    assert "ada" in airlock("trust", "list")
+    assert "already" in airlock(
+        "trust", "add", public, "--holder", "bob", "--role", "engine", status=29
+    )
+    assert "no public key" in airlock(
+        "trust", "add", "xyz", "--holder", "x", "--role", "engine", status=29
+    )
+    assert "started anew" in airlock("trust", "init", status=29)
+    assert "0 keys" in airlock("trust", "revoke", "zz", status=29)
+    airlock("trust", "revoke", key.keyid[:8])
+    (revoked,) = read_trust(home).keys
+    assert revoked.revoked_at is not None
+    assert "revoked" in airlock("trust", "list")
+
+
+def test_two_people_promote_and_one_revokes(airlock, home: Path, tmp_path: Path):
+    airlock("trust", "init")
+    keys = {}
+    for holder in ("ada", "grace"):
+        keys[holder] = tmp_path / f"{holder}.pem"
+        public = airlock("trust", "new-key", keys[holder]).strip()
+        airlock("trust", "add", public, "--holder", holder, "--role", "releaser")
+    digest = base(home)
+    promote = ("promote", digest, "--as", "smollm2:base", "--reason", "first", *ENGINE)
+    assert "nothing was changed" in airlock(*promote, "--dry-run")
+    assert "name the releaser's key" in airlock(*promote, status=29)
+    assert "is proposed" in airlock(*promote, "--key", keys["ada"])
+    assert current(home).valid == ()
+    approve = ("promote", "--approve", "smollm2:base")
+    shown = json.loads(airlock(*approve, "--dry-run"))
+    assert (shown["checkpoint"], shown["reason"]) == (digest, "first")
+    assert "second person" in airlock(*approve, status=25)
+    assert "1 of the 2" in airlock(*approve, "--key", keys["ada"], status=28)
+    assert "v1 -> sha256:" in airlock(*approve, "--key", keys["grace"])
+    assert [release.checkpoint for release in current(home).valid] == [digest]
+    both = ("--key", keys["ada"], "--key", keys["grace"])
+    second = base(home, b"second")
+    airlock("promote", second, "--as", "smollm2:base", "--days", "1", *ENGINE, *both)
+    assert "would go back to v1" in airlock("rollback", "smollm2:base", "--dry-run")
+    airlock("rollback", "smollm2:base", *both)
+    (back,) = current(home).valid
+    assert (back.version, back.checkpoint) == (3, digest)
+    closed = airlock("revoke", digest, "--key", keys["grace"], "--reason", "it leaks")
+    assert "smollm2:base is closed" in closed
+    assert current(home).valid == ()
+    assert "it leaks" in airlock(*promote, *both, status=25)
+
+
+def test_the_demonstration_signs_by_itself_and_says_so(airlock, home: Path):
+    assert "another person's" in airlock("trust", "init", "--demo")
+    said = airlock("promote", base(home), "--as", "smollm2:base", *ENGINE)
+    assert "demonstration's keys" in said
+    assert len(current(home).valid) == 1
+    for path in (home / "trust/private").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+    # An approval is never signed by itself.
+    digest = base(home, b"second")
+    key = home / "trust/private/releaser-a.pem"
+    airlock("promote", digest, "--as", "smollm2:base", "--key", key, *ENGINE)
+    assert proposal_path(CheckpointStore(home / "store"), "smollm2", "base", 2).exists()
+    assert "second person" in airlock("promote", "--approve", "smollm2:base", status=25)
+    # With one of the two gone it is no demonstration any more.
+    key.unlink()
+    assert "name the releaser's key" in airlock(
+        "promote", digest, "--as", "smollm2:base", *ENGINE, status=29
+    )
+
+
+def test_what_cannot_be_asked(airlock, home: Path):
+    airlock("trust", "init", "--demo")
+    digest = base(home)
+    assert "family" in airlock("promote", digest, "--as", "other:base", status=25)
+    assert "name the checkpoint" in airlock("promote", "--as", "smollm2:base", status=25)
+    assert "no next release" in airlock("promote", "--approve", "smollm2:base", status=25)
+    flag = "--engine-flag=--enable-lora"
+    refused = airlock("promote", digest, "--as", "smollm2:base", flag, *ENGINE, status=26)
+    assert "may not be passed" in refused

@@ -1,0 +1,248 @@
+"""What may be promoted, by whom; every refusal is a planted fault."""
+
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.errors import (
+    CheckpointNotFoundError,
+    PromotionRefusedError,
+    ReleaseInvalidError,
+    SignatureError,
+)
+from models.fingerprint import Answer, Fingerprint
+from models.promotion import approve, proposed, rollback_target
+from models.release import current_releases, history, proposal_path, release_path
+from models.revocation import revoke
+from models.signing import seal
+from models.store import CheckpointStore
+from tests.models.checkpoints import NOW, PROFILE, put_base, put_candidate, put_report
+from tests.models.test_gate import report, subset, utility
+from tests.models.trusting import ALICE, ALICES_SPARE, BOB, ENGINE, POLICY, TRUST, point, propose
+
+STRICTER = POLICY.model_copy(
+    update={"hazard": POLICY.hazard.model_copy(update={"max_accuracy": 0.1})}
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "store")
+
+
+def gated(store: CheckpointStore, weights: bytes = b"unlearned", **changes) -> str:
+    base = put_base(store, b"base").digest
+    candidate = put_candidate(store, base, weights).digest
+    put_report(store, report(**changes), base, candidate)
+    return candidate
+
+
+def current(store: CheckpointStore):
+    return current_releases(store, TRUST, NOW, {}).valid
+
+
+def test_the_base_never_gets_the_public_label(store: CheckpointStore):
+    base = put_base(store, b"base").digest
+    for label in ("unlearned", "anything"):
+        with pytest.raises(PromotionRefusedError, match="nothing was unlearned"):
+            point(store, base, label)
+
+
+def test_an_unlearned_checkpoint_is_not_called_base(store: CheckpointStore):
+    with pytest.raises(PromotionRefusedError, match="only a base checkpoint"):
+        point(store, gated(store), "base")
+
+
+def test_an_ungated_candidate_is_refused(store: CheckpointStore):
+    base = put_base(store, b"base").digest
+    candidate = put_candidate(store, base, b"unlearned").digest
+    with pytest.raises(PromotionRefusedError, match="no report"):
+        point(store, candidate)
+
+
+@pytest.mark.parametrize(
+    "subsets",
+    [
+        (subset(candidate=200), utility()),
+        (subset(base=80), utility()),
+        (subset(), utility(candidate=120)),
+        (subset(),),
+    ],
+)
+def test_a_verdict_that_is_not_pass_is_refused(store: CheckpointStore, subsets):
+    with pytest.raises(PromotionRefusedError, match="the gate says"):
+        point(store, gated(store, subsets=subsets))
+
+
+def test_the_newest_report_decides(store: CheckpointStore):
+    candidate = gated(store)
+    base = put_base(store, b"base").digest
+    bad = report(subset(candidate=200), utility(), ended_at=NOW + timedelta(minutes=1))
+    put_report(store, bad, base, candidate)
+    with pytest.raises(PromotionRefusedError, match="the gate says FAIL"):
+        point(store, candidate)
+
+
+def test_bytes_changed_since_the_report_are_refused(store: CheckpointStore):
+    candidate = gated(store)
+    propose(store, candidate)
+    path = store.path(candidate) / "model.safetensors"
+    path.chmod(0o600)
+    path.write_bytes(b"unlearneD")
+    with pytest.raises(PromotionRefusedError, match="bytes have changed"):
+        point(store, candidate)
+    waiting = proposed(store, TRUST, "smollm2", "unlearned", NOW)
+    with pytest.raises(PromotionRefusedError, match="bytes have changed"):
+        approve(store, TRUST, waiting, BOB, POLICY, NOW)
+    assert current(store) == ()
+
+
+def test_a_report_against_another_base_is_refused(store: CheckpointStore):
+    base = put_base(store, b"base").digest
+    other = put_base(store, b"an easier base").digest
+    candidate = put_candidate(store, base, b"unlearned").digest
+    put_report(store, report(), other, candidate)
+    with pytest.raises(PromotionRefusedError, match="not its base"):
+        point(store, candidate)
+
+
+def test_an_unknown_checkpoint_is_not_found(store: CheckpointStore):
+    with pytest.raises(CheckpointNotFoundError):
+        point(store, "sha256:" + "0" * 64)
+
+
+@pytest.mark.parametrize("days", [0, -1, 91])
+def test_a_release_lives_for_a_bounded_time(store: CheckpointStore, days: int):
+    with pytest.raises(PromotionRefusedError, match="expires within"):
+        point(store, gated(store), lifetime=timedelta(days=days))
+
+
+def test_adapters_and_another_checkpoints_fingerprint_are_refused(store: CheckpointStore):
+    adapted = PROFILE.model_copy(update={"adapters": ("x",)})
+    with pytest.raises(PromotionRefusedError, match="adapters"):
+        point(store, gated(store), profile=adapted)
+    foreign = Fingerprint(
+        checkpoint=put_base(store, b"base").digest,
+        profile=PROFILE.document_digest,
+        answers=(Answer(prompt="x", tokens=(1,)),),
+    )
+    with pytest.raises(ValueError, match="fingerprint"):
+        point(store, gated(store), fingerprint=foreign)
+
+
+def test_two_people_one_after_the_other(store: CheckpointStore):
+    candidate = gated(store)
+    first = propose(store, candidate, keys=[ALICE])
+    assert not first.is_complete
+    assert current(store) == ()
+    waiting = proposed(store, TRUST, "smollm2", "unlearned", NOW)
+    assert waiting == first.release
+    assert approve(store, TRUST, waiting, BOB, POLICY, NOW).is_complete
+    assert current(store) == (waiting,)
+    assert not proposal_path(store, "smollm2", "unlearned", 1).exists()
+    with pytest.raises(PromotionRefusedError, match="no next release"):
+        proposed(store, TRUST, "smollm2", "unlearned", NOW)
+
+
+@pytest.mark.parametrize("key", [ALICE, ALICES_SPARE, ENGINE, Ed25519PrivateKey.generate()])
+def test_who_is_no_second_releaser_cannot_approve(store: CheckpointStore, key):
+    waiting = propose(store, gated(store)).release
+    with pytest.raises(SignatureError):
+        approve(store, TRUST, waiting, key, POLICY, NOW)
+    assert current(store) == ()
+
+
+@pytest.mark.parametrize("keys", [[], [ENGINE], [Ed25519PrivateKey.generate()]])
+def test_who_is_no_releaser_cannot_propose(store: CheckpointStore, keys):
+    candidate = gated(store)
+    with pytest.raises(SignatureError):
+        propose(store, candidate, keys=keys)
+
+
+def test_two_keys_of_one_holder_only_propose(store: CheckpointStore):
+    assert not propose(store, gated(store), keys=[ALICE, ALICES_SPARE]).is_complete
+    assert current(store) == ()
+
+
+def test_an_approval_is_for_what_was_read_and_holds_today(store: CheckpointStore):
+    waiting = propose(store, gated(store)).release
+    with pytest.raises(PromotionRefusedError, match="the gate says"):
+        approve(store, TRUST, waiting, BOB, STRICTER, NOW)
+    with pytest.raises(PromotionRefusedError, match="expired"):
+        approve(store, TRUST, waiting, BOB, POLICY, waiting.expires_at)
+    other = propose(store, gated(store, b"two")).release
+    assert other != waiting
+    with pytest.raises(PromotionRefusedError, match="another release is proposed"):
+        approve(store, TRUST, waiting, BOB, POLICY, NOW)
+    # What claims more than the gate says here is not signed, whoever proposes it.
+    assert other.verdict is not None
+    verdict = other.verdict.model_copy(update={"report": other.checkpoint})
+    forged = other.model_copy(
+        update={"verdict": verdict, "verdict_digest": verdict.document_digest}
+    )
+    path = proposal_path(store, "smollm2", "unlearned", 1)
+    path.chmod(0o600)
+    path.write_bytes(seal(forged, [ALICE]))
+    with pytest.raises(PromotionRefusedError, match="not what the gate says"):
+        approve(store, TRUST, forged, BOB, POLICY, NOW)
+
+
+def test_a_revoked_checkpoint_is_neither_promoted_nor_approved(store: CheckpointStore):
+    candidate = gated(store)
+    waiting = propose(store, candidate).release
+    revoke(store, TRUST, candidate, BOB, reason="leaks", now=NOW)
+    with pytest.raises(PromotionRefusedError, match="leaks"):
+        point(store, candidate)
+    with pytest.raises(PromotionRefusedError, match="leaks"):
+        approve(store, TRUST, waiting, BOB, POLICY, NOW)
+
+
+def test_roll_back_is_a_new_version_under_todays_policy(store: CheckpointStore):
+    first, second = gated(store, b"one"), gated(store, b"two")
+    point(store, first)
+    point(store, second)
+    target = rollback_target(store, "smollm2", "unlearned", None)
+    assert target.checkpoint == first
+    back = point(store, target.checkpoint, profile=target.profile)
+    assert (back.version, back.checkpoint) == (3, first)
+    assert current(store) == (back,)
+    with pytest.raises(PromotionRefusedError, match="the gate says"):
+        point(store, second, policy=STRICTER)
+    with pytest.raises(PromotionRefusedError, match="no earlier version"):
+        rollback_target(store, "smollm2", "unlearned", 9)
+    with pytest.raises(PromotionRefusedError, match="never been promoted"):
+        rollback_target(store, "smollm2", "other", None)
+
+
+def test_nothing_is_promoted_on_top_of_a_damaged_release(store: CheckpointStore):
+    candidate = gated(store)
+    point(store, candidate)
+    path = release_path(store, "smollm2", "unlearned", 1)
+    path.chmod(0o600)
+    path.write_bytes(b"{")
+    with pytest.raises(ReleaseInvalidError):
+        point(store, candidate)
+
+
+def test_two_promotions_at_once_never_share_a_version(store: CheckpointStore):
+    candidate = gated(store)
+    start, outcomes = Barrier(4), []
+
+    def one() -> None:
+        start.wait()
+        try:
+            outcomes.append(point(store, candidate).version)
+        except PromotionRefusedError:
+            outcomes.append(None)
+
+    threads = [Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    won = [version for version in outcomes if version]
+    assert len(won) == len(set(won))
+    assert [r.version for r in history(store, "smollm2", "unlearned")] == sorted(won)
