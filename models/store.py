@@ -1,6 +1,6 @@
 """The checkpoint store: directories named for their content, complete or invisible.
 
-    store/checkpoints/<hex>/…, manifest.json      store/reports/<hex>.json
+    store/checkpoints/<hex>/…, manifest.json      store/reports/<hex>.dsse.json
     store/staging/<pid>-…/                        store/releases/<family>/<label>/<version>.json
 
 A checkpoint is written in `staging`, hashed, given its manifest last and renamed into place, so a
@@ -13,10 +13,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from models.documents import (
     Digest,
@@ -30,11 +32,16 @@ from models.errors import (
     CheckpointCorruptError,
     CheckpointNotFoundError,
     CheckpointRefusedError,
+    DocumentError,
+    SignatureError,
 )
 from models.manifest import FileEntry, Lineage, Manifest, Source
 from models.report import Report
+from models.signing import peek, seal
 
 MANIFEST = "manifest.json"
+SEALED = ".dsse.json"
+"""How the name of a signed document's file ends."""
 ALLOWED_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 MIN_PREFIX = 6
 
@@ -184,20 +191,25 @@ class CheckpointStore:
             raise CheckpointNotFoundError(name)
         return matches[0]
 
-    def put_report(self, report: Report) -> Digest:
-        """Store a report under its digest and return that."""
+    def put_report(self, report: Report, keys: Sequence[Ed25519PrivateKey] = ()) -> Digest:
+        """Store a report's envelope under the report's digest and return that.
+
+        Args:
+            report: What was measured.
+            keys: The evaluator's; an unsigned report can be read, and counts for nothing.
+        """
         digest = report.document_digest
         path = self.report_path(digest)
-        if not path.exists():
-            write_bytes(path, canonical_json(report.model_dump(mode="json")))
+        if keys or not path.exists():
+            write_bytes(path, seal(report, keys))
         return digest
 
     def report_path(self, digest: Digest) -> Path:
         """Return where a report of that digest is stored."""
-        return self.root / "reports" / f"{digest.removeprefix('sha256:')}.json"
+        return self.root / "reports" / f"{digest.removeprefix('sha256:')}{SEALED}"
 
     def get_report(self, digest: Digest) -> Report:
-        """Return a stored report.
+        """Return a stored report; who signed it is for `models.signing.unseal` to say.
 
         Raises:
             CheckpointNotFoundError: The store has none of that digest.
@@ -207,10 +219,23 @@ class CheckpointStore:
         path = self.report_path(digest)
         if not path.exists():
             raise CheckpointNotFoundError(f"report {digest}")
-        report = read_document(path, Report)
+        report = read_report(path)
         if report.document_digest != digest:
             raise CheckpointCorruptError(report.candidate, path.name, "was changed")
         return report
+
+    def resolve_report(self, name: str) -> Digest:
+        """Return the digest of the stored report that `name` means: a digest or a unique prefix.
+
+        Raises:
+            CheckpointNotFoundError: None or several match.
+        """
+        prefix = name.removeprefix("sha256:")
+        found = [path.name.removesuffix(SEALED) for path in self.root.glob(f"reports/*{SEALED}")]
+        matches = [hex_digits for hex_digits in found if hex_digits.startswith(prefix)]
+        if len(prefix) < MIN_PREFIX or len(matches) != 1:
+            raise CheckpointNotFoundError(f"report {name}")
+        return f"sha256:{matches[0]}"
 
     def reports_for(self, candidate: Digest) -> list[Report]:
         """Return the stored reports on a candidate, oldest first.
@@ -219,13 +244,27 @@ class CheckpointStore:
             DocumentError: Any stored report cannot be read: one that is hidden might be the one
                 that forbids.
         """
-        paths = sorted(self.root.glob("reports/*.json"))
-        reports = [self.get_report(f"sha256:{path.stem}") for path in paths]
+        paths = sorted(self.root.glob(f"reports/*{SEALED}"))
+        reports = [self.get_report(f"sha256:{path.name.removesuffix(SEALED)}") for path in paths]
         mine = [report for report in reports if report.candidate == candidate]
         return sorted(mine, key=lambda report: report.ended_at)
 
     def _directory(self, digest: Digest) -> Path:
         return self.root / "checkpoints" / digest.removeprefix("sha256:")
+
+
+def read_report(path: Path) -> Report:
+    """Return the report in an envelope's file, whoever signed it.
+
+    Raises:
+        DocumentError: It is missing, is no envelope of a report, or has another shape.
+    """
+    try:
+        return peek(path.read_bytes(), Report)
+    except OSError as error:
+        raise DocumentError(path, error.strerror or str(error)) from error
+    except SignatureError as error:
+        raise DocumentError(path, str(error)) from error
 
 
 def _list_files(staged: Path) -> tuple[FileEntry, ...]:

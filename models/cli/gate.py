@@ -6,12 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from models.documents import read_document
 from models.errors import CheckpointNotFoundError, DocumentError
 from models.gate import Verdict, judge
 from models.policy import DEFAULT_POLICY, Policy
-from models.report import Report
-from models.store import CheckpointStore
+from models.store import CheckpointStore, read_report
 
 STATUS = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2, "INVALID": 3}
 COLOUR = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "INVALID": "magenta"}
@@ -19,7 +17,7 @@ EXAMPLES = """\
 exit status: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 INVALID
 
 examples:
-  airlock gate .airlock/store/reports/3f9c….json
+  airlock gate .airlock/store/reports/3f9c….dsse.json
   airlock gate REPORT --policy my-gate.toml --json
 """
 
@@ -37,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     policy = Policy.load(args.policy)
     try:
-        report = read_document(args.report, Report)
+        report = read_report(args.report)
         store = CheckpointStore(args.home / "store")
         verdict = judge(report, policy, store.get(report.candidate).hazards)
     except (DocumentError, CheckpointNotFoundError) as error:

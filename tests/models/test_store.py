@@ -138,7 +138,7 @@ def test_lineage_leads_to_the_base(store: CheckpointStore):
 
 def test_an_unreadable_report_is_an_error_not_a_gap(store: CheckpointStore):
     (store.root / "reports").mkdir(parents=True)
-    (store.root / "reports" / ("0" * 64 + ".json")).write_text("{}")
+    (store.root / "reports" / ("0" * 64 + ".dsse.json")).write_text("{}")
     with pytest.raises(DocumentError):
         store.reports_for("sha256:" + "1" * 64)
 
