@@ -9,7 +9,8 @@
     ├── DivergedError        the loss is not a finite number
     ├── StrayUpdateError     a tensor changed that the recipe does not name
     ├── DiskFullError        no room for what was to be written
-    └── SuiteError           an evaluation suite is unknown or its data are not as expected
+    ├── SuiteError           an evaluation suite is unknown or its data are not as expected
+    └── EndpointError        an engine or a judge does not answer as it must
 
 Each leaf ends the command with its own exit status.
 """
@@ -113,3 +114,12 @@ class SuiteError(UnlearnError):
 
     def __init__(self, suite: str, problem: str) -> None:
         super().__init__(f"suite {suite}: {problem}")
+
+
+class EndpointError(UnlearnError):
+    """An engine or a judge does not answer as it must; what it answered so far is kept."""
+
+    exit_code = 19
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(f"{url} does not answer as it must: {problem}; run it again to go on")

@@ -6,28 +6,23 @@ from importlib.metadata import version
 from models.documents import Digest
 from models.engine import native_dtype
 from models.report import ItemResult, Profile, Report
-from unlearn.suites import Task
-
-HARNESS = "lm-evaluation-harness"
-
-
-def harness_version() -> str:
-    """Return the version of the installed harness."""
-    return version("lm-eval")
+from unlearn.evaluation.harness import harness_version
+from unlearn.evaluation.tasks import Task
 
 
-def current_profile() -> Profile:
-    """Return how `unlearn.evaluate` runs weights."""
+def in_process_profile() -> Profile:
+    """Return how weights are run where no engine serves them: in this process."""
     versions = f"{version('transformers')}, torch {version('torch')}"
     return Profile(engine="transformers", engine_version=versions, dtype=native_dtype())
 
 
-def is_current(report: Report, base: Digest, tasks: Sequence[Task]) -> bool:
+def is_current(report: Report, base: Digest, tasks: Sequence[Task], profile: Profile) -> bool:
     """Whether a stored report answers what would be measured now."""
-    measured = {(subset.name, subset.dataset.digest) for subset in report.subsets}
-    wanted = {(task.name, task.dataset_digest) for task in tasks}
-    same_harness = report.harness.version == harness_version()
-    same_run = same_harness and report.profile == current_profile()
+    measured = {
+        (subset.name, subset.dataset.digest, subset.prompt.digest) for subset in report.subsets
+    }
+    wanted = {(task.name, task.dataset.digest, task.prompt_digest) for task in tasks}
+    same_run = report.harness.version == harness_version() and report.profile == profile
     return same_run and report.base == base and measured == wanted
 
 
