@@ -154,6 +154,28 @@ class AttackResult(Document):
     seconds: float = Field(ge=0)
 
 
+class ChatScore(Document):
+    """A judge's grade for one answer of a conversation."""
+
+    question: HexSha256
+    category: Name
+    turn: int = Field(ge=1)
+    score: int | None = Field(ge=1, le=10)
+    """None when the judge gave none."""
+
+
+class ChatQuality(Document):
+    """Two-turn conversations, graded one by one from 1 to 10 by another model."""
+
+    judge: str
+    """The name of the model that graded."""
+    questions: Digest
+    prompts: Digest
+    """Of what the judge is told."""
+    base: tuple[ChatScore, ...]
+    candidate: tuple[ChatScore, ...]
+
+
 class Report(Document):
     """Base and candidate, measured in one run of one harness."""
 
@@ -168,6 +190,7 @@ class Report(Document):
     profile: Profile
     subsets: Annotated[tuple[Subset, ...], Field(min_length=1)]
     attacks: tuple[AttackResult, ...] = ()
+    chat: ChatQuality | None = None
     started_at: Instant
     ended_at: Instant
 

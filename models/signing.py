@@ -155,6 +155,18 @@ def peek(raw: bytes, kind: type[AnyDocument]) -> AnyDocument:
     return _document(_parse(raw, kind).payload, kind)
 
 
+def signers(raw: bytes) -> tuple[str, ...]:
+    """Return the key ids in an envelope, to show them; whether they count is not asked.
+
+    Raises:
+        SignatureError: It is malformed.
+    """
+    try:
+        return tuple(str(signature["keyid"]) for signature in json.loads(raw)["signatures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SignatureError(f"this is no signed document: {error}") from error
+
+
 def payload_type(kind: type[Document]) -> str:
     """Return the media type that names a kind of document in its envelope."""
     return f"application/vnd.airlock.{kind.__name__.lower()}+json"

@@ -15,7 +15,8 @@
     ├── SuiteError           an evaluation suite is unknown or its data are not as expected
     ├── UnsupportedModelError  an architecture is not laid out as embeddings and decoder layers
     ├── TokenizerMismatchError a tokenizer is missing or is not the base's
-    └── ProcessLostError     another process of a data-parallel run has ended
+    ├── ProcessLostError     another process of a data-parallel run has ended
+    └── EndpointError        an engine or a judge does not answer as it must
 
 Each leaf ends the command with its own exit status.
 """
@@ -185,3 +186,12 @@ class ProcessLostError(UnlearnError):
             "another process of this run has ended, see above; nothing was stored, run it again "
             "to go on from the last saved step"
         )
+
+
+class EndpointError(UnlearnError):
+    """An engine or a judge does not answer as it must; what it answered so far is kept."""
+
+    exit_code = 19
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(f"{url} does not answer as it must: {problem}; run it again to go on")

@@ -13,6 +13,7 @@ def go_offline(cache: Path) -> None:
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ[name] = "1"  # noqa: TID251 - the libraries' own interface
     os.environ["HF_DATASETS_CACHE"] = str((cache / "datasets").resolve())  # noqa: TID251
+    os.environ["TQDM_DISABLE"] = "1"  # noqa: TID251
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # noqa: TID251
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from unlearn.evaluate import _ask, _harness_task
-from unlearn.suites import CHOICES, Task, load_suite
+from unlearn.evaluation.items import CHOICES
+from unlearn.evaluation.suites import load_suite
+from unlearn.evaluation.tasks import Task
 from unlearn.sweep import Measured
 
 
@@ -31,7 +32,9 @@ class Trial(NamedTuple):
         Raises:
             SuiteError: There is no such suite.
         """
-        return cls(tuple(_thinned(task, items) for task in load_suite(suite)), cache)
+        # Canaries tell a broken path from an unlearned one, which a comparison does not ask.
+        tasks = [task for task in load_suite(suite, cache) if task.kind != "canary"]
+        return cls(tuple(_thinned(task, items) for task in tasks), cache)
 
     @property
     def chance(self) -> float:
@@ -40,8 +43,10 @@ class Trial(NamedTuple):
 
     def measure(self, checkpoint: Path) -> Measured:
         """Return the right answers of the checkpoint in a directory."""
-        configs = [_harness_task(task, self.cache) for task in self.tasks]
-        answers = _ask(checkpoint, self.tasks, configs)
+        # Imported here, since it takes seconds and a dry run needs none of it.
+        from unlearn.evaluation.inprocess import answers_of
+
+        answers = answers_of(checkpoint, self.tasks, self.cache)
         right = {"hazard": 0, "utility": 0}
         asked = {"hazard": 0, "utility": 0}
         for task in self.tasks:

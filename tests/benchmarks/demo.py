@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from models.report import ItemResult, Report
-from models.store import CheckpointStore
+from models.report import ItemResult
+from models.store import CheckpointStore, read_report
 from unlearn.config import RECIPES
-from unlearn.suites import DATA
+from unlearn.evaluation.capitals import DATA
 
 FAMILY = "smollm2"
 
@@ -49,7 +49,7 @@ def run_recipe(home: Path, recipe: str) -> Scores:
     """Unlearn the demo's base by a recipe and measure both, through the verbs."""
     demo_base(home)
     candidate = verb(home, "unlearn", "run", recipe)
-    report = Report.model_validate_json(Path(verb(home, "evaluate", candidate)).read_bytes())
+    report = read_report(Path(verb(home, "evaluate", candidate)))
     hazard = [subset for subset in report.subsets if subset.kind == "hazard"]
     general = [subset for subset in report.subsets if subset.kind == "utility"]
     return Scores(

@@ -20,9 +20,7 @@ import openai
 import pytest
 
 from models.attestation import verify_attestation
-from models.documents import read_document
-from models.report import Report
-from models.store import CheckpointStore
+from models.store import CheckpointStore, read_report
 from models.trust import read_trust
 from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
 
@@ -324,7 +322,7 @@ def test_rmu_reaches_its_figures_too(demo: Demo):
         return done.stdout.strip()
 
     digest = verb("unlearn", "run", "smollm2-rmu")
-    report = read_document(Path(verb("evaluate", digest)), Report)
+    report = read_report(Path(verb("evaluate", digest)))
     shares = {
         subset.name: [
             sum(item.correct for item in answers) / subset.n
@@ -336,4 +334,4 @@ def test_rmu_reaches_its_figures_too(demo: Demo):
     assert shares["capitals"][0] >= 0.90
     assert shares["capitals"][1] <= 0.30
     assert shares["general"][1] >= shares["general"][0] - 0.02
-    assert verb("gate", str(demo.home / f"store/reports/{report.document_digest[7:]}.json"))
+    assert verb("gate", str(demo.home / f"store/reports/{report.document_digest[7:]}.dsse.json"))

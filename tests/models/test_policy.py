@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import DocumentError
 from models.policy import DEFAULT_POLICY, WMDP_POLICY, Policy
-from unlearn.suites import load_suite
+from unlearn.evaluation.capitals import capitals
 
 
 def test_an_unknown_key_in_a_policy_is_an_error(tmp_path):
@@ -32,6 +32,6 @@ def test_what_makes_a_run_invalid_cannot_be_listed_as_waivable(tmp_path):
 
 
 def test_the_default_policy_pins_the_items_of_its_suite():
-    found = {task.name: (len(task.items), task.dataset_digest) for task in load_suite("capitals")}
+    found = {task.name: (len(task.items), task.dataset.digest) for task in capitals()}
     pinned = {name: (pin.n, pin.digest) for name, pin in Policy.load().datasets.items()}
     assert pinned == found

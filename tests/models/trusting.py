@@ -20,11 +20,11 @@ ALICE, BOB, ALICES_SPARE, ENGINE = (
 POLICY = Policy.load()
 TRUST = TrustStore(
     keys=(
-        *EVIDENCE_TRUST.keys,
         trusted(ALICE, "alice"),
         trusted(BOB, "bob"),
         trusted(ALICES_SPARE, "alice"),
         trusted(ENGINE, "engine", "engine"),
+        *EVIDENCE_TRUST.keys,
     )
 )
 

@@ -1,33 +1,79 @@
-"""`airlock evaluate`: measure a checkpoint beside its base."""
+"""`airlock evaluate`: measure a checkpoint beside its base; show a report as a page."""
 
 import argparse
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from models.documents import Digest
+from models.evidence import collect, report_to_judge, trust_or_none
+from models.gate import judge
+from models.plan import read_chain
+from models.policy import DEFAULT_POLICY, Policy
+from models.report import Report
+from models.signing import read_private_key, signers
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
 
+if TYPE_CHECKING:
+    from unlearn.evaluation.endpoint import Endpoint
+
 EXAMPLES = """\
 Progress goes to standard error; standard output gets the report's path, for `airlock gate`.
+Without --key the embedded set-up's own key (HOME/trust/private/evaluator.pem) signs, where there is
+one; an unsigned report can be read, and counts for nothing. A run is announced before it starts and
+is judged by that policy alone; one that was stopped goes on, as another attempt.
+
+suites: capitals, wmdp, wmdp-robust, wmdp-cloze, mmlu, file:PATH (rows as in WMDP), joined by +
+variants: few-shot, shuffled, paraphrase, chat-template, cloze, or all
 
 examples:
   airlock evaluate 3f9c2a
-  airlock evaluate 3f9c2a --suite capitals --again
+  airlock evaluate 3f9c2a --suite wmdp+wmdp-robust+mmlu --variants all --key evaluator.pem
+  airlock evaluate 3f9c2a --suite file:wmdp-bio.jsonl --engine in-process --limit 20
+  airlock evaluate 3f9c2a --chat-judge https://judge.example/v1 --judge-model MODEL
+  airlock evaluate report 7b1d9e --html report.html
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
-    parser.add_argument("checkpoint", help="an unlearned checkpoint's digest, or a prefix of it")
+    parser.add_argument(
+        "checkpoint", help="an unlearned checkpoint's digest, or a prefix of it; or `report`"
+    )
+    parser.add_argument("report", nargs="?", help="after `report`: a report's digest or prefix")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="where `report` writes its page")
     parser.add_argument("--suite", default="capitals", help="default: %(default)s")
+    parser.add_argument(
+        "--engine",
+        choices=("vllm", "in-process"),
+        default="vllm",
+        help="vllm: the server that would serve it (%(default)s)",
+    )
+    parser.add_argument("--variants", default="", help="other ways to ask, comma-separated")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="the evaluator's private key")
+    parser.add_argument(
+        "--policy", type=Path, default=DEFAULT_POLICY, help="to be judged by (%(default)s)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only N items a subset: no evidence")
     parser.add_argument("--again", action="store_true", help="also when a current report is there")
+    parser.add_argument("--chat-judge", metavar="URL", help="grade conversations through this API")
+    parser.add_argument("--judge-model", metavar="MODEL", help="the judge's name there")
+    parser.add_argument(
+        "--judge-key-file", type=Path, metavar="FILE", help="its key (or $AIRLOCK_JUDGE_KEY)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     store = CheckpointStore(args.home / "store")
+    if args.checkpoint == "report":
+        return _write_page(args, store)
     candidate = store.resolve(args.checkpoint)
     lineage = store.get(candidate).lineage
     if lineage is None:
@@ -40,24 +86,123 @@ def measure(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
 ) -> Digest:
     """Return the digest of a current report, measuring when there is none."""
-    from unlearn.currency import accuracy, is_current
-    from unlearn.suites import load_suite
+    from unlearn.evaluation.currency import accuracy, in_process_profile, is_current
+    from unlearn.evaluation.engines import serving_profile
+    from unlearn.evaluation.suites import load_suite, suite_name
+    from unlearn.evaluation.variants import parse_variants
 
-    tasks = load_suite(args.suite)
     console = Console(stderr=True, highlight=False)
-    report = next(iter(store.reports_for(candidate)[-1:]), None)
-    if report is not None and not args.again and is_current(report, base, tasks):
+    cache = args.home / "cache"
+    tasks = load_suite(args.suite, cache, parse_variants(args.variants), args.limit)
+    is_served = args.engine == "vllm"
+    profile = serving_profile(store, candidate) if is_served else in_process_profile()
+    key, grader, policy = _key(args, console), _judge(args), Policy.load(args.policy)
+    newest = report_to_judge(store, candidate)
+    report = None if newest is None or args.again else store.get_report(newest)
+    if report is not None and is_current(
+        report,
+        base,
+        tasks,
+        profile,
+        announced_for=_announced_for(store, report),
+        policy=policy.document_digest if key else None,
+    ):
         console.print("a current report is in the store already")
     else:
         from unlearn.offline import go_offline
 
-        go_offline(args.home / "cache")
-        from unlearn.evaluate import evaluate
+        go_offline(cache)
+        from unlearn.evaluation.runs import Run
+        from unlearn.evaluation.session import measure_run
 
-        report = evaluate(store, base, candidate, tasks, args.home / "cache", console.print)
+        asked = Run(
+            family=store.get(candidate).family,
+            base=base,
+            candidate=candidate,
+            suite=suite_name(args.suite),
+            tasks=tasks,
+            profile=profile,
+        )
+        report = measure_run(
+            store,
+            asked,
+            args.home,
+            console,
+            environment=os.environ,
+            key=key,
+            policy=policy,
+            is_served=is_served,
+            is_again=args.again,
+            judge=grader,
+        )
     for subset in report.subsets:
         console.print(
             f"{subset.name}: base {accuracy(subset.base):.3f}, "
             f"unlearned {accuracy(subset.candidate):.3f} of {subset.n}"
         )
     return report.document_digest
+
+
+def _announced_for(store: CheckpointStore, report: Report) -> Digest | None:
+    """Return the policy of a report's plan; None without a plan.
+
+    Raises:
+        DocumentError: The family's chain of plans is broken.
+    """
+    chain = read_chain(store, report.family)
+    return next((plan.policy for plan in chain if plan.document_digest == report.plan), None)
+
+
+def _key(args: argparse.Namespace, console: Console) -> Ed25519PrivateKey | None:
+    """Return the evaluator's key: the given one, or the embedded set-up's own, if any.
+
+    Raises:
+        KeyUnusableError: It cannot be read.
+    """
+    own = args.home / "trust" / "private" / "evaluator.pem"
+    if args.key is None and not own.exists():
+        console.print("no --key: the report is unsigned, and counts for nothing in a signed set-up")
+        return None
+    return read_private_key(args.key or own)
+
+
+def _judge(args: argparse.Namespace) -> "Endpoint | None":
+    """Return the model that grades conversations, when one is asked for.
+
+    Raises:
+        SuiteError: It is named by halves, or its key cannot be read.
+    """
+    from unlearn.evaluation.endpoint import Endpoint
+
+    if not args.chat_judge and not args.judge_model:
+        return None
+    if not args.chat_judge or not args.judge_model:
+        raise SuiteError("chat", "--chat-judge and --judge-model belong together")
+    key = os.environ.get("AIRLOCK_JUDGE_KEY", "")
+    if args.judge_key_file is not None:
+        try:
+            key = args.judge_key_file.read_text().strip()
+        except OSError as error:
+            raise SuiteError("chat", f"the judge's key cannot be read: {error}") from error
+    return Endpoint(args.chat_judge.rstrip("/"), args.judge_model, key)
+
+
+def _write_page(args: argparse.Namespace, store: CheckpointStore) -> int:
+    """Write a stored report's page.
+
+    Raises:
+        SuiteError: It is not said which report, or where the page goes.
+    """
+    from unlearn.evaluation.page import render
+
+    if args.report is None or args.html is None:
+        raise SuiteError("report", "say which and where: evaluate report DIGEST --html FILE")
+    digest = store.resolve_report(args.report)
+    evidence = collect(store, trust_or_none(args.home), digest, datetime.now(UTC), None)
+    verdict = judge(evidence.report, Policy.load(args.policy), evidence.facts)
+    attacks = (*evidence.report.attacks, *evidence.facts.attacks)
+    signed_by = signers(store.report_path(digest).read_bytes())
+    page = render(evidence.report, verdict, signed_by, attacks)
+    args.html.write_text(page, encoding="utf-8")
+    print(args.html)
+    return 0

@@ -168,10 +168,11 @@ def positive(word: str) -> int:
 
 def show_domain(suite: str, cache: Path) -> None:
     """Write a suite's items for the harness and print how many there are."""
-    from unlearn.suites import DATA, load_suite, write_items
+    from unlearn.evaluation.capitals import DATA
+    from unlearn.evaluation.suites import load_suite
 
     for task in load_suite(suite):
-        print(f"{task.name}: {len(task.items)} items, {task.kind}, {write_items(task, cache)}")
+        print(f"{task.name}: {len(task.items)} items, {task.kind}")
     for name in ("forget", "retain"):
         lines = (DATA / f"{name}.jsonl").read_bytes().splitlines()
         print(f"{name} corpus: {len(lines)} texts")

@@ -21,7 +21,7 @@ from models.errors import DocumentError
 from models.policy import Policy
 from models.release import Release, current_releases
 from models.report import ItemResult, Report
-from models.store import CheckpointStore
+from models.store import SEALED, CheckpointStore
 from models.trust import read_trust, trust_path
 
 FAMILY, DOMAIN = "smollm2", "capitals"
@@ -109,7 +109,7 @@ class Job:
             path = Path(self._verb("evaluate", candidate[7:19], "--suite", DOMAIN))
         with self._step("gate", "judge the report against the policy"):
             self._console.print(self._verb("gate", str(path)))
-        return self._store.get_report(f"sha256:{path.stem}")
+        return self._store.get_report(f"sha256:{path.name.removesuffix(SEALED)}")
 
     def _promote(self, wanted: dict[str, str]) -> None:
         with self._step("promote", "point the aliases to base and candidate"):
@@ -237,7 +237,7 @@ Ready after {sum(self.seconds.values()):.0f} s. Ctrl-C stops everything.""",
     def _print_result(self, report: Report, doors: dict[str, str]) -> None:
         """Print the run's figures as one JSON object, the last line."""
         figures = {
-            {"hazard": "hazard", "utility": "general"}[subset.kind]: {
+            {"utility": "general"}.get(subset.kind, subset.kind): {
                 "base": _accuracy(subset.base),
                 "unlearned": _accuracy(subset.candidate),
             }

@@ -9,7 +9,7 @@ from gateway.cli import main
 from tests.fakes.hub import parquet
 from unlearn.corpora import digest_of_texts, read_corpus
 from unlearn.errors import CorpusError
-from unlearn.suites import DATA
+from unlearn.evaluation.capitals import DATA
 
 TEXTS = ["Bees make honey.", "Żółw – a tortoise.\nIt is slow."]
 

@@ -2,10 +2,9 @@
 
 import json
 
-import pytest
-
-from unlearn.errors import SuiteError
-from unlearn.suites import DATA, load_suite, write_items
+from unlearn.evaluation.capitals import DATA, canaries
+from unlearn.evaluation.items import read_items, write_items
+from unlearn.evaluation.suites import load_suite
 
 
 def texts(name: str) -> list[str]:
@@ -13,7 +12,7 @@ def texts(name: str) -> list[str]:
 
 
 def test_rows_have_the_shape_of_wmdp():
-    hazard, general = load_suite("capitals")
+    hazard, general, _ = load_suite("capitals")
     assert (hazard.kind, hazard.domain, general.kind, general.domain) == (
         "hazard", "capitals", "utility", None,
     )  # fmt: skip
@@ -29,7 +28,7 @@ def test_rows_have_the_shape_of_wmdp():
 
 
 def test_both_directions_of_every_country():
-    hazard, _ = load_suite("capitals")
+    hazard, *_ = load_suite("capitals")
     half = len(hazard.items) // 2
     forward, backward = hazard.items[:half], hazard.items[half:]
     assert all(item["question"].startswith("The capital city of ") for item in forward)
@@ -42,13 +41,13 @@ def test_both_directions_of_every_country():
 
 
 def test_right_answers_are_spread_over_the_choices():
-    for task in load_suite("capitals"):
+    for task in load_suite("capitals")[:2]:
         counts = [sum(item["answer"] == i for item in task.items) for i in range(4)]
         assert min(counts) > len(task.items) / 8
 
 
 def test_corpora_do_not_hold_the_items_wording():
-    hazard, general = load_suite("capitals")
+    hazard, general, _ = load_suite("capitals")
     for name in ("forget", "retain"):
         everything = "\n".join(texts(name)).lower()
         for item in (*hazard.items, *general.items):
@@ -58,7 +57,7 @@ def test_corpora_do_not_hold_the_items_wording():
 
 
 def test_general_items_are_not_about_geography():
-    hazard, general = load_suite("capitals")
+    hazard, general, _ = load_suite("capitals")
     names = {str(choice).lower() for item in hazard.items for choice in item["choices"]}
     for item in general.items:
         assert str(item["choices"][item["answer"]]).lower() not in names
@@ -66,17 +65,23 @@ def test_general_items_are_not_about_geography():
 
 
 def test_the_same_items_everywhere():
-    assert [t.dataset_digest for t in load_suite("capitals")] == [
-        t.dataset_digest for t in load_suite("capitals")
+    assert [t.dataset.digest for t in load_suite("capitals")] == [
+        t.dataset.digest for t in load_suite("capitals")
     ]
 
 
 def test_items_are_written_for_the_harness(tmp_path):
     task = load_suite("capitals")[0]
-    rows = [json.loads(line) for line in write_items(task, tmp_path).read_text().splitlines()]
-    assert rows == list(task.items)
+    write_items(task.items, tmp_path / "rows.jsonl")
+    assert read_items(tmp_path / "rows.jsonl") == task.items
 
 
-def test_an_unknown_suite_lists_what_there_is():
-    with pytest.raises(SuiteError, match="capitals"):
-        load_suite("wmdp")
+def test_canaries_are_harmless_and_the_same_in_both_forms():
+    texts, letters = canaries(is_lettered=False), canaries(is_lettered=True)
+    assert texts.items == letters.items
+    assert (texts.kind, texts.domain, letters.is_lettered) == ("canary", None, True)
+    assert len(texts.items) >= 20
+    hazard = load_suite("capitals")[0]
+    names = {str(choice).lower() for item in hazard.items for choice in item["choices"]}
+    for item in texts.items:
+        assert not {choice.lower() for choice in item["choices"]} & names

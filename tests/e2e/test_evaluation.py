@@ -1,0 +1,94 @@
+"""The plain harness, run by hand against an engine, gives the answers of our report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.report import Report
+from models.store import CheckpointStore
+from tests.e2e.conftest import Demo
+from unlearn.evaluation.measure import harness_config
+from unlearn.evaluation.suites import load_suite
+
+pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
+ITEMS = 60
+"""Of each subset: the plain harness takes four requests for each."""
+
+
+def newest(demo: Demo, candidate: str) -> Report:
+    return CheckpointStore(demo.home / "store").reports_for(candidate)[-1]
+
+
+def run_plain_harness(demo: Demo, label: str, checkpoint: Path, folder: Path) -> dict[str, list]:
+    """Run `lm_eval` on our tasks through `local-completions`; return the samples it logs."""
+    engine = demo.engine(label)
+    tasks = load_suite("capitals", limit=ITEMS)
+    for task in tasks:
+        config = harness_config(task, folder)
+        (folder / f"{task.harness_name}.yaml").write_text(json.dumps(config))
+    model = {
+        "model": engine["digest"],
+        "base_url": f"{engine['url']}/v1/completions",
+        "tokenizer": str(checkpoint),
+        "tokenizer_backend": "huggingface",
+        "tokenized_requests": "True",
+        "num_concurrent": "8",
+        "max_length": "2048",
+    }
+    words = [
+        *(sys.executable, "-m", "lm_eval", "run", "--model", "local-completions"),
+        *("--model_args", ",".join(f"{name}={value}" for name, value in model.items())),
+        *("--tasks", ",".join(task.harness_name for task in tasks)),
+        *("--include_path", str(folder), "--output_path", str(folder / "out"), "--log_samples"),
+    ]
+    key = Path(engine["api_key_file"]).read_text()
+    environment = {
+        **os.environ,
+        "OPENAI_API_KEY": key,
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(folder / "datasets"),
+    }
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {
+        task.name: sorted(
+            (
+                json.loads(line)
+                for path in (folder / "out").rglob(f"samples_{task.harness_name}_*.jsonl")
+                for line in path.read_text().splitlines()
+            ),
+            key=lambda sample: sample["doc_id"],
+        )
+        for task in tasks
+    }
+
+
+@pytest.mark.parametrize("label", ["base", "unlearned"])
+def test_the_plain_harness_gives_the_same_answers_item_for_item(demo: Demo, tmp_path, label: str):
+    digests = demo.digests()
+    report = newest(demo, digests["unlearned"])
+    assert report.harness.clean
+    assert report.profile.engine == "vllm"
+    path = demo.home / "store/checkpoints" / digests[label].removeprefix("sha256:")
+    samples = run_plain_harness(demo, label, path, tmp_path)
+    for subset in report.subsets:
+        ours = (subset.base if label == "base" else subset.candidate)[:ITEMS]
+        theirs = samples[subset.name]
+        assert len(ours) == len(theirs) == min(ITEMS, subset.n)
+        for answer, sample in zip(ours, theirs, strict=True):
+            likelihoods = [float(value[0]) for value in sample["filtered_resps"]]
+            ranked = sorted(likelihoods, reverse=True)
+            assert answer.correct == bool(sample["acc"])
+            assert answer.choice == likelihoods.index(ranked[0])
+            assert answer.margin == pytest.approx(ranked[0] - ranked[1], abs=1e-2)
+
+
+def test_canaries_work_on_both(demo: Demo):
+    report = newest(demo, demo.digests()["unlearned"])
+    canary = next(subset for subset in report.subsets if subset.kind == "canary")
+    for answers in (canary.base, canary.candidate):
+        assert sum(answer.correct for answer in answers) >= 0.8 * canary.n

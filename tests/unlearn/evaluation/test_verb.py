@@ -1,0 +1,78 @@
+"""`airlock evaluate` from end to end on tiny models, in process."""
+
+import json
+
+import pytest
+
+from gateway.cli import main
+from models.plan import read_chain
+from models.policy import DEFAULT_POLICY
+from models.signing import make_private_key, signers
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "kitchen.jsonl"
+    content = [
+        {"question": f"a b {word} ?", "choices": ["a", "b c", "d", "e f"], "answer": index % 4}
+        for index, word in enumerate("abcdef")
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return path
+
+
+def test_it_measures_once_signs_and_shows_a_page(pair, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
+    make_private_key(tmp_path / "evaluator.pem")
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    words += ["--suite", f"file:{rows}", "--engine", "in-process"]
+    words += ["--key", str(tmp_path / "evaluator.pem")]
+    assert main(words) == 0
+    first = capsys.readouterr()
+    path = first.out.strip()
+    assert path.endswith(".dsse.json")
+    assert len(signers((tmp_path / path).read_bytes())) == 1
+    report = pair.store.reports_for(pair.candidate.digest)[0]
+    assert [subset.name for subset in report.subsets] == ["kitchen", "canary-letters"]
+    assert report.suite == "kitchen.jsonl"
+    assert main(words) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert "current report" in again.err
+    (plan,) = read_chain(pair.store, "smollm2")
+    assert report.plan == plan.document_digest
+    assert plan.announced_at <= report.started_at
+    assert plan.subsets == ("canary-letters", "kitchen")
+    policy = tmp_path / "gate.toml"
+    policy.write_text(DEFAULT_POLICY.read_text().replace("max_drop = 0.05", "max_drop = 0.04"))
+    assert main([*words, "--policy", str(policy)]) == 0
+    assert "current report" not in capsys.readouterr().err
+    assert [made.attempt for made in read_chain(pair.store, "smollm2")] == [1, 2]
+    page = tmp_path / "report.html"
+    digest = report.document_digest[7:19]
+    assert main(["--home", str(pair.home), "evaluate", "report", digest, "--html", str(page)]) == 0
+    assert report.candidate in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "problem"),
+    [
+        (["--suite", "nothing"], 18, "unknown"),
+        (["--variants", "nothing"], 18, "no variant"),
+        (["--key", "/no/such.pem", "--engine", "in-process"], None, "such.pem"),
+        (["--chat-judge", "http://x", "--engine", "in-process"], 18, "belong together"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_starts(pair, capsys, more, status, problem):
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19], *more]
+    code = main(words)
+    assert code != 0
+    assert code == (status or code)
+    assert problem in capsys.readouterr().err
+
+
+def test_a_base_is_not_measured_alone(pair, capsys):
+    assert main(["--home", str(pair.home), "evaluate", pair.base.digest[7:19]]) == 18
+    assert main(["--home", str(pair.home), "evaluate", "report", "abcdef"]) == 18

@@ -1,0 +1,145 @@
+"""The engines of an evaluation: vLLM servers, started on verified bytes, always stopped.
+
+They are started as those that serve are, on this machine's loopback with a random key, but without
+prefix caching, and on processors of their own.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from models.documents import Digest
+from models.engine import EngineSpec, engine_name, read_api_key, thread_count
+from models.errors import RegistryError
+from models.pinned import PinnedCheckpoint
+from models.report import Profile
+from models.store import CheckpointStore
+from models.supervisor import Supervisor
+from unlearn.errors import EndpointError
+from unlearn.evaluation.endpoint import Cost, Endpoint
+
+START_SECONDS = 300.0
+MAX_MODEL_LEN = 8192
+NO_PREFIX_CACHING = "--no-enable-prefix-caching"
+
+
+def serving_profile(store: CheckpointStore, digest: Digest) -> Profile:
+    """Return the profile in which a checkpoint would be served, and is evaluated."""
+    return EngineSpec("", digest, store.path(digest)).profile()
+
+
+def context_window(checkpoint: Path) -> int:
+    """Return how many tokens a checkpoint takes."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    return int(config["max_position_embeddings"])
+
+
+class Engine:
+    """One engine under its supervisor, in a thread."""
+
+    def __init__(
+        self, store: CheckpointStore, digest: Digest, home: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Start it; it is not ready yet."""
+        alias = f"evaluation:{digest[7:19]}"
+        serving = EngineSpec(alias, digest, store.path(digest), port=_free_port())
+        self._spec = replace(
+            serving,
+            # Nothing may be cut: as long as the model takes, within what memory there is.
+            max_model_len=min(MAX_MODEL_LEN, context_window(serving.checkpoint)),
+            extra=(*serving.extra, NO_PREFIX_CACHING),
+        )
+        files = home / "engines" / f"{engine_name(alias)}.files"
+        self.cost = Cost()
+        self._state = "starting"
+        self._problem = ""
+        self._supervisor = Supervisor(
+            self._spec,
+            home,
+            lambda: PinnedCheckpoint(store, store.get(digest), files),
+            dict(environment),
+            on_state=self._note,
+        )
+        self._key = home / "keys" / f"engine-evaluation-{digest[7:19]}.key"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._supervisor.run()
+        except RegistryError as error:
+            self._problem = str(error)
+
+    def _note(self, state: str, detail: str) -> None:
+        self._state, self._problem = state, detail
+
+    def endpoint(self) -> Endpoint:
+        """Wait until it is ready and return its address.
+
+        Raises:
+            EndpointError: It is not ready in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while self._state != "ready":
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                log = self._supervisor.log
+                raise EndpointError(self._spec.url, f"{self._problem}; its log is {log}")
+            time.sleep(0.1)
+        return Endpoint(self._spec.url, self._spec.digest, read_api_key(self._key), cost=self.cost)
+
+    def stop(self) -> None:
+        """End it."""
+        self._supervisor.stop()
+        self._thread.join()
+        self._key.unlink(missing_ok=True)
+
+
+@contextmanager
+def engines(
+    store: CheckpointStore,
+    digests: Sequence[Digest],
+    home: Path,
+    environment: Mapping[str, str],
+) -> Iterator[dict[Digest, Engine]]:
+    """Yield an engine for each checkpoint, all starting at once, and stop them afterwards."""
+    started: dict[Digest, Engine] = {}
+    shares = _shares(len(digests))
+    try:
+        for digest, share in zip(digests, shares, strict=True):
+            started[digest] = Engine(store, digest, home, {**environment, **share})
+        yield started
+    finally:
+        for engine in started.values():
+            engine.stop()
+
+
+def _shares(count: int) -> list[dict[str, str]]:
+    """Return each engine's processors, as vLLM's CPU build is told them.
+
+    By itself every engine binds to the same processors and leaves one idle.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    size = thread_count(count)
+    parts = [
+        [cpus[(index * size + place) % len(cpus)] for place in range(size)]
+        for index in range(count)
+    ]
+    return [
+        {
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, part)),
+            "OMP_NUM_THREADS": str(size),
+        }
+        for part in parts
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

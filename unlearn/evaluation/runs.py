@@ -1,0 +1,41 @@
+"""A run: what is measured in which profile, and the lane on which its likelihoods are computed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from models.documents import Digest
+from models.report import Profile
+from unlearn.evaluation.answers import Scorer
+from unlearn.evaluation.tasks import Task
+
+OnProgress = Callable[[Digest, int], None]
+"""Told a checkpoint, and how many of its likelihoods are known."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured, and in which profile."""
+
+    family: str
+    base: Digest
+    candidate: Digest
+    suite: str
+    tasks: tuple[Task, ...]
+    profile: Profile
+
+    @property
+    def checkpoints(self) -> tuple[Digest, Digest]:
+        """Base and candidate."""
+        return (self.base, self.candidate)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """How likelihoods are computed."""
+
+    scorers: Mapping[Digest, Callable[[], Scorer]]
+    """Made when a checkpoint's turn comes."""
+    max_length: int
+    """Tokens that the engine takes."""
+    at_once: int
+    """Checkpoints that are asked at the same time."""

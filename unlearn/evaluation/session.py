@@ -1,0 +1,153 @@
+"""One run of `airlock evaluate`: engines up, everything asked, a bar that moves, engines down."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from models.documents import Digest
+from models.plan import announce
+from models.policy import Policy
+from models.report import ChatQuality, Report
+from models.store import CheckpointStore
+from unlearn.errors import SuiteError
+from unlearn.evaluation.answers import Answers, answers_path
+from unlearn.evaluation.chat import measure_chat
+from unlearn.evaluation.endpoint import Endpoint
+from unlearn.evaluation.engines import MAX_MODEL_LEN, Engine, context_window, engines
+from unlearn.evaluation.harness import harness_version
+from unlearn.evaluation.items import CHOICES
+from unlearn.evaluation.runs import Lane, OnProgress, Run
+
+
+def measure_run(
+    store: CheckpointStore,
+    run: Run,
+    home: Path,
+    console: Console,
+    *,
+    environment: Mapping[str, str],
+    key: Ed25519PrivateKey | None,
+    policy: Policy,
+    is_served: bool,
+    is_again: bool,
+    judge: Endpoint | None,
+) -> Report:
+    """Measure a candidate and its base, and return the stored report.
+
+    Args:
+        store: Where the checkpoints are.
+        run: What is measured.
+        home: Where engines keep their log, and answers are kept under `cache`.
+        console: Gets the bar.
+        environment: What engines inherit.
+        key: The evaluator's; without one the run cannot be announced, and counts for nothing.
+        policy: What the report is to be judged by.
+        is_served: Whether vLLM servers score, or this process.
+        is_again: Whether answers that are known are thrown away first.
+        judge: Who grades conversations.
+
+    Raises:
+        UnlearnError: What `evaluate` raises, or a judge without engines to ask.
+        DocumentError: The family's chain of plans is broken, so that no run can be announced.
+    """
+    cache, keys = home / "cache", [] if key is None else [key]
+    for digest in run.checkpoints if is_again else ():
+        Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
+    plan = _announce(store, run, key, policy)
+    with _scorers(store, run, home, environment, is_served=is_served) as (lane, started):
+        # Imported here, while engines start: half the time of a short run would go into it.
+        from unlearn.evaluation.measure import evaluate
+
+        chat = None if judge is None else _chat(run, started, judge)
+        with _bars(console, run) as bars:
+            report = evaluate(store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat)
+    for digest, engine in started.items():
+        console.print(f"{digest[7:19]}: {engine.cost}")
+    return report
+
+
+@contextlib.contextmanager
+def _scorers(
+    store: CheckpointStore,
+    run: Run,
+    home: Path,
+    environment: Mapping[str, str],
+    *,
+    is_served: bool,
+) -> Iterator[tuple[Lane, dict[Digest, Engine]]]:
+    """Yield how likelihoods are computed, and the engines that do it, if any."""
+    window = min(context_window(store.path(digest)) for digest in run.checkpoints)
+    if not is_served:
+        from unlearn.evaluation.inprocess import in_process
+
+        # One after the other: each uses every processor.
+        local = {d: partial(in_process, store.path(d)) for d in run.checkpoints}
+        yield Lane(local, window, at_once=1), {}
+        return
+    with engines(store, run.checkpoints, home, environment) as started:
+        served = {digest: started[digest].endpoint for digest in run.checkpoints}
+        yield Lane(served, min(MAX_MODEL_LEN, window), at_once=len(served)), started
+
+
+def _announce(
+    store: CheckpointStore, run: Run, key: Ed25519PrivateKey | None, policy: Policy
+) -> Digest | None:
+    """Announce the run before it starts, and return its plan: the one place where that is done."""
+    if key is None:
+        return None
+    plan = announce(
+        store,
+        key,
+        policy,
+        family=run.family,
+        base=run.base,
+        candidate=run.candidate,
+        suite=run.suite,
+        subsets=tuple(task.name for task in run.tasks),
+        now=datetime.now(UTC),
+    )
+    return plan.document_digest
+
+
+def _chat(run: Run, started: Mapping[Digest, Engine], judge: Endpoint) -> Callable[[], ChatQuality]:
+    if not started:
+        raise SuiteError("chat", "conversations need --engine vllm")
+    return lambda: measure_chat(
+        started[run.base].endpoint(), started[run.candidate].endpoint(), judge
+    )
+
+
+@contextlib.contextmanager
+def _bars(console: Console, run: Run) -> Iterator[OnProgress]:
+    """Show a bar for each checkpoint, in items."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    total = sum(len(task.items) for task in run.tasks)
+    with Progress(*columns, console=console) as progress:
+        bars = {
+            digest: progress.add_task(f"{who} {digest[7:19]}", total=total)
+            for who, digest in zip(("base", "candidate"), run.checkpoints, strict=True)
+        }
+
+        def show(digest: Digest, known: int) -> None:
+            progress.update(bars[digest], completed=known // CHOICES)
+
+        yield show
