@@ -161,7 +161,7 @@ def _key(args: argparse.Namespace, console: Console) -> Ed25519PrivateKey | None
     """
     own = args.home / "trust" / "private" / "evaluator.pem"
     if args.key is None and not own.exists():
-        console.print("no --key: the report is unsigned, and counts for nothing in a signed set-up")
+        console.print("no --key: the run is not announced, its report is unsigned and never passes")
         return None
     return read_private_key(args.key or own)
 
