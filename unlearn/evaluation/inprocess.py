@@ -61,14 +61,15 @@ def answers_of(
     Raises:
         SuiteError: The harness did not answer every item.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    harness = threading.RLock()
+    with tempfile.TemporaryDirectory() as folder, harness:
         lm = RecordingLM(
             AutoTokenizer.from_pretrained(checkpoint),
             in_process(checkpoint),
             Answers(Path(folder) / "answers.jsonl"),
             context_window(checkpoint),
             lambda known: None,
-            threading.RLock(),
+            harness,
         )
         return put_tasks(lm, tasks, cache)
 
