@@ -27,8 +27,8 @@ PROMPTS = (
     "I am, you are, he is, she is, it is, we are,",
     "def add(a, b):\n    return a + b\n\ndef subtract(a, b):\n    return",
 )
-"""Beginnings that leave little choice: on the 135M demo model these give about 70 tokens with a clear
-lead, while six open beginnings gave 9."""
+"""Beginnings that leave little choice: on the 135M demo model these give about 70 tokens with a
+clear lead, while six open beginnings gave 9."""
 MAX_TOKENS = 12
 MARGIN_NATS = 0.5
 """Well above what rounding in another batch may move a log-likelihood by."""
