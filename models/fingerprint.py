@@ -19,20 +19,16 @@ from models.report import Profile
 
 PROMPTS = (
     "1, 2, 3, 4, 5, 6, 7, 8, 9, 10,",
+    "2, 4, 6, 8, 10, 12, 14,",
     "10, 20, 30, 40, 50,",
-    "One, two, three, four, five, six, seven,",
-    "Monday, Tuesday, Wednesday, Thursday,",
-    "January, February, March, April, May, June,",
+    "a b c d e f g h i j k",
     "A, B, C, D, E, F, G, H,",
-    "red, green, blue, red, green, blue, red,",
     "The cat sat on the mat. The cat sat on the mat. The cat sat on",
     "I am, you are, he is, she is, it is, we are,",
-    "To be, or not to be, that is the",
-    "Twinkle, twinkle, little star, how I wonder",
-    "Mercury, Venus, Earth, Mars,",
+    "def add(a, b):\n    return a + b\n\ndef subtract(a, b):\n    return",
 )
-"""Beginnings that leave little choice: open questions are nearly tied from the first token on (six
-of them left 9 tokens on the 135M demo model)."""
+"""Beginnings that leave little choice: on the 135M demo model these give about 70 tokens with a
+clear lead, while six open beginnings gave 9."""
 MAX_TOKENS = 12
 MARGIN_NATS = 0.5
 """Well above what rounding in another batch may move a log-likelihood by."""
