@@ -10,10 +10,8 @@ never code.
 """
 
 import errno
-import json
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.admission import MANIFEST, list_files, make_durable
 from models.documents import (
     Digest,
     canonical_json,
@@ -33,20 +32,16 @@ from models.documents import (
 from models.errors import (
     CheckpointCorruptError,
     CheckpointNotFoundError,
-    CheckpointRefusedError,
     DocumentError,
     SignatureError,
 )
-from models.manifest import FileEntry, Lineage, Manifest, Source
+from models.manifest import Lineage, Manifest, Source
 from models.report import Report
 from models.signing import peek, seal
 
-MANIFEST = "manifest.json"
 SEALED = ".dsse.json"
 """How the name of a signed document's file ends."""
-ALLOWED_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 MIN_PREFIX = 6
-READ_ONLY = 0o444
 
 
 class CheckpointStore:
@@ -107,7 +102,7 @@ class CheckpointStore:
         manifest = Manifest(
             family=family,
             hazards=tuple(sorted(hazards)),
-            files=_list_files(staged),
+            files=list_files(staged),
             source=source,
             lineage=lineage,
             created_at=created_at,
@@ -117,7 +112,7 @@ class CheckpointStore:
             return self.get(manifest.digest)
         for path in staged.rglob("*"):
             if path.is_file():
-                _make_durable(path)
+                make_durable(path)
         write_bytes(staged / MANIFEST, canonical_json(manifest.model_dump(mode="json")))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -275,39 +270,3 @@ def read_report(path: Path) -> Report:
         raise DocumentError(path, error.strerror or str(error)) from error
     except SignatureError as error:
         raise DocumentError(path, str(error)) from error
-
-
-def _list_files(staged: Path) -> tuple[FileEntry, ...]:
-    """Hash the files of a staged checkpoint and refuse those that may not enter."""
-    entries = []
-    for path in sorted(staged.rglob("*")):
-        name = path.relative_to(staged).as_posix()
-        if path.is_symlink():
-            raise CheckpointRefusedError(name, "it is a symbolic link")
-        if path.is_dir():
-            continue
-        if path.suffix not in ALLOWED_SUFFIXES or name == MANIFEST:
-            raise CheckpointRefusedError(
-                name,
-                f"only {', '.join(sorted(ALLOWED_SUFFIXES))} files are kept, no pickles or code",
-            )
-        if path.name == "config.json" and "auto_map" in json.loads(path.read_bytes()):
-            raise CheckpointRefusedError(name, "its auto_map would run code of the checkpoint")
-        entries.append(FileEntry(path=name, sha256=file_sha256(path), bytes=path.stat().st_size))
-    if not any(entry.path.endswith(".safetensors") for entry in entries):
-        raise CheckpointRefusedError(staged.name, "it holds no safetensors weights")
-    return tuple(sorted(entries, key=lambda entry: entry.path))
-
-
-def _make_durable(path: Path) -> None:
-    """Flush a file to the disk and take away the permission to write it.
-
-    A file that is linked from its base has none already, and may have another owner.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if stat.S_IMODE(path.stat().st_mode) != READ_ONLY:
-        path.chmod(READ_ONLY)

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from models.admission import MANIFEST
 from models.documents import translate
 from models.manifest import Changes
-from models.store import MANIFEST
 from unlearn.adapter import RESTORE, Factors, write_restore_adapter
 from unlearn.errors import StrayUpdateError, TensorNotFoundError, UnwritableTensorError
 from unlearn.shards import StoredTensor, locate_tensors, place_in_decoder, read_header, weight_files
