@@ -98,7 +98,16 @@ def run(args: argparse.Namespace) -> int:
             spec,
             args.home,
             pin=lambda: launcher.pinned(spec),
-            environment={"OMP_NUM_THREADS": threads, **os.environ},
+            environment={
+                "OMP_NUM_THREADS": threads,
+                # By itself vLLM's CPU build binds every engine to the same processors.
+                **(
+                    {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+                    if args.engines_on_this_machine > 1
+                    else {}
+                ),
+                **os.environ,
+            },
             on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
             api_key_file=args.api_key_file,
             attest_url=side_car.url,
