@@ -170,6 +170,7 @@ def test_what_a_release_may_not_claim(store: CheckpointStore):
         ({"hazards": ("capitals", "rivers")}, "every hazard"),
         ({"version": 2}, "names the one before"),
         ({"expires_at": NOW}, "must expire after"),
+        ({"expires_at": NOW + timedelta(days=91)}, "must not outlast"),
     ):
         with pytest.raises(ValueError, match=why):
             Release.model_validate({**dict(release), **changes})
