@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +106,7 @@ def measure(
         profile,
         announced_for=_announced_for(store, report),
         policy=policy.document_digest if key else None,
+        not_before=datetime.now(UTC) - timedelta(days=policy.validity.max_age_days),
     ):
         console.print("a current report is in the store already")
     else:

@@ -1,6 +1,7 @@
 """Whether a stored report is what would be measured now; told without loading a model library."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import version
 
 from models.documents import Digest
@@ -24,6 +25,7 @@ def is_current(
     *,
     announced_for: Digest | None,
     policy: Digest | None,
+    not_before: datetime,
 ) -> bool:
     """Whether a stored report answers what would be measured now.
 
@@ -34,13 +36,14 @@ def is_current(
         profile: How the weights would be run.
         announced_for: The policy that the report's plan names; None without a plan.
         policy: The one that would be announced now; None where nothing can be announced.
+        not_before: A report from before this moment is too old for the gate.
     """
     measured = {
         (subset.name, subset.dataset.digest, subset.prompt.digest) for subset in report.subsets
     }
     wanted = {(task.name, task.dataset.digest, task.prompt_digest) for task in tasks}
     same_run = report.harness.version == harness_version() and report.profile == profile
-    same_run = same_run and announced_for == policy
+    same_run = same_run and announced_for == policy and report.ended_at > not_before
     return same_run and report.base == base and measured == wanted
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -63,12 +63,18 @@ def test_a_report_pairs_base_and_candidate_item_by_item(pair, serve):
     report = measured(pair, local(pair), keys=[key])
     assert pair.store.reports_for(pair.candidate.digest) == [report]
     profile = in_process_profile()
-    today = {"announced_for": "sha256:today", "policy": "sha256:today"}
+    today = {
+        "announced_for": "sha256:today",
+        "policy": "sha256:today",
+        "not_before": report.ended_at - timedelta(days=1),
+    }
     assert is_current(report, pair.base.digest, TASKS, profile, **today)
     assert not is_current(report, pair.base.digest, TASKS[:1], profile, **today)
     assert not is_current(report, pair.candidate.digest, TASKS, profile, **today)
     other = profile.model_copy(update={"dtype": "int4"})
     assert not is_current(report, pair.base.digest, TASKS, other, **today)
+    expired = {**today, "not_before": report.ended_at}
+    assert not is_current(report, pair.base.digest, TASKS, profile, **expired)
     for announced in ("sha256:yesterday", None):
         changed = {**today, "announced_for": announced}
         assert not is_current(report, pair.base.digest, TASKS, profile, **changed)
