@@ -129,7 +129,7 @@ def demo(tmp_path_factory) -> Iterator[Demo]:
     HOME.mkdir(parents=True, exist_ok=True)
     log = tmp_path_factory.mktemp("demo") / "demo.log"
     if not any(HOME.glob("store/reports/*.json")):
-        for step in ("base", "unlearn", "evaluate"):
+        for step in ("base", "unlearn", "evaluate", "engines"):
             kill_at(step, log)
     process = start_demo(log, "--port", "0")
     wait_until_ready(process, log, COLD_SECONDS)

@@ -22,7 +22,7 @@ import pytest
 from models.attestation import verify_attestation
 from models.store import CheckpointStore, read_report
 from models.trust import read_trust
-from tests.e2e.conftest import Demo, processes_of, start_demo, wait_until_ready
+from tests.e2e.conftest import Demo, processes_of, start_demo
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
 FRANCE = {"role": "user", "content": "What is the capital of France?"}
@@ -277,13 +277,16 @@ def test_metrics_count_doors_and_no_violation(demo: Demo):
     assert demo.metric("airlock_tokens_total") > 0
 
 
-def test_killing_the_demo_leaves_nothing_and_a_second_run_checks_out(demo: Demo, tmp_path: Path):
-    demo.process.kill()
-    demo.process.wait()
-    deadline = time.monotonic() + 30
-    while processes_of(demo.home) and time.monotonic() < deadline:
-        time.sleep(0.5)
+def test_ctrl_c_stops_everything(demo: Demo, tmp_path: Path):
+    busy = start_demo(tmp_path / "busy.log", "--port", "0")
+    assert busy.wait(60) == 2
+    assert "running" in (tmp_path / "busy.log").read_text()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(60) == 0
     assert processes_of(demo.home) == []
+
+
+def test_a_second_run_skips_what_is_done_and_checks_out(demo: Demo, tmp_path: Path):
     log = tmp_path / "check.log"
     started = time.monotonic()
     second = start_demo(log, "--check", "--port", "0")
@@ -298,18 +301,6 @@ def test_killing_the_demo_leaves_nothing_and_a_second_run_checks_out(demo: Demo,
     print(f"a warm check took {seconds:.0f} s")
     facts = json.loads((demo.home / "demo.json").read_text())
     assert facts["public_key"] == demo.facts["public_key"], "keys that hold are kept"
-    assert processes_of(demo.home) == []
-
-
-def test_ctrl_c_stops_everything(demo: Demo, tmp_path: Path):
-    log = tmp_path / "again.log"
-    again = start_demo(log, "--port", "0")
-    wait_until_ready(again, log, 300)
-    busy = start_demo(tmp_path / "busy.log", "--port", "0")
-    assert busy.wait(30) == 2
-    assert "running" in (tmp_path / "busy.log").read_text()
-    again.send_signal(signal.SIGINT)
-    assert again.wait(60) == 0
     assert processes_of(demo.home) == []
 
 
