@@ -229,7 +229,7 @@ def test_what_may_not_be_promoted(demo: Demo):
     assert "promotion refused" in refused.stderr
     good = verb("promote", digests["unlearned"], "--as", "smollm2:unlearned", "--dry-run")
     assert good.returncode == 0, good.stderr
-    engine = verb("engine", "smollm2:unlearned", "--port", "1", "--", "--max-num-seqs", "7")
+    engine = verb("engine", "--port", "1", "smollm2:unlearned", "--", "--max-num-seqs", "7")
     assert engine.returncode == 26
     assert "not the profile" in engine.stderr
     assert demo.admin("POST", "/promotions", json={}).status_code == 405
