@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     args.home.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     console = Console(highlight=False, soft_wrap=True)
     with only_one(args.home):
         job = Job(args.home.resolve(), console, args.method, args.port)
@@ -64,5 +65,5 @@ def only_one(home: Path) -> Iterator[None]:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    """Treat SIGTERM as Ctrl-C, so that both leave nothing running."""
+    """Stop on SIGTERM as on Ctrl-C, also when a script started the demo with SIGINT ignored."""
     raise KeyboardInterrupt
