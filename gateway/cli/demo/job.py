@@ -236,12 +236,14 @@ Ready after {sum(self.seconds.values()):.0f} s. Ctrl-C stops everything.""",
 
     def _print_result(self, report: Report, doors: dict[str, str]) -> None:
         """Print the run's figures as one JSON object, the last line."""
+        shown = {"hazard": "hazard", "utility": "general"}
         figures = {
-            {"utility": "general"}.get(subset.kind, subset.kind): {
+            shown[subset.kind]: {
                 "base": _accuracy(subset.base),
                 "unlearned": _accuracy(subset.candidate),
             }
             for subset in report.subsets
+            if subset.kind in shown
         }
         result = {
             **figures,
