@@ -1,7 +1,7 @@
 """What engines answer: bodies and events pass byte for byte, and only their usage is read."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -22,12 +22,6 @@ class _Answer(msgspec.Struct):
     usage: Usage | None = None
 
 
-def read_usage(body: bytes) -> Usage | None:
-    """Return the usage of a whole answer; None when it is no answer."""
-    answer = _decode(body)
-    return None if answer is None else answer.usage or Usage()
-
-
 def _decode(body: bytes) -> _Answer | None:
     try:
         return msgspec.json.decode(body, type=_Answer)
@@ -40,6 +34,26 @@ class Events(NamedTuple):
 
     forward: bytes
     is_done: bool
+
+
+class Reader(Protocol):
+    """Reads one stream of server-sent events as it passes."""
+
+    usage: Usage
+    """What the engine has counted so far."""
+
+    def feed(self, data: bytes) -> Events:
+        """Take in bytes; return the whole events among them and what was left before."""
+
+
+class Dialect(Protocol):
+    """How the answers of an endpoint are read: every API counts and ends in its own way."""
+
+    def read_usage(self, body: bytes) -> Usage | None:
+        """Return the usage of a whole answer; None when it is no answer."""
+
+    def reader(self, *, forward_usage: bool) -> Reader:
+        """Return what reads one stream."""
 
 
 class EventReader:
@@ -76,6 +90,19 @@ class EventReader:
             return True
         self.usage = chunk.usage
         return self._forward_usage
+
+
+class Completions:
+    """The dialect of `/v1/chat/completions` and `/v1/completions`."""
+
+    def read_usage(self, body: bytes) -> Usage | None:
+        """Return the usage of a whole answer; None when it is no answer."""
+        answer = _decode(body)
+        return None if answer is None else answer.usage or Usage()
+
+    def reader(self, *, forward_usage: bool) -> Reader:
+        """Return what reads one stream."""
+        return EventReader(forward_usage=forward_usage)
 
 
 def _split(events: bytes) -> Iterator[bytes]:

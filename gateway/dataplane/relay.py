@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.dataplane.answers import EventReader, Usage, read_usage
+from gateway.dataplane.answers import Usage
+from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
     Receive,
@@ -28,7 +29,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 class Order:
     """What one engine is to be asked, and how the caller wants the answer."""
 
-    path: str
+    endpoint: Endpoint
     body: bytes
     is_stream: bool
     forward_usage: bool
@@ -93,11 +94,11 @@ class Relay:
 
     async def _relay(self, order: Order, replica: Replica, send: Send, outcome: Outcome) -> None:
         async with self._upstream.post(
-            replica, order.path, order.body, order.request_id
+            replica, order.endpoint.path, order.body, order.request_id
         ) as response:
             if not order.is_stream:
                 body = await read_whole(response, MAX_ANSWER_BYTES)
-                usage = read_usage(body)
+                usage = order.endpoint.dialect.read_usage(body)
                 if usage is None:
                     raise EngineFailedError
                 outcome.usage = usage
@@ -105,7 +106,7 @@ class Relay:
                 outcome.status = 200
                 await send_whole(send, 200, _headers(order, "application/json"), body)
                 return
-            reader = EventReader(forward_usage=order.forward_usage)
+            reader = order.endpoint.dialect.reader(forward_usage=order.forward_usage)
             is_done = False
             try:
                 async for data in response.content.iter_any():

@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-import msgspec
 import orjson
 
 from gateway import errors as e
 from gateway.dataplane import wire
+from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
     Receive,
@@ -35,10 +36,6 @@ from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_gr
 from gateway.settings import Settings
 
 MODELS_PATH = "/v1/models"
-DECODERS: dict[str, msgspec.json.Decoder[wire.InferenceRequest]] = {
-    "/v1/chat/completions": msgspec.json.Decoder(wire.ChatRequest),
-    "/v1/completions": msgspec.json.Decoder(wire.CompletionRequest),
-}
 log = logging.getLogger(__name__)
 
 
@@ -119,10 +116,11 @@ class DataPlane:
     ) -> None:
         path, method = scope["path"], scope["method"]
         handler: Callable[[], Awaitable[None]]
-        if path in DECODERS:
-            allowed, handler = "POST", lambda: self._infer(call, scope, receive, send, outcome)
+        if (endpoint := ENDPOINTS.get(path)) is not None:
+            allowed = "POST"
+            handler = partial(self._infer, endpoint, call, scope, receive, send, outcome)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
-            allowed, handler = "GET", lambda: self._models(call, scope, send)
+            allowed, handler = "GET", partial(self._models, call, scope, send)
         else:
             raise e.NotFoundError(f"There is nothing at {path[:200]}.")
         if method != allowed:
@@ -164,16 +162,22 @@ class DataPlane:
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
     async def _infer(
-        self, call: Call, scope: Scope, receive: Receive, send: Send, outcome: Outcome
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        outcome: Outcome,
     ) -> None:
-        """Answer a completion request."""
+        """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
         allowance = self._limits.spend(principal)
         call.headers = {**(call.headers or {}), **allowance.headers()}
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        request = wire.decode(body, DECODERS[scope["path"]])
+        request = wire.decode(body, endpoint.decoder)
         wire.check_limits(
             request,
             elevated=principal.tier.elevated,
@@ -186,7 +190,7 @@ class DataPlane:
         with self._pool.lease(digest) as replica:
             self._forbid_violation(snapshot, routed, grants, replica.address.digest)
             order = Order(
-                path=scope["path"],
+                endpoint=endpoint,
                 body=wire.encode(request, digest, self._cache_salt(principal)),
                 is_stream=bool(request.stream),
                 forward_usage=bool(request.stream_options and request.stream_options.include_usage),

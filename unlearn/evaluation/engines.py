@@ -100,23 +100,55 @@ class Engine:
         self._key.unlink(missing_ok=True)
 
 
+class Engines:
+    """The engines of a run: those that were started with it, and others once they are needed."""
+
+    def __init__(self, store: CheckpointStore, home: Path, environment: Mapping[str, str]) -> None:
+        """Start none yet."""
+        self._store = store
+        self._home = home
+        self._environment = environment
+        self._started: dict[Digest, Engine] = {}
+        self._lock = threading.Lock()
+
+    def start(self, digests: Sequence[Digest]) -> None:
+        """Start an engine for each checkpoint, all at once, on processors of their own."""
+        with self._lock:
+            for digest, share in zip(digests, _shares(len(digests)), strict=True):
+                self._started[digest] = Engine(
+                    self._store, digest, self._home, {**self._environment, **share}
+                )
+
+    def __getitem__(self, digest: Digest) -> Engine:
+        """Return a checkpoint's engine, which is started when it is not there yet."""
+        if digest not in self._started:
+            self.start([digest])
+        return self._started[digest]
+
+    def costs(self) -> dict[Digest, Cost]:
+        """Return what each engine that was started was asked."""
+        return {digest: engine.cost for digest, engine in self._started.items()}
+
+    def stop(self) -> None:
+        """End them all."""
+        for engine in self._started.values():
+            engine.stop()
+
+
 @contextmanager
 def engines(
     store: CheckpointStore,
     digests: Sequence[Digest],
     home: Path,
     environment: Mapping[str, str],
-) -> Iterator[dict[Digest, Engine]]:
-    """Yield an engine for each checkpoint, all starting at once, and stop them afterwards."""
-    started: dict[Digest, Engine] = {}
-    shares = _shares(len(digests))
+) -> Iterator[Engines]:
+    """Yield the engines of a run, those of `digests` starting at once, and stop them afterwards."""
+    started = Engines(store, home, environment)
     try:
-        for digest, share in zip(digests, shares, strict=True):
-            started[digest] = Engine(store, digest, home, {**environment, **share})
+        started.start(digests)
         yield started
     finally:
-        for engine in started.values():
-            engine.stop()
+        started.stop()
 
 
 def _shares(count: int) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ def answers_of(
     with tempfile.TemporaryDirectory() as folder, harness:
         lm = RecordingLM(
             AutoTokenizer.from_pretrained(checkpoint),
-            in_process(checkpoint),
+            partial(in_process, checkpoint),
             Answers(Path(folder) / "answers.jsonl"),
             context_window(checkpoint),
             lambda known: None,

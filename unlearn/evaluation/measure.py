@@ -78,7 +78,7 @@ def evaluate(
     def ask(digest: Digest) -> dict[str, tuple[ItemResult, ...]]:
         lm = RecordingLM(
             AutoTokenizer.from_pretrained(store.path(digest)),
-            lane.scorers[digest](),
+            lane.scorers[digest],
             Answers(answers_path(cache, digest, run.profile, harness_version())),
             lane.max_length,
             lambda known: tell(digest, known),

@@ -34,7 +34,7 @@ class Lane:
     """How likelihoods are computed."""
 
     scorers: Mapping[Digest, Callable[[], Scorer]]
-    """Made when a checkpoint's turn comes."""
+    """Made when a checkpoint's turn comes, and only if an answer of it is not known yet."""
     max_length: int
     """Tokens that the engine takes."""
     at_once: int

@@ -7,6 +7,7 @@ whatever computes their likelihoods. The encoding is that of the harness's own H
 import math
 import threading
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -25,7 +26,7 @@ class RecordingLM(TemplateLM):  # type: ignore[misc]
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        scorer: Scorer,
+        scorer: Callable[[], Scorer],
         answers: Answers,
         max_length: int,
         on_progress: Callable[[int], None],
@@ -35,7 +36,7 @@ class RecordingLM(TemplateLM):  # type: ignore[misc]
 
         Args:
             tokenizer: The checkpoint's.
-            scorer: Computes likelihoods.
+            scorer: Makes what computes likelihoods, once one is not known.
             answers: What is known already; what is computed is added.
             max_length: Tokens that the engine takes; a longer item is an error, never cut.
             on_progress: Told how many continuations are known so far.
@@ -44,7 +45,7 @@ class RecordingLM(TemplateLM):  # type: ignore[misc]
         """
         super().__init__()
         self.tokenizer = tokenizer
-        self._scorer = scorer
+        self._scorer = cache(scorer)
         self._answers = answers
         self._max_length = max_length
         self._on_progress = on_progress
@@ -126,7 +127,9 @@ class RecordingLM(TemplateLM):  # type: ignore[misc]
         everything = list(wanted)
         open_ones = [one for one in everything if self._answers.get(one) is None]
         self._tell(len(everything) - len(open_ones))
-        for found in self._scorer(open_ones):
+        if not open_ones:
+            return
+        for found in self._scorer()(open_ones):
             self._answers.add((one, value) for one, value in found if value is not None)
             self._tell(len(found))
 

@@ -26,7 +26,7 @@ from unlearn.errors import SuiteError
 from unlearn.evaluation.answers import Answers, answers_path
 from unlearn.evaluation.chat import measure_chat
 from unlearn.evaluation.endpoint import Endpoint
-from unlearn.evaluation.engines import MAX_MODEL_LEN, Engine, context_window, engines
+from unlearn.evaluation.engines import MAX_MODEL_LEN, Engines, context_window, engines
 from unlearn.evaluation.harness import harness_version
 from unlearn.evaluation.items import CHOICES
 from unlearn.evaluation.runs import Lane, OnProgress, Run
@@ -74,8 +74,8 @@ def measure_run(
         chat = None if judge is None else _chat(run, started, judge)
         with _bars(console, run) as bars:
             report = evaluate(store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat)
-    for digest, engine in started.items():
-        console.print(f"{digest[7:19]}: {engine.cost}")
+    for digest, cost in (started.costs() if started else {}).items():
+        console.print(f"{digest[7:19]}: {cost}")
     return report
 
 
@@ -87,7 +87,7 @@ def _scorers(
     environment: Mapping[str, str],
     *,
     is_served: bool,
-) -> Iterator[tuple[Lane, dict[Digest, Engine]]]:
+) -> Iterator[tuple[Lane, Engines | None]]:
     """Yield how likelihoods are computed, and the engines that do it, if any."""
     window = min(context_window(store.path(digest)) for digest in run.checkpoints)
     if not is_served:
@@ -95,11 +95,21 @@ def _scorers(
 
         # One after the other: each uses every processor.
         local = {d: partial(in_process, store.path(d)) for d in run.checkpoints}
-        yield Lane(local, window, at_once=1), {}
+        yield Lane(local, window, at_once=1), None
         return
-    with engines(store, run.checkpoints, home, environment) as started:
-        served = {digest: started[digest].endpoint for digest in run.checkpoints}
+    # A checkpoint that was asked before, as a base is by every candidate, mostly needs no engine.
+    new = [
+        digest
+        for digest in run.checkpoints
+        if not answers_path(home / "cache", digest, run.profile, harness_version()).exists()
+    ]
+    with engines(store, new, home, environment) as started:
+        served = {digest: partial(_endpoint, started, digest) for digest in run.checkpoints}
         yield Lane(served, min(MAX_MODEL_LEN, window), at_once=len(served)), started
+
+
+def _endpoint(started: Engines, digest: Digest) -> Endpoint:
+    return started[digest].endpoint()
 
 
 def _announce(
@@ -122,8 +132,8 @@ def _announce(
     return plan.document_digest
 
 
-def _chat(run: Run, started: Mapping[Digest, Engine], judge: Endpoint) -> Callable[[], ChatQuality]:
-    if not started:
+def _chat(run: Run, started: Engines | None, judge: Endpoint) -> Callable[[], ChatQuality]:
+    if started is None:
         raise SuiteError("chat", "conversations need --engine vllm")
     return lambda: measure_chat(
         started[run.base].endpoint(), started[run.candidate].endpoint(), judge

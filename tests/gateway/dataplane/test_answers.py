@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.answers import EventReader, read_usage
+from gateway.dataplane.answers import Completions, EventReader
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
 # A text may speak of empty choices; it is still a text.
@@ -47,8 +47,10 @@ def test_a_text_that_says_done_is_not_the_end():
 
 
 def test_usage_of_a_whole_answer():
-    usage = read_usage(b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":2}}')
+    usage = Completions().read_usage(
+        b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+    )
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens) == (1, 2)
     for nonsense in (b"", b"{}", b"<html>", b"[1]"):
-        assert read_usage(nonsense) is None
+        assert Completions().read_usage(nonsense) is None

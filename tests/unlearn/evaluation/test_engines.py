@@ -53,6 +53,17 @@ def test_both_start_at_once_without_prefix_caching_and_stop(pair):
     assert not list((pair.home / "keys").iterdir())
 
 
+def test_one_that_is_not_needed_is_not_started(pair):
+    with engines(pair.store, [pair.candidate.digest], pair.home, dict(os.environ)) as started:
+        started[pair.candidate.digest].endpoint()
+        assert len(COMMANDS) == 1
+        assert started[pair.base.digest].endpoint().model == pair.base.digest
+        assert len(COMMANDS) == 2
+        assert started[pair.base.digest] is started[pair.base.digest]
+        assert list(started.costs()) == [pair.candidate.digest, pair.base.digest]
+    assert not any(pids_of(str(port)) for port in PORTS)
+
+
 def test_they_stop_when_the_run_fails(pair):
     def fail() -> None:
         with engines(pair.store, both(pair), pair.home, {}) as started:

@@ -189,6 +189,25 @@ def test_a_likelihood_that_does_not_come_back_is_missing_not_guessed(pair, missi
     assert (answers[0].correct, answers[0].margin) == (False, None)
 
 
+def test_nothing_is_made_to_score_what_is_known(pair):
+    made: list = []
+
+    def scorer():
+        made.append(1)
+
+        def score(wanted):
+            yield [(one, -float(sum(one.tokens))) for one in wanted]
+
+        return score
+
+    scorers = dict.fromkeys((pair.base.digest, pair.candidate.digest), scorer)
+    first = measured(pair, scorers, [GENERAL], at_once=1)
+    assert len(made) == 2
+    again = measured(pair, scorers, [GENERAL], at_once=1)
+    assert len(made) == 2
+    assert again.subsets == first.subsets
+
+
 def test_an_item_that_would_be_cut_is_an_error(pair):
     lane = Lane(local(pair), 4, 1)
     with pytest.raises(Exception, match="the engine takes 1 to 3"):
