@@ -36,6 +36,7 @@ def score(scorer, wanted) -> dict[Continuation, float | None]:
     return {one: value for part in scorer(wanted) for one, value in part}
 
 
+@pytest.mark.usefixtures("float32")
 def test_an_engine_gives_what_the_harness_computes_in_process(pair, serve, wanted):
     path = pair.store.path(pair.base.digest)
     api = serve(completions(path))

@@ -58,6 +58,7 @@ def local(pair: Pair):
     }
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_report_pairs_base_and_candidate_item_by_item(pair, serve):
     key = make_private_key(pair.home / "evaluator.pem")
     report = measured(pair, local(pair), keys=[key])
