@@ -8,14 +8,16 @@ leads the next one by a clear margin.
 
 import http.client
 import json
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from models.documents import Digest, Document
+from models.documents import Digest, Document, read_document, write_bytes
 from models.errors import EngineError
 from models.report import Profile
+from models.store import CheckpointStore
 
 PROMPTS = (
     "1, 2, 3, 4, 5, 6, 7, 8, 9, 10,",
@@ -51,6 +53,33 @@ class Fingerprint(Document):
     checkpoint: Digest
     profile: Digest
     answers: Annotated[tuple[Answer, ...], Field(min_length=1)]
+
+
+def fingerprint_path(store: CheckpointStore, checkpoint: Digest, profile: Digest) -> Path:
+    """Return where the fingerprint of a checkpoint under a profile is kept."""
+    return store.root / "fingerprints" / checkpoint[7:] / f"{profile[7:]}.json"
+
+
+def keep(store: CheckpointStore, fingerprint: Fingerprint) -> None:
+    """Keep a fingerprint beside its checkpoint, in place of an earlier one.
+
+    Raises:
+        StoreFullError: No room is left.
+    """
+    path = fingerprint_path(store, fingerprint.checkpoint, fingerprint.profile)
+    write_bytes(path, fingerprint.model_dump_json(indent=2).encode())
+
+
+def kept(store: CheckpointStore, checkpoint: Digest, profile: Digest) -> Fingerprint | None:
+    """Return the fingerprint of a checkpoint under a profile, if one was recorded.
+
+    It is signed with the release that it goes into, not by itself.
+
+    Raises:
+        DocumentError: It cannot be read.
+    """
+    path = fingerprint_path(store, checkpoint, profile)
+    return read_document(path, Fingerprint) if path.exists() else None
 
 
 class _Choice(Document):

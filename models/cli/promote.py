@@ -10,7 +10,7 @@ from models.cli.releases import add_policy, add_signing, announce, signing_keys
 from models.documents import read_document
 from models.engine import EngineSpec, native_dtype
 from models.errors import PromotionRefusedError
-from models.fingerprint import Fingerprint
+from models.fingerprint import Fingerprint, kept
 from models.policy import Policy
 from models.promotion import DEFAULT_LIFETIME, Wanted, approve, draft, proposed, sign
 from models.release import SIGNERS
@@ -59,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="until it expires and must be promoted again (%(default)s)",
     )
     parser.add_argument(
-        "--fingerprint", type=Path, metavar="FILE", help="what its engine must say (see release.md)"
+        "--fingerprint",
+        type=Path,
+        metavar="FILE",
+        help="what its engine must say; default: what it said when it was evaluated",
     )
     parser.add_argument(
         "--dtype",
@@ -92,17 +95,24 @@ def run(args: argparse.Namespace) -> int:
     family, label = args.alias
     if store.get(digest).family != family:
         raise PromotionRefusedError(f"{digest} is of the family {store.get(digest).family}")
+    profile = _profile(args, store.path(digest))
     wanted = Wanted(
         label=label,
         checkpoint=digest,
-        profile=_profile(args, store.path(digest)),
+        profile=profile,
         reason=args.reason,
         lifetime=timedelta(days=args.days),
-        fingerprint=read_document(args.fingerprint, Fingerprint) if args.fingerprint else None,
+        fingerprint=read_document(args.fingerprint, Fingerprint)
+        if args.fingerprint
+        else kept(store, digest, profile.document_digest),
     )
     console, now = Console(highlight=False, soft_wrap=True), datetime.now(UTC)
     trust = read_trust(args.home)
     release = draft(store, trust, wanted, Policy.load(args.policy), now)
+    if wanted.fingerprint is None:
+        console.print(
+            "no behavioural fingerprint is known: its engines are served without that check"
+        )
     if args.dry_run:
         console.print(f"{family}:{label} may point to {digest}; nothing was changed")
         return 0

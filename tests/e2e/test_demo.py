@@ -19,6 +19,7 @@ import openai
 import pytest
 
 from models.attestation import verify_attestation
+from models.release import current_releases
 from models.store import CheckpointStore
 from models.trust import read_trust
 from tests.e2e.conftest import Demo
@@ -247,6 +248,16 @@ def test_each_engine_runs_on_open_files_and_attests_them(demo: Demo):
         assert loaded.readlink().as_posix().startswith(f"/proc/{facts['pid']}/fd/")
         command = Path(f"/proc/{attested.pid}/cmdline").read_text().split("\0")
         assert command[command.index("--model") + 1] == str(loaded.parent)
+
+
+def test_what_serves_says_what_it_said_when_it_was_judged(demo: Demo):
+    """No engine is in rotation before its fingerprint was replayed on it, and found the same."""
+    store, now = CheckpointStore(demo.home / "store"), datetime.now(UTC)
+    for release in current_releases(store, read_trust(demo.home), now, {}).valid:
+        assert release.fingerprint is not None
+        assert sum(len(answer.tokens) for answer in release.fingerprint.answers) >= 20
+    assert demo.metric("airlock_engine_drift_total") == 0
+    assert demo.metric("airlock_engine_up") == 2
 
 
 def test_secrets_are_kept_and_nothing_private_is_logged(demo: Demo):

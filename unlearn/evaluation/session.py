@@ -18,6 +18,8 @@ from rich.progress import (
 )
 
 from models.documents import Digest
+from models.errors import EngineError
+from models.fingerprint import keep, kept, record
 from models.plan import announce
 from models.policy import Policy
 from models.report import ChatQuality, Report
@@ -74,6 +76,8 @@ def measure_run(
         chat = None if judge is None else _chat(run, started, judge)
         with _bars(console, run) as bars:
             report = evaluate(store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat)
+        if started is not None:
+            _record_fingerprints(store, run, started, console)
     for digest, cost in (started.costs() if started else {}).items():
         console.print(f"{digest[7:19]}: {cost}")
     return report
@@ -110,6 +114,20 @@ def _scorers(
 
 def _endpoint(started: Engines, digest: Digest) -> Endpoint:
     return started[digest].endpoint()
+
+
+def _record_fingerprints(
+    store: CheckpointStore, run: Run, started: Engines, console: Console
+) -> None:
+    """Keep what the judged engines say, so that those that serve can be compared with them."""
+    for digest in run.checkpoints:
+        if digest not in started.costs() and kept(store, digest, run.profile.document_digest):
+            continue
+        endpoint = started[digest].endpoint()
+        try:
+            keep(store, record(endpoint.url, endpoint.api_key, digest, run.profile))
+        except EngineError as error:
+            console.print(f"{digest[7:19]} gets no behavioural fingerprint: {error}")
 
 
 def _announce(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from models.errors import DocumentError
+from models.fingerprint import Answer, Fingerprint, fingerprint_path, keep
 from models.release import current_releases, proposal_path
 from models.store import CheckpointStore
 from models.trust import read_trust
@@ -96,6 +98,32 @@ def test_two_people_promote_and_one_revokes(airlock, home: Path, tmp_path: Path)
     assert "smollm2:base is closed" in closed
     assert current(home).valid == ()
     assert "it leaks" in airlock(*promote, *both, status=25)
+
+
+def test_a_release_holds_what_its_engine_said_when_it_was_judged(airlock, home: Path):
+    airlock("trust", "init", "--demo")
+    digest, store = base(home), CheckpointStore(home / "store")
+    promote = ("promote", digest, "--as", "smollm2:base", *ENGINE)
+    assert "no behavioural fingerprint" in airlock(*promote)
+    (first,) = current(home).valid
+    assert first.fingerprint is None
+    said = Fingerprint(
+        checkpoint=digest,
+        profile=first.profile.document_digest,
+        answers=(Answer(prompt="1, 2,", tokens=(3,)),),
+    )
+    keep(store, said)
+    assert "no behavioural" not in airlock(*promote)
+    (second,) = current(home).valid
+    assert second.fingerprint == said
+    # What another profile says is another matter.
+    airlock(*promote, "--max-model-len", "512")
+    (third,) = current(home).valid
+    assert third.fingerprint is None
+    path = fingerprint_path(store, digest, said.profile)
+    path.unlink()
+    path.write_text("{")
+    assert str(path) in airlock(*promote, status=DocumentError.exit_code)
 
 
 def test_the_demonstration_signs_by_itself_and_says_so(airlock, home: Path):
