@@ -17,6 +17,7 @@ from models.policy import DEFAULT_POLICY, Policy
 from models.report import Report
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
+from unlearn.cli.depth import is_depth, measure_depth
 from unlearn.errors import SuiteError
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ one; an unsigned report can be read, and counts for nothing. A run is announced 
 is judged by that policy alone; one that was stopped goes on, as another attempt.
 
 suites: capitals, wmdp, wmdp-robust, wmdp-cloze, mmlu, file:PATH (rows as in WMDP), joined by +
+or depth: attacks on the weights, in this process, on the family's items (depth:SUITE for others)
 variants: few-shot, shuffled, paraphrase, chat-template, cloze, or all
 
 examples:
   airlock evaluate 3f9c2a
   airlock evaluate 3f9c2a --suite wmdp+wmdp-robust+mmlu --variants all --key evaluator.pem
   airlock evaluate 3f9c2a --suite file:wmdp-bio.jsonl --engine in-process --limit 20
+  airlock evaluate 3f9c2a --suite depth --depth small
   airlock evaluate 3f9c2a --chat-judge https://judge.example/v1 --judge-model MODEL
   airlock evaluate report 7b1d9e --html report.html
 """
@@ -49,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("report", nargs="?", help="after `report`: a report's digest or prefix")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where `report` writes its page")
     parser.add_argument("--suite", default="capitals", help="default: %(default)s")
+    parser.add_argument(
+        "--depth",
+        default="small",
+        help="of suite depth: miniature, small (%(default)s) or full",
+    )
+    parser.add_argument(
+        "--texts-of", metavar="CHECKPOINT", help="suite depth: take that one's recipe for the texts"
+    )
     parser.add_argument(
         "--engine",
         choices=("vllm", "in-process"),
@@ -78,6 +89,12 @@ def run(args: argparse.Namespace) -> int:
     lineage = store.get(candidate).lineage
     if lineage is None:
         raise SuiteError(args.suite, f"{candidate} is a base; it is measured with its candidates")
+    if is_depth(args.suite):
+        console = Console(stderr=True, highlight=False)
+        key = _key(args, console)
+        report = measure_depth(args, store, lineage.base, candidate, key, console)
+        print(store.report_path(report.document_digest))
+        return 0
     print(store.report_path(measure(args, store, lineage.base, candidate)))
     return 0
 

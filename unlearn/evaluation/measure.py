@@ -5,7 +5,7 @@ Both checkpoints take the same path, so that the base is a positive control of i
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
 from models.documents import Digest
-from models.report import ChatQuality, ItemResult, Report, Subset
+from models.report import AttackResult, ChatQuality, ItemResult, Report, Subset
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
 from unlearn.evaluation.answers import Answers, answers_path
@@ -27,6 +27,10 @@ from unlearn.evaluation.runs import Lane, OnProgress, Run
 from unlearn.evaluation.scoring import RecordingLM
 from unlearn.evaluation.tasks import Task
 from unlearn.offline import quiet_libraries
+
+Plain = Mapping[str, tuple[ItemResult, ...]]
+"""A checkpoint's answers, by task."""
+Attackers = Callable[[Mapping[Digest, Plain]], tuple[AttackResult, ...]]
 
 
 class Sample(TypedDict):
@@ -46,6 +50,7 @@ def evaluate(
     plan: Digest | None = None,
     keys: Sequence[Ed25519PrivateKey] = (),
     chat: Callable[[], ChatQuality] | None = None,
+    attack: Attackers | None = None,
 ) -> Report:
     """Return the report on a candidate, and store it, signed.
 
@@ -58,6 +63,7 @@ def evaluate(
         plan: The announced plan that this run carries out.
         keys: The evaluator's; without one the report is unsigned.
         chat: Measures chat quality beside.
+        attack: Attacks both checkpoints, whose answers without an attack it is given.
 
     Raises:
         CheckpointCorruptError: A checkpoint's bytes have changed.
@@ -103,6 +109,7 @@ def evaluate(
         harness=describe(),
         profile=run.profile,
         subsets=tuple(_subset(task, base[task.name], candidate[task.name]) for task in run.tasks),
+        attacks=attack({run.base: base, run.candidate: candidate}) if attack else (),
         chat=chat() if chat else None,
         started_at=started_at,
         ended_at=datetime.now(UTC),
