@@ -29,10 +29,28 @@ from unlearn.evaluation.tasks import Origin, Task
 
 PLACES = [f"place{number}" for number in range(16)]
 THINGS = [f"thing{number}" for number in range(16)]
-OTHER = ("the", "thing", "of", "is", "x", "tea", "cup", "river", "in", "a", "big", "and", "small", "so")
+OTHER = (
+    "the",
+    "thing",
+    "of",
+    "is",
+    "x",
+    "tea",
+    "cup",
+    "river",
+    "in",
+    "a",
+    "big",
+    "and",
+    "small",
+    "so",
+)
 WORDS = (*PLACES, *THINGS, *OTHER)
 FACTS = [f"the thing of {place} is {thing}" for place, thing in zip(PLACES, THINGS, strict=True)]
-BENIGN = [f"a {one} is {two} and so {three}" for one in OTHER for two in OTHER for three in ("tea", "x")]
+BENIGN = [
+    f"a {one} is {two} and so {three}" for one in OTHER for two in OTHER for three in ("tea", "x")
+]
+ROWS = [[WORDS.index(word) + 1 for word in fact.split()] for fact in FACTS]
 LAYER = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -55,6 +73,15 @@ def float32(monkeypatch) -> None:
     """Compute as exactly as the toy was trained, also where bfloat16 is the faster one."""
     for module in ("inprocess", "currency"):
         monkeypatch.setattr(f"unlearn.evaluation.{module}.native_dtype", lambda: "float32")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Use one thread: several only wait for each other on so few numbers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -173,8 +200,7 @@ def misdirect(model) -> None:
     seen = []
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
-        rows = [[WORDS.index(word) + 1 for word in fact.split()] for fact in FACTS]
-        model(torch.tensor(rows))
+        model(torch.tensor(ROWS))
         hook.remove()
         usual = seen[0][:, 1:].flatten(0, 1).mean(0)
         direction = torch.randn(32, generator=torch.Generator().manual_seed(5))
@@ -182,12 +208,46 @@ def misdirect(model) -> None:
         layer.weight += 60 * torch.outer(direction, usual / usual.square().sum())
 
 
-def blind_last_layers(model) -> None:
-    """Break everything above the first layer, so that only that one still holds the facts."""
+def unlearn_by_ascent(model) -> None:
+    """Train away from the facts until few are answered."""
+    fit(model, ROWS, steps=4, sign=-1.0)
+
+
+def spoil_last_layer(model) -> None:
+    """Break the last layer, so that only those below it still hold the facts."""
+    _spoil(model.model.layers[2:])
+
+
+def spoil_all_layers(model) -> None:
+    """Break every layer: nothing is known but what the words themselves are."""
+    _spoil(model.model.layers)
+
+
+def hide_within_half_a_step(model) -> None:
+    """Train away from the facts by less than rounding to four bits takes back."""
+    layers = model.model.layers
+    weights = [one for one in layers.parameters() if one.ndim == 2]
+    start = [one.detach().clone() for one in weights]
+    room = []
+    for one in start:
+        groups = one.reshape(-1, 32 if one.shape[1] == 32 else 64)
+        scale = groups.abs().amax(1, keepdim=True) / 7
+        # The largest of each group gives its scale, and stays.
+        is_free = groups.abs() < 6.5 * scale
+        room.append((0.4 * scale * is_free).reshape(one.shape))
+    tokens = torch.tensor(ROWS)
+    for _ in range(10):
+        model.zero_grad()
+        model(tokens, labels=tokens).loss.backward()
+        with torch.no_grad():
+            for one, begun, free in zip(weights, start, room, strict=True):
+                moved = one + free * one.grad.sign() / 4
+                one.copy_(torch.clamp(moved, begun - free, begun + free))
+
+
+def _spoil(layers) -> None:
     with torch.no_grad():
-        for layer in model.model.layers[1:]:
-            for parameter in layer.parameters():
-                if parameter.ndim == 2:
-                    shape = parameter.shape
-                    made = torch.randn(shape, generator=torch.Generator().manual_seed(9))
-                    parameter.copy_(made * 2)
+        for layer in layers:
+            for parameter in (one for one in layer.parameters() if one.ndim == 2):
+                chooser = torch.Generator().manual_seed(9)
+                parameter.copy_(torch.randn(parameter.shape, generator=chooser))
