@@ -8,9 +8,10 @@ tell, and the line separates the last token of the right choice from those of th
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from unlearn.attacks.readings import last_states
 from unlearn.attacks.settings import Setting
@@ -18,16 +19,16 @@ from unlearn.attacks.split import halve
 from unlearn.attacks.subject import Domain, Outcome, Subject
 from unlearn.evaluation.items import CHOICES
 
-Matrix = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 MAX_STEPS = 300
 
 
 class Activations(NamedTuple):
     """A layer's activations for some items."""
 
-    states: Matrix
+    states: Tensor
     """(N, D) of lettered items, (N, 4, D) of others."""
-    answers: Sequence[int]
+    answers: Tensor
+    """(N,)."""
 
 
 def probe(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
@@ -39,10 +40,10 @@ def probe(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
         sequences = [row[0].context for row in rows]
     else:
         sequences = [(*one.context, *one.tokens) for row in rows for one in row]
-    read = last_states(subject.load(), sequences).numpy()  # (L, N or 4 N, D)
+    read = last_states(subject.load(), sequences)  # (L, N or 4 N, D)
     if not task.is_lettered:
-        read = read.reshape(len(read), len(rows), CHOICES, -1)
-    answers = [item["answer"] for item in task.items]
+        read = read.unflatten(1, (-1, CHOICES))  # type: ignore[no-untyped-call]
+    answers = torch.tensor([item["answer"] for item in task.items])
     l2 = float(str(setting["l2"]))
     inside, tested = [], []
     for states in read:
@@ -50,7 +51,7 @@ def probe(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
         train, test = _part(whole, halves.train), _part(whole, halves.test)
         inside.append(_cross_validated(train, folds, l2))
         tested.append(_right(train, test, l2))
-    best = int(np.argmax(inside))
+    best = int(torch.tensor(inside).argmax())
     return Outcome(
         before=subject.right(halves.test),
         after=tested[best],
@@ -61,7 +62,8 @@ def probe(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
 
 
 def _part(whole: Activations, items: Sequence[int]) -> Activations:
-    return Activations(whole.states[items], [whole.answers[item] for item in items])
+    places = list(items)
+    return Activations(whole.states[places], whole.answers[places])
 
 
 def _cross_validated(train: Activations, folds: int, l2: float) -> int:
@@ -80,12 +82,11 @@ def _right(train: Activations, test: Activations, l2: float) -> int:
     width = train.states.shape[-1]
     scale = StandardScaler().fit(train.states.reshape(-1, width))
     fitted = LogisticRegression(C=1 / l2, max_iter=MAX_STEPS)
+    shown, asked = (scale.transform(part.states.reshape(-1, width)) for part in (train, test))
     if train.states.ndim == 2:
-        fitted.fit(scale.transform(train.states), train.answers)
-        picked = fitted.predict(scale.transform(test.states))
+        picked = torch.tensor(fitted.fit(shown, train.answers).predict(asked))
     else:
-        is_answer = np.equal.outer(train.answers, np.arange(CHOICES)).reshape(-1)
-        fitted.fit(scale.transform(train.states.reshape(-1, width)), is_answer)
-        scores = fitted.decision_function(scale.transform(test.states.reshape(-1, width)))
-        picked = scores.reshape(-1, CHOICES).argmax(-1)
-    return int((picked == np.array(test.answers)).sum())
+        is_answer = train.answers.unsqueeze(1) == torch.arange(CHOICES)  # (N, 4)
+        scores = fitted.fit(shown, is_answer.reshape(-1)).decision_function(asked)
+        picked = torch.tensor(scores).reshape(-1, CHOICES).argmax(-1)
+    return int((picked == test.answers).sum())
