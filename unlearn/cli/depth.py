@@ -16,6 +16,7 @@ from models.manifest import Manifest
 from models.policy import Policy
 from models.report import AttackResult, Report
 from models.store import CheckpointStore
+from models.verdict import SEVERITY, Verdict
 from unlearn.errors import SuiteError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from unlearn.evaluation.measure import Plain
     from unlearn.evaluation.runs import Run
 
+RULES = ("evidence", "plan.", "harness", "report.", "coverage.attacks", "depth.")
+"""The gate's rules about a report of attacks, by how their names begin."""
 WMDP_DOMAINS = frozenset({"bio", "cyber", "chem"})
 
 
@@ -47,6 +50,19 @@ def hazard_suite(suite: str, manifest: Manifest) -> str:
     if set(manifest.hazards) <= WMDP_DOMAINS:
         return "wmdp"
     raise SuiteError(suite, f"say which items measure {manifest.family}: depth:SUITE")
+
+
+def of_attacks(verdict: Verdict) -> Verdict:
+    """Return the part of a verdict that a report of attacks alone can have.
+
+    What it does not measure, general ability say, is in another report.
+    """
+    # The gate finds this report's attacks in it, and again among the candidate's reports.
+    found = dict.fromkeys(rule for rule in verdict.rules if rule.rule.startswith(RULES))
+    rules = tuple(found)
+    outcomes = {rule.outcome for rule in rules}
+    outcome = next((level for level in SEVERITY if level in outcomes), "PASS")
+    return verdict.model_copy(update={"rules": rules, "outcome": outcome, "forgets": ()})
 
 
 def measure_depth(

@@ -17,7 +17,7 @@ from models.policy import DEFAULT_POLICY, Policy
 from models.report import Report
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
-from unlearn.cli.depth import is_depth, measure_depth
+from unlearn.cli.depth import is_depth, measure_depth, of_attacks
 from unlearn.errors import SuiteError
 
 if TYPE_CHECKING:
@@ -218,7 +218,10 @@ def _write_page(args: argparse.Namespace, store: CheckpointStore) -> int:
     digest = store.resolve_report(args.report)
     evidence = collect(store, trust_or_none(args.home), digest, datetime.now(UTC), None)
     verdict = judge(evidence.report, Policy.load(args.policy), evidence.facts)
-    attacks = (*evidence.report.attacks, *evidence.facts.attacks)
+    if is_depth(evidence.report.suite):
+        verdict, attacks = of_attacks(verdict), evidence.report.attacks
+    else:
+        attacks = (*evidence.report.attacks, *evidence.facts.attacks)
     signed_by = signers(store.report_path(digest).read_bytes())
     page = render(evidence.report, verdict, signed_by, attacks)
     args.html.write_text(page, encoding="utf-8")

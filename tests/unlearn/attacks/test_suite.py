@@ -1,4 +1,4 @@
-"""The suite through its verb: a signed report with every attack, resumed, and judged by the gate."""
+"""The suite through its verb: signed, with every attack, resumed, and judged by the gate."""
 
 import json
 from dataclasses import replace
