@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -72,8 +73,8 @@ def measure_depth(
     candidate: Digest,
     key: Ed25519PrivateKey | None,
     console: Console,
-) -> Report:
-    """Return a current depth report, attacking the candidate and its base when there is none.
+) -> Path:
+    """Return where a current depth report is, attacking both checkpoints when there is none.
 
     Raises:
         SuiteError: A hazard domain has no items, or the depth is unknown.
@@ -86,7 +87,7 @@ def measure_depth(
 
     run, order = _plan(args, store, base, candidate)
     policy = Policy.load(args.policy)
-    report = None if args.again else _newest(store, run)
+    report = None if args.again or run.is_limited else _newest(store, run)
     if report is not None and _is_current(report, run, order, policy, is_announced=key is not None):
         console.print("a current report is in the store already")
     else:
@@ -109,7 +110,7 @@ def measure_depth(
             f"{one.domain} {one.attack}: {before:.3f} → {after:.3f} (base {base_after}), "
             f"recovered {one.recovered:.2f}, {one.seconds:.0f} s"
         )
-    return report
+    return run.report_path(store, args.home / "cache", report.document_digest)
 
 
 def _plan(
@@ -135,7 +136,8 @@ def _plan(
     texts_of = store.resolve(args.texts_of) if args.texts_of else candidate
     domains = domains_of(tasks, manifest, store.get(texts_of), cache)
     profile = in_process_profile()
-    run = Run(manifest.family, base, candidate, DEPTH_SUITE, tasks, profile)
+    is_limited = args.limit is not None
+    run = Run(manifest.family, base, candidate, DEPTH_SUITE, tasks, profile, is_limited)
     return run, Order(attacks, domains)
 
 

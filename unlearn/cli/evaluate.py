@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from models.documents import Digest
-from models.evidence import collect, report_to_judge, trust_or_none
+from models.evidence import collect_file, find_report, report_to_judge, trust_or_none
 from models.gate import judge
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY, Policy
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", help="an unlearned checkpoint's digest, or a prefix of it; or `report`"
     )
-    parser.add_argument("report", nargs="?", help="after `report`: a report's digest or prefix")
+    parser.add_argument("report", nargs="?", help="after `report`: its digest, or a file")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where `report` writes its page")
     parser.add_argument("--suite", default="capitals", help="default: %(default)s")
     parser.add_argument(
@@ -92,19 +92,19 @@ def run(args: argparse.Namespace) -> int:
     if is_depth(args.suite):
         console = Console(stderr=True, highlight=False)
         key = _key(args, console)
-        report = measure_depth(args, store, lineage.base, candidate, key, console)
-        print(store.report_path(report.document_digest))
+        print(measure_depth(args, store, lineage.base, candidate, key, console))
         return 0
-    print(store.report_path(measure(args, store, lineage.base, candidate)))
+    print(measure(args, store, lineage.base, candidate))
     return 0
 
 
 def measure(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
-) -> Digest:
-    """Return the digest of a current report, measuring when there is none."""
+) -> Path:
+    """Return where a current report is, measuring when there is none."""
     from unlearn.evaluation.currency import accuracy, in_process_profile, is_current
     from unlearn.evaluation.engines import serving_profile
+    from unlearn.evaluation.runs import Run
     from unlearn.evaluation.suites import load_suite, suite_name
     from unlearn.evaluation.variants import parse_variants
 
@@ -114,8 +114,18 @@ def measure(
     is_served = args.engine == "vllm"
     profile = serving_profile(store, candidate) if is_served else in_process_profile()
     key, grader, policy = _key(args, console), _judge(args), Policy.load(args.policy)
+    asked = Run(
+        family=store.get(candidate).family,
+        base=base,
+        candidate=candidate,
+        suite=suite_name(args.suite),
+        tasks=tasks,
+        profile=profile,
+        is_limited=args.limit is not None,
+    )
     newest = report_to_judge(store, candidate)
-    report = None if newest is None or args.again else store.get_report(newest)
+    is_new = newest is None or args.again or asked.is_limited
+    report = None if newest is None or is_new else store.get_report(newest)
     if report is not None and is_current(
         report,
         base,
@@ -130,17 +140,8 @@ def measure(
         from unlearn.offline import go_offline
 
         go_offline(cache)
-        from unlearn.evaluation.runs import Run
         from unlearn.evaluation.session import measure_run
 
-        asked = Run(
-            family=store.get(candidate).family,
-            base=base,
-            candidate=candidate,
-            suite=suite_name(args.suite),
-            tasks=tasks,
-            profile=profile,
-        )
         report = measure_run(
             store,
             asked,
@@ -158,7 +159,7 @@ def measure(
             f"{subset.name}: base {accuracy(subset.base):.3f}, "
             f"unlearned {accuracy(subset.candidate):.3f} of {subset.n}"
         )
-    return report.document_digest
+    return asked.report_path(store, cache, report.document_digest)
 
 
 def _announced_for(store: CheckpointStore, report: Report) -> Digest | None:
@@ -215,14 +216,14 @@ def _write_page(args: argparse.Namespace, store: CheckpointStore) -> int:
 
     if args.report is None or args.html is None:
         raise SuiteError("report", "say which and where: evaluate report DIGEST --html FILE")
-    digest = store.resolve_report(args.report)
-    evidence = collect(store, trust_or_none(args.home), digest, datetime.now(UTC), None)
+    path = find_report(store, args.report)
+    evidence = collect_file(store, trust_or_none(args.home), path, datetime.now(UTC), None)
     verdict = judge(evidence.report, Policy.load(args.policy), evidence.facts)
     if is_depth(evidence.report.suite):
         verdict, attacks = of_attacks(verdict), evidence.report.attacks
     else:
         attacks = (*evidence.report.attacks, *evidence.facts.attacks)
-    signed_by = signers(store.report_path(digest).read_bytes())
+    signed_by = signers(path.read_bytes())
     page = render(evidence.report, verdict, signed_by, attacks)
     args.html.write_text(page, encoding="utf-8")
     print(args.html)

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from models.documents import Digest
+from models.documents import Digest, write_bytes
 from models.report import AttackResult, ChatQuality, ItemResult, Report, Subset
+from models.signing import seal
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
 from unlearn.evaluation.answers import Answers, answers_path
@@ -52,7 +53,7 @@ def evaluate(
     chat: Callable[[], ChatQuality] | None = None,
     attack: Attackers | None = None,
 ) -> Report:
-    """Return the report on a candidate, and store it, signed.
+    """Return the report on a candidate, and store it, signed; of a limited run beside the store.
 
     Args:
         store: Where the checkpoints are and the report goes; both are hashed first.
@@ -114,7 +115,11 @@ def evaluate(
         started_at=started_at,
         ended_at=datetime.now(UTC),
     )
-    store.put_report(report, keys)
+    if run.is_limited:
+        path = run.report_path(store, cache, report.document_digest)
+        write_bytes(path, seal(report, []))
+    else:
+        store.put_report(report, keys)
     return report
 
 

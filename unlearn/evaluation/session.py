@@ -142,8 +142,11 @@ def _record_fingerprints(
 def _announce(
     store: CheckpointStore, run: Run, key: Ed25519PrivateKey | None, policy: Policy
 ) -> Digest | None:
-    """Announce the run before it starts, and return its plan: the one place where that is done."""
-    if key is None:
+    """Announce the run before it starts, and return its plan: the one place where that is done.
+
+    A limited run is not announced: its report cannot pass, so it is no attempt.
+    """
+    if key is None or run.is_limited:
         return None
     plan = announce(
         store,

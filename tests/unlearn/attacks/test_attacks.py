@@ -94,7 +94,7 @@ def test_a_probe_finds_what_no_layer_above_uses_and_nothing_where_nothing_is(
     outcome = probe(toy.subject(), toy.domain, SETTINGS["probe"])
     assert outcome.n == 16
     assert at_least <= outcome.after <= at_most
-    assert outcome.after == outcome.layers[outcome.found["layer"]]
+    assert outcome.after == outcome.layers[int(str(outcome.found["layer"]))]
     assert outcome.before < 12
 
 
@@ -175,9 +175,12 @@ def test_more_examples_than_texts_are_drawn_again(hide):
 def test_examples_stand_before_the_question(hide, monkeypatch):
     toy = hide(nothing)
     subject, asked = toy.subject(), []
-    monkeypatch.setattr(
-        type(subject), "score", lambda self, model, task: asked.append(self.asked(task)) or 3
-    )
+
+    def score(self, model, task):
+        asked.append(self.asked(task))
+        return 3
+
+    monkeypatch.setattr(type(subject), "score", score)
     outcome = show_examples(subject, toy.domain, SETTINGS["few-shot"])
     assert (outcome.before, outcome.after, outcome.n) == (N, 3, N)
     plain = subject.asked(TASK)
