@@ -111,6 +111,7 @@ def test_a_run_that_was_stopped_goes_on_after_the_last_finished_attack(
     assert main(words) == 0
     assert len(ran) == 2 * len(NAMES)
     assert len(set(ran)) == len({kind for kind, _ in ran}) * 2
+    assert len(read_chain(toy.store, "toy")) == 1, "the run that goes on is the announced one"
     report = toy.store.reports_for(toy.candidate.digest)[0]
     assert [attack.attack for attack in report.attacks] == NAMES
 
