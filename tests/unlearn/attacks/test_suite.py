@@ -82,6 +82,9 @@ def test_every_attack_is_reported_with_its_control_and_the_policy_says_what_bloc
     assert "coverage.attacks" not in blocked
     recorded = verdict_of(toy, path, tmp_path, "record")
     assert recorded["depth.direction-ablation.facts.recovered"].outcome == "PASS"
+    page = tmp_path / "attacks.html"
+    assert main([*words[:3], "report", str(path), "--html", str(page)]) == 0
+    assert "It opens no door by itself" in page.read_text()
     assert main(words) == 0
     assert "current report" in capsys.readouterr().err
     assert len(read_chain(toy.store, "toy")) == 1
