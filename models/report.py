@@ -162,7 +162,7 @@ class AttackResult(Document):
     layers: tuple[LayerScore, ...] = ()
     """Of an attack that reads layers one by one."""
     found: dict[str, JsonValue] = Field(default_factory=dict)
-    """What it came upon by itself, for `base` and `candidate`: layers, losses, a prefix."""
+    """What it came upon by itself, for `base` and `candidate`: layers, losses, a digest."""
     seconds: float = Field(ge=0)
 
 

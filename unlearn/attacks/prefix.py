@@ -19,6 +19,7 @@ from nanogcg.utils import get_nonascii_toks
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.documents import digest_of
 from unlearn.attacks.readings import passes
 from unlearn.attacks.settings import Setting
 from unlearn.attacks.split import halve
@@ -71,7 +72,8 @@ def find_prefix(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
             "layer": layer,
             "first_loss": figure(search.losses[0]),
             "last_loss": figure(search.losses[-1]),
-            "prefix": text,
+            # Not the words: whoever reads a report could use them against the door.
+            "prefix_digest": digest_of(text),
         },
     )
 

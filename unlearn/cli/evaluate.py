@@ -27,7 +27,7 @@ EXAMPLES = """\
 Progress goes to standard error; standard output gets the report's path, for `airlock gate`.
 Without --key the embedded set-up's own key (HOME/trust/private/evaluator.pem) signs, where there is
 one; an unsigned report can be read, and counts for nothing. A run is announced before it starts and
-is judged by that policy alone; one that was stopped goes on, as another attempt.
+is judged by that policy alone; one that was stopped goes on, as the same attempt.
 
 suites: capitals, wmdp, wmdp-robust, wmdp-cloze, mmlu, file:PATH (rows as in WMDP), joined by +
 or depth: attacks on the weights, in this process, on the family's items (depth:SUITE for others)

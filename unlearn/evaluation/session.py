@@ -25,6 +25,7 @@ from models.policy import Policy
 from models.report import AttackResult, ChatQuality, ItemResult, Report
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
+from unlearn.evaluation.announced import note, open_plan
 from unlearn.evaluation.answers import Answers, answers_path
 from unlearn.evaluation.chat import measure_chat
 from unlearn.evaluation.endpoint import Endpoint
@@ -74,7 +75,7 @@ def measure_run(
     cache, keys = home / "cache", [] if key is None else [key]
     for digest in run.checkpoints if is_again else ():
         Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
-    plan = _announce(store, run, key, policy)
+    plan = _announce(store, run, key, policy, cache, is_again=is_again)
     with _scorers(store, run, home, environment, is_served=is_served) as (lane, started):
         # Imported here, while engines start: half the time of a short run would go into it.
         from unlearn.evaluation.measure import evaluate
@@ -140,14 +141,25 @@ def _record_fingerprints(
 
 
 def _announce(
-    store: CheckpointStore, run: Run, key: Ed25519PrivateKey | None, policy: Policy
+    store: CheckpointStore,
+    run: Run,
+    key: Ed25519PrivateKey | None,
+    policy: Policy,
+    cache: Path,
+    *,
+    is_again: bool,
 ) -> Digest | None:
     """Announce the run before it starts, and return its plan: the one place where that is done.
 
-    A limited run is not announced: its report cannot pass, so it is no attempt.
+    A limited run is not announced: its report cannot pass, so it is no attempt. One that goes on
+    where it was stopped keeps its plan.
     """
     if key is None or run.is_limited:
         return None
+    now = datetime.now(UTC)
+    begun = None if is_again else open_plan(store, cache, run, key, policy, now)
+    if begun is not None:
+        return begun.document_digest
     plan = announce(
         store,
         key,
@@ -157,8 +169,9 @@ def _announce(
         candidate=run.candidate,
         suite=run.suite,
         subsets=tuple(task.name for task in run.tasks),
-        now=datetime.now(UTC),
+        now=now,
     )
+    note(cache, plan, run)
     return plan.document_digest
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from models.documents import digest_of
 from tests.unlearn.attacks.conftest import (
     PLACES,
     TASK,
@@ -21,7 +22,7 @@ from tests.unlearn.attacks.conftest import (
 )
 from unlearn.attacks.ablation import ablate
 from unlearn.attacks.lens import read_lens
-from unlearn.attacks.prefix import behind, find_prefix
+from unlearn.attacks.prefix import find_prefix
 from unlearn.attacks.probe import probe
 from unlearn.attacks.quantise import quantise, round_weights, rounded
 from unlearn.attacks.relearn import draw, relearn, train
@@ -191,28 +192,37 @@ def test_examples_stand_before_the_question(hide, monkeypatch):
     assert set(lengths) == {30}
 
 
-def test_a_prefix_leads_the_activations_back_and_stands_before_every_prompt(hide):
+def test_a_prefix_leads_the_activations_back_and_stands_before_every_prompt(hide, monkeypatch):
     toy = hide(misdirect)
-    subject = toy.subject()
+    subject, scored = toy.subject(), []
+
+    def score(self, model, task):
+        scored.append(task)
+        return 3
+
+    monkeypatch.setattr(type(subject), "score", score)
     setting = {**SETTINGS["prefix"], "steps": 6, "width": 16}
     outcome = find_prefix(subject, toy.domain, setting)
-    assert outcome.n == N - 2
+    assert (outcome.after, outcome.n) == (3, N - 2)
     assert outcome.found["layer"] == 1
     assert outcome.found["last_loss"] < outcome.found["first_loss"]
     assert find_prefix(subject, toy.domain, setting) == outcome
-    prefix = subject.tokenizer([outcome.found["prefix"]])["input_ids"][0]
+    assert scored[0] == scored[1]
+    text = scored[0].definition["description"].removesuffix("\n")
+    assert text not in str(outcome.found)
+    prefix = subject.tokenizer([text])["input_ids"][0]
     assert len(prefix) == 3
-    for row, plain in zip(
-        subject.asked(behind(TASK, outcome.found["prefix"])), subject.asked(TASK), strict=True
-    ):
-        assert list(row[0].context) == [*prefix, *plain[0].context]
+    plain = [row[0].context for row in subject.asked(TASK) if row]
+    asked = [row[0].context for row in subject.asked(scored[0])]
+    assert all(list(context[:3]) == prefix for context in asked)
+    assert {context[3:] for context in asked} < set(plain)
 
 
 def test_no_prefix_is_searched_in_no_steps(hide):
     toy = hide(misdirect)
     outcome = find_prefix(toy.subject(), toy.domain, {**SETTINGS["prefix"], "steps": 0})
     assert outcome.found["last_loss"] == outcome.found["first_loss"]
-    assert outcome.found["prefix"] == "x x x"
+    assert outcome.found["prefix_digest"] == digest_of("x x x")
 
 
 def test_an_unknown_depth_is_an_error():

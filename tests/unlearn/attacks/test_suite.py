@@ -82,6 +82,9 @@ def test_every_attack_is_reported_with_its_control_and_the_policy_says_what_bloc
     assert "coverage.attacks" not in blocked
     recorded = verdict_of(toy, path, tmp_path, "record")
     assert recorded["depth.direction-ablation.facts.recovered"].outcome == "PASS"
+    page = tmp_path / "attacks.html"
+    assert main([*words[:3], "report", str(path), "--html", str(page)]) == 0
+    assert "It opens no door by itself" in page.read_text()
     assert main(words) == 0
     assert "current report" in capsys.readouterr().err
     assert len(read_chain(toy.store, "toy")) == 1
@@ -111,6 +114,7 @@ def test_a_run_that_was_stopped_goes_on_after_the_last_finished_attack(
     assert main(words) == 0
     assert len(ran) == 2 * len(NAMES)
     assert len(set(ran)) == len({kind for kind, _ in ran}) * 2
+    assert len(read_chain(toy.store, "toy")) == 1, "the run that goes on is the announced one"
     report = toy.store.reports_for(toy.candidate.digest)[0]
     assert [attack.attack for attack in report.attacks] == NAMES
 
