@@ -24,6 +24,8 @@
     ├── EngineUnavailableError     no verified engine serves the checkpoint now
     ├── EngineFailedError          the engine answered with a fault
     ├── EngineTimeoutError
+    ├── RequestHeldBackError       an engine died while it answered this very request
+    ├── OverloadedError            too many requests wait already
     ├── NotReadyError              the gateway's own state is too old or missing
     └── InternalError              a defect
 
@@ -197,6 +199,33 @@ class EngineTimeoutError(AirlockError):
 
     def __init__(self) -> None:
         super().__init__("The engine did not answer in time.")
+
+
+class RequestHeldBackError(AirlockError):
+    """An engine died while it answered this request, which is therefore not sent to another.
+
+    Attributes:
+        retry_after_seconds: When it is let pass again.
+    """
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(
+            "The engine that answered this request died under it; the same request is not "
+            f"accepted for {retry_after_seconds:.0f} seconds. Others are."
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OverloadedError(AirlockError):
+    """More requests wait for the model's engines than may, or this one has waited too long.
+
+    Attributes:
+        retry_after_seconds: When to try again.
+    """
+
+    def __init__(self, retry_after_seconds: float = 2.0) -> None:
+        super().__init__("The model is busy; try again later.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReadyError(AirlockError):

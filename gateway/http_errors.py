@@ -39,6 +39,8 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
+    e.RequestHeldBackError: HttpError(422, INVALID, "request_held_back"),
+    e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
@@ -69,7 +71,7 @@ def error_body(error: e.AirlockError) -> bytes:
 def error_headers(error: e.AirlockError) -> dict[str, str]:
     """Return the headers that go with an error, beside the content type."""
     headers = {"content-type": "application/json"}
-    if isinstance(error, e.RateLimitedError):
+    if isinstance(error, e.RateLimitedError | e.RequestHeldBackError | e.OverloadedError):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
     elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
         headers["retry-after"] = "2"

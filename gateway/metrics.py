@@ -79,6 +79,22 @@ class Metrics:
             ("url", "checkpoint"),
             registry=self.registry,
         )
+        self.breaker_open = Gauge(
+            "airlock_breaker_open",
+            "Whether an engine's circuit breaker lets no requests through.",
+            ("url", "checkpoint"),
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "airlock_retries",
+            "Requests sent to another engine because one had not begun to work on them.",
+            registry=self.registry,
+        )
+        self.held_back = Gauge(
+            "airlock_held_back_requests",
+            "Requests held back because an engine died while it answered them.",
+            registry=self.registry,
+        )
         self.engine_drift = Counter(
             "airlock_engine_drift",
             "Engines taken out because they no longer say what they said when they were judged.",

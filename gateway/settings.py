@@ -4,7 +4,7 @@ No secret has a default: the embedded set-up makes its own, any other must be gi
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,6 +74,18 @@ class Settings(BaseSettings):
     """For the engine's first byte, and between any two."""
     request_timeout_seconds: float = Field(600.0, gt=0)
     """For a whole answer."""
+    max_retries: int = Field(2, ge=0, le=10)
+    """How many other engines are asked when one has not begun to work on a request."""
+    breaker_failures: int = Field(5, ge=1)
+    """So many failures in a row, and an engine gets no request for a while."""
+    breaker_open_seconds: float = Field(1.0, gt=0)
+    """For how long, at first; doubled up to 30 seconds each time that a trial fails."""
+    slow_start_seconds: float = Field(10.0, ge=0)
+    """How long an engine that returns takes to get its full share."""
+    balance: Literal["least-loaded", "prefix-affine"] = "least-loaded"
+    """How replicas share requests; `prefix-affine` sends like beginnings to the same replica."""
+    hold_back_seconds: float = Field(300.0, gt=0)
+    """How long a request is held back under which an engine died."""
     probe_seconds: float = Field(1.0, gt=0)
     """Between two checks of what an engine serves."""
     drain_seconds: float = Field(20.0, gt=0)

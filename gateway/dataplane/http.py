@@ -92,9 +92,3 @@ async def send_error(send: Send, error: AirlockError, headers: Mapping[str, str]
     status = http_error(error).status
     await send_whole(send, status, {**headers, **error_headers(error)}, error_body(error))
     return status
-
-
-async def until_disconnect(receive: Receive) -> None:
-    """Return when the caller has left; the body must have been read before."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -27,7 +27,6 @@ from gateway.dataplane.http import (
     send_whole,
 )
 from gateway.dataplane.limits import RequestLimits
-from gateway.dataplane.pool import Pool
 from gateway.dataplane.relay import Order, Outcome, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
@@ -61,7 +60,6 @@ class DataPlane:
         self,
         settings: Settings,
         keeper: SnapshotKeeper,
-        pool: Pool,
         relay: Relay,
         metrics: Metrics,
         salt_key: bytes,
@@ -71,14 +69,12 @@ class DataPlane:
         Args:
             settings: Limits.
             keeper: Who may use what.
-            pool: Engines.
             relay: Answers.
             metrics: Counts.
             salt_key: Keeps tenants' prefix caches apart.
         """
         self._settings = settings
         self._keeper = keeper
-        self._pool = pool
         self._relay = relay
         self._metrics = metrics
         self._salt_key = salt_key
@@ -187,22 +183,19 @@ class DataPlane:
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
         call.headers["x-airlock-checkpoint"] = digest
-        with self._pool.lease(digest) as replica:
-            self._forbid_violation(snapshot, routed, grants, replica.address.digest)
-            order = Order(
-                endpoint=endpoint,
-                body=wire.encode(request, digest, self._cache_salt(principal)),
-                is_stream=bool(request.stream),
-                forward_usage=bool(request.stream_options and request.stream_options.include_usage),
-                request_id=call.request_id,
-                key_id=principal.key_id,
-                routed=routed,
-                headers=call.answer_headers(),
-                started_at=call.started_at,
-            )
-            overhead = time.monotonic() - call.started_at
-            self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
-            await self._relay.answer(order, replica, receive, send, outcome)
+        order = Order(
+            endpoint=endpoint,
+            body=wire.encode(request, digest, self._cache_salt(principal)),
+            is_stream=bool(request.stream),
+            forward_usage=bool(request.stream_options and request.stream_options.include_usage),
+            request_id=call.request_id,
+            key_id=principal.key_id,
+            routed=routed,
+            headers=call.answer_headers(),
+            started_at=call.started_at,
+            permit=partial(self._forbid_violation, snapshot, routed, grants),
+        )
+        await self._relay.answer(order, receive, send, outcome)
 
     def _route(
         self,
@@ -250,6 +243,9 @@ class DataPlane:
         now = time.monotonic()
         self._metrics.requests.labels(*labels).inc()
         self._metrics.request_seconds.labels(*labels).observe(now - call.started_at)
+        if outcome.asked_at is not None:
+            overhead = outcome.asked_at - call.started_at
+            self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
         if outcome.first_byte_at is not None:
             waited = outcome.first_byte_at - call.started_at
             self._metrics.first_token_seconds.labels(*labels).observe(waited)
