@@ -7,7 +7,7 @@ other end closes it, which is how an engine learns that its work is no longer wa
 
 import asyncio
 from collections.abc import Callable
-from typing import Self, cast
+from typing import cast
 
 import httptools
 
@@ -36,7 +36,7 @@ class EngineConnection(asyncio.Protocol):
     answers.
     """
 
-    def __init__(self, keep: Callable[[Self], None], forget: Callable[[Self], None]) -> None:
+    def __init__(self, keep: Callable[["EngineConnection"], None], forget: Callable[["EngineConnection"], None]) -> None:
         """Hand itself to `keep` when it can be used again, and to `forget` when it has closed."""
         self._keep = keep
         self._forget = forget
