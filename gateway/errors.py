@@ -20,6 +20,7 @@
     ├── GrantRequiredError         the caller's grants do not cover the checkpoint
     ├── GrantRevokedError          they did, when the stream began
     ├── RateLimitedError
+    ├── QuotaExceededError         the day's tokens are used up
     ├── ReleaseWithdrawnError      the alias's release expired, was revoked or does not count
     ├── EngineUnavailableError     no verified engine serves the checkpoint now
     ├── EngineFailedError          the engine answered with a fault
@@ -161,15 +162,27 @@ class GrantRevokedError(AirlockError):
 
 
 class RateLimitedError(AirlockError):
-    """The key has used up its requests for now.
+    """The caller, or its organisation, has used up what it may use for now.
 
     Attributes:
         retry_after_seconds: When the next one will be served.
     """
 
-    def __init__(self, limit: int, retry_after_seconds: float) -> None:
-        super().__init__(f"Rate limit reached: {limit} requests per minute.")
+    def __init__(self, what: str, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"Rate limit reached: {limit} {what}.")
         self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceededError(AirlockError):
+    """The caller, or its organisation, has used up the day's tokens.
+
+    Attributes:
+        retry_after_seconds: Until the next day, in UTC.
+    """
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"The budget of {limit} tokens per day is used up.")
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -36,7 +36,11 @@ class EngineConnection(asyncio.Protocol):
     answers.
     """
 
-    def __init__(self, keep: Callable[["EngineConnection"], None], forget: Callable[["EngineConnection"], None]) -> None:
+    def __init__(
+        self,
+        keep: Callable[["EngineConnection"], None],
+        forget: Callable[["EngineConnection"], None],
+    ) -> None:
         """Hand itself to `keep` when it can be used again, and to `forget` when it has closed."""
         self._keep = keep
         self._forget = forget
@@ -47,16 +51,16 @@ class EngineConnection(asyncio.Protocol):
         self.is_used = False
         """Whether an exchange was completed on it before."""
         self.idle_since = 0.0
+        self._parser = httptools.HttpResponseParser(self)
         self._begin(is_stream=False)
 
     def _begin(self, *, is_stream: bool) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._is_stream = is_stream
         self._parts: list[bytes] = []
         self._size = 0
         self._head_size = 0
         self._messages = 0
-        self._has_head = self._is_complete = self._is_paused = False
+        self._has_head = self._is_complete = self._is_paused = self._can_stay = False
         self._error: Exception | None = None
         self.status = 0
         self.last_at = self._loop.time()
@@ -116,7 +120,7 @@ class EngineConnection(asyncio.Protocol):
         """End the exchange: keep the connection when the answer was complete, else close it."""
         self._is_busy = False
         self.is_used = True
-        if self._is_complete and self._error is None and self._parser.should_keep_alive():
+        if self._is_complete and self._error is None and self._can_stay:
             self.idle_since = self._loop.time()
             self._parts = []
             self._keep(self)
@@ -202,5 +206,6 @@ class EngineConnection(asyncio.Protocol):
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is complete."""
+        """Note that the answer is complete; the parser knows only now whether another may come."""
         self._is_complete = True
+        self._can_stay = self._parser.should_keep_alive()

@@ -8,7 +8,7 @@ engine's connection.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -49,7 +49,7 @@ class Order:
     request_id: str
     key_id: str
     routed: Routed
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     started_at: float
     permit: Callable[[str], None]
     """Raises unless an engine with this digest may answer this caller."""

@@ -1,11 +1,10 @@
 """The data plane's paths: pure ASGI, decided on the path alone; nothing else is served."""
 
 import base64
-import hashlib
 import hmac
 import logging
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +25,11 @@ from gateway.dataplane.http import (
     send_error,
     send_whole,
 )
-from gateway.dataplane.limits import RequestLimits
+from gateway.dataplane.limits import Limits, Reservation, estimate
 from gateway.dataplane.relay import Order, Outcome, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
-from gateway.metrics import OTHER, Metrics
+from gateway.metrics import OTHER, Metrics, Settled
 from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_grants, route
 from gateway.settings import Settings
 
@@ -47,6 +46,7 @@ class Call:
     alias: str = OTHER
     tier: str = OTHER
     headers: dict[str, str] | None = None
+    reservation: Reservation | None = None
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
@@ -78,14 +78,17 @@ class DataPlane:
         self._relay = relay
         self._metrics = metrics
         self._salt_key = salt_key
-        self._limits = RequestLimits()
+        self._limits = Limits()
+        self._salts: dict[tuple[str, str], str] = {}
+        self._running = 0
+        metrics.in_flight.set_function(lambda: self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(f"req_{uuid.uuid4().hex}", time.monotonic())
+        call = Call(f"req_{os.urandom(16).hex()}", time.monotonic())
         outcome = Outcome()
         label = "ok"
-        self._metrics.in_flight.inc()
+        self._running += 1
         try:
             await self._dispatch(call, scope, receive, send, outcome)
             if outcome.error is not None:
@@ -168,8 +171,8 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
-        allowance = self._limits.spend(principal)
-        call.headers = {**(call.headers or {}), **allowance.headers()}
+        call.reservation = reservation = self._limits.spend(principal)
+        call.headers = {**(call.headers or {}), **reservation.headers()}
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
@@ -195,6 +198,8 @@ class DataPlane:
             started_at=call.started_at,
             permit=partial(self._forbid_violation, snapshot, routed, grants),
         )
+        reservation.take(estimate(body, request, self._settings.max_output_tokens))
+        order.headers.update(reservation.headers())
         await self._relay.answer(order, receive, send, outcome)
 
     def _route(
@@ -215,7 +220,7 @@ class DataPlane:
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
         self._keeper.check(snapshot, choice, principal)
-        self._metrics.routed.labels(call.tier, requested, choice.alias.checkpoint).inc()
+        self._metrics.count_routed(call.tier, requested, choice.alias.checkpoint)
         return choice
 
     def _forbid_violation(
@@ -233,25 +238,28 @@ class DataPlane:
             raise e.InternalError
 
     def _cache_salt(self, principal: Principal) -> str:
-        tenant = f"{principal.tier.name}/{principal.person_id}".encode()
-        salt = hmac.new(self._salt_key, tenant, hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+        tenant = (principal.tier.name, principal.person_id)
+        known = self._salts.get(tenant)
+        if known is None:
+            salt = hmac.digest(self._salt_key, "/".join(tenant).encode(), "sha256")
+            known = base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+            self._salts[tenant] = known
+        return known
 
     def _settle(self, call: Call, outcome: Outcome, label: str) -> None:
-        self._metrics.in_flight.dec()
-        labels = (call.alias, call.tier, label)
-        now = time.monotonic()
-        self._metrics.requests.labels(*labels).inc()
-        self._metrics.request_seconds.labels(*labels).observe(now - call.started_at)
-        if outcome.asked_at is not None:
-            overhead = outcome.asked_at - call.started_at
-            self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
-        if outcome.first_byte_at is not None:
-            waited = outcome.first_byte_at - call.started_at
-            self._metrics.first_token_seconds.labels(*labels).observe(waited)
-        for kind, count in (
-            ("prompt", outcome.usage.prompt_tokens),
-            ("completion", outcome.usage.completion_tokens),
-        ):
-            if count:
-                self._metrics.tokens.labels(call.alias, call.tier, kind).inc(count)
+        self._running -= 1
+        usage = outcome.usage
+        if call.reservation is not None:
+            call.reservation.settle(usage.prompt_tokens + usage.completion_tokens)
+        self._metrics.settle(
+            Settled(
+                alias=call.alias,
+                tier=call.tier,
+                outcome=label,
+                started_at=call.started_at,
+                asked_at=outcome.asked_at,
+                first_byte_at=outcome.first_byte_at,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+            )
+        )

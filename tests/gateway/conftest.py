@@ -198,7 +198,14 @@ def make_people(running: Running) -> None:
 
     async def work(session) -> None:
         # Tests poll the doors, on a fast machine more often than a tier allows.
-        await session.execute(update(Tier).values(requests_per_minute=1_000_000_000))
+        await session.execute(
+            update(Tier).values(
+                requests_per_minute=1_000_000_000,
+                tokens_per_minute=1_000_000_000,
+                tokens_per_day=2_000_000_000,
+                max_concurrent=10_000,
+            )
+        )
         for name, tier in (("public", "public"), ("researcher", "researcher")):
             person = await people.add_person(
                 session, PersonIn(name=name, organisation="o", tier=tier), **context

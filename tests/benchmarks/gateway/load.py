@@ -17,7 +17,7 @@ import time
 import httptools
 import uvloop
 
-from tests.benchmarks.gateway.upstream import ANSWER, DONE, EVENT
+from tests.benchmarks.gateway.upstream import ANSWER, DONE
 
 WARM_SECONDS = 1.0
 
