@@ -3,7 +3,7 @@
 import base64
 import hmac
 import logging
-import os
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -50,7 +50,10 @@ class Call:
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
-        return {"x-request-id": self.request_id, **(self.headers or {})}
+        known = {"x-request-id": self.request_id, **(self.headers or {})}
+        if self.reservation is not None:
+            known.update(self.reservation.headers())
+        return known
 
 
 class DataPlane:
@@ -85,7 +88,8 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(f"req_{os.urandom(16).hex()}", time.monotonic())
+        # An id needs to be unique, not secret; a secret one costs 5 µs.
+        call = Call(f"req_{random.getrandbits(128):032x}", time.monotonic())
         outcome = Outcome()
         label = "ok"
         self._running += 1
@@ -171,8 +175,7 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
-        call.reservation = reservation = self._limits.spend(principal)
-        call.headers = {**(call.headers or {}), **reservation.headers()}
+        call.reservation = self._limits.spend(principal)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
@@ -185,7 +188,8 @@ class DataPlane:
         grants = principal.domains(datetime.now(UTC))
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
-        call.headers["x-airlock-checkpoint"] = digest
+        call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
+        call.reservation.take(estimate(body, request, self._settings.max_output_tokens))
         order = Order(
             endpoint=endpoint,
             body=wire.encode(request, digest, self._cache_salt(principal)),
@@ -198,8 +202,6 @@ class DataPlane:
             started_at=call.started_at,
             permit=partial(self._forbid_violation, snapshot, routed, grants),
         )
-        reservation.take(estimate(body, request, self._settings.max_output_tokens))
-        order.headers.update(reservation.headers())
         await self._relay.answer(order, receive, send, outcome)
 
     def _route(

@@ -13,13 +13,13 @@ import uvloop
 
 MARK = b"the capital of France is Paris"
 EVENT = (
-    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,'
-    b'"model":"m","choices":[{"index":0,"delta":{"content":" Paris"},"logprobs":null,'
+    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk",'
+    b'"created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" Paris"},"logprobs":null,'
     b'"finish_reason":null}]}\n\n'
 )
 USAGE = (
-    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,'
-    b'"model":"m","choices":[],"usage":{"prompt_tokens":20,"total_tokens":120,'
+    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk",'
+    b'"created":1700000000,"model":"m","choices":[],"usage":{"prompt_tokens":20,"total_tokens":120,'
     b'"completion_tokens":100}}\n\n'
 )
 DONE = b"data: [DONE]\n\n"
