@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     """For a whole answer."""
     max_retries: int = Field(2, ge=0, le=10)
     """How many other engines are asked when one has not begun to work on a request."""
-    breaker_failures: int = Field(5, ge=1)
-    """So many failures in a row, and an engine gets no request for a while."""
+    breaker_failures: int = Field(3, ge=1)
+    """An engine that fails for so many people in a row gets no request for a while."""
     breaker_open_seconds: float = Field(1.0, gt=0)
     """For how long, at first; doubled up to 30 seconds each time that a trial fails."""
     slow_start_seconds: float = Field(10.0, ge=0)

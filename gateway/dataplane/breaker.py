@@ -14,18 +14,18 @@ State = Literal["closed", "open", "half-open"]
 
 
 class Breaker:
-    """Counts failures; time is an argument, on the monotonic clock."""
+    """Notes for whom it failed; time is an argument, on the monotonic clock."""
 
     def __init__(self, failures: int, open_seconds: float) -> None:
         """Start closed.
 
         Args:
-            failures: How many in a row open it.
+            failures: For so many people in a row, and it opens.
             open_seconds: For how long, at first; doubled each time that a trial fails.
         """
         self._limit = failures
         self._open_seconds = open_seconds
-        self._failures = 0
+        self._failed_for: set[str] = set()
         self._openings = 0
         self._open_until = 0.0
         self.state: State = "closed"
@@ -33,7 +33,7 @@ class Breaker:
     @property
     def is_tested(self) -> bool:
         """Whether a success would change anything."""
-        return self._failures > 0 or self.state != "closed"
+        return bool(self._failed_for) or self.state != "closed"
 
     def allows(self, now: float) -> bool:
         """Whether a request may be sent; half-open lets one through, whose end decides."""
@@ -47,15 +47,16 @@ class Breaker:
     def succeed(self) -> bool:
         """Note a good answer; return whether the engine comes back with it."""
         came_back = self.state == "half-open"
-        self.state, self._failures = "closed", 0
+        self.state = "closed"
+        self._failed_for.clear()
         if came_back:
             self._openings = 0
         return came_back
 
-    def fail(self, now: float) -> None:
-        """Note a failure."""
-        self._failures += 1
-        if self.state == "half-open" or self._failures >= self._limit:
+    def fail(self, now: float, person_id: str) -> None:
+        """Note a failure; somebody whose own requests fail does not take an engine from others."""
+        self._failed_for.add(person_id)
+        if self.state == "half-open" or len(self._failed_for) >= self._limit:
             seconds = min(self._open_seconds * 2**self._openings, MAX_OPEN_SECONDS)
             self._open_until = now + seconds
             self._openings += 1

@@ -113,8 +113,9 @@ class Pool:
         return replica
 
     def release(self, replica: Replica) -> None:
-        """Count an engine's request as ended."""
+        """Count an engine's request as ended; what ended without a verdict may be tried again."""
         replica.in_flight -= 1
+        replica.breaker.abandon()
 
     def has_other(self, digest: str, tried: Collection[Replica]) -> bool:
         """Whether an engine is ready that has not been tried."""
@@ -127,20 +128,15 @@ class Pool:
                 replica.returned_at = time.monotonic()
             self._show_breaker(replica)
 
-    def failed(self, replica: Replica) -> None:
+    def failed(self, replica: Replica, person_id: str) -> None:
         """Note that an engine did not do its work, and ask it at once how it is."""
-        replica.breaker.fail(time.monotonic())
+        replica.breaker.fail(time.monotonic(), person_id)
         self._show_breaker(replica)
         replica.doubted.set()
-
-    def undecided(self, replica: Replica) -> None:
-        """Note that a request ended before it could tell anything about the engine."""
-        replica.breaker.abandon()
 
     def distrust(self, replica: Replica) -> None:
         """Take an engine out of rotation until a probe has verified it again."""
         self._set(replica, "a request to it failed")
-        replica.breaker.abandon()
         replica.doubted.set()
 
     async def close(self) -> None:

@@ -27,6 +27,7 @@ from gateway.errors import (
     EngineFailedError,
     EngineTimeoutError,
     EngineUnavailableError,
+    InvalidRequestError,
 )
 from gateway.http_errors import error_body
 from gateway.metrics import Metrics
@@ -48,6 +49,7 @@ class Order:
     forward_usage: bool
     request_id: str
     key_id: str
+    person_id: str
     routed: Routed
     headers: dict[str, str]
     started_at: float
@@ -78,7 +80,7 @@ class Deadline:
     def __init__(self, running: RunningAnswer, settings: Settings) -> None:
         """Start the clock."""
         self._loop = asyncio.get_running_loop()
-        self._running = running
+        self.running = running
         self._idle_seconds = settings.idle_timeout_seconds
         self._ends_at = self._loop.time() + settings.request_timeout_seconds
         self._connection: EngineConnection | None = None
@@ -100,10 +102,10 @@ class Deadline:
             due = self._connection.last_at + self._idle_seconds
             if due <= now and not self._connection.is_awaited:
                 # The engine has been made to wait because the caller does not read.
-                self._running.cut(ClientGoneError())
+                self.running.cut(ClientGoneError())
                 return
         if due <= now or self._ends_at <= now:
-            self._running.cut(EngineTimeoutError())
+            self.running.cut(EngineTimeoutError())
             return
         self._timer = self._loop.call_at(min(due, self._ends_at), self._look)
 
@@ -180,6 +182,7 @@ class Relay:
                 await self._attempt(order, replica, deadline, send, outcome)
                 return
             except EngineUnavailableError:
+                self._pool.failed(replica, order.person_id)
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
@@ -220,11 +223,14 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.body, replica.address.url, engine_start)
-            self._pool.failed(replica)
+            self._pool.failed(replica, order.person_id)
+            raise
+        except InvalidRequestError:
+            self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
-            if outcome.first_byte_at is None:
-                self._pool.undecided(replica)
+            if isinstance(deadline.running.cut_by, EngineTimeoutError):
+                self._pool.failed(replica, order.person_id)
             raise
         self._pool.succeeded(replica)
 

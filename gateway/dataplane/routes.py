@@ -197,6 +197,7 @@ class DataPlane:
             forward_usage=bool(request.stream_options and request.stream_options.include_usage),
             request_id=call.request_id,
             key_id=principal.key_id,
+            person_id=principal.person_id,
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,

@@ -149,8 +149,13 @@ class Running:
 
 
 @contextmanager
-def run_gateway(settings: Settings, releases: dict | None = None, **changes) -> Iterator[Running]:
-    """Promote two small checkpoints, start two fake engines and a gateway before them."""
+def run_gateway(
+    settings: Settings, releases: dict | None = None, replicas: dict | None = None, **changes
+) -> Iterator[Running]:
+    """Promote two small checkpoints, start two fake engines and a gateway before them.
+
+    With `replicas`, engines by address that serve the unlearned checkpoint instead.
+    """
     store = CheckpointStore(settings.home / "store")
     trust_in(settings.home)
     base = put_base(store, b"base").digest
@@ -179,6 +184,16 @@ def run_gateway(settings: Settings, releases: dict | None = None, **changes) -> 
             )
             for label, fake in engines.items()
         )
+        if replicas is not None:
+            attest_url = configured[1].attest_url
+            configured = configured[:1] + tuple(
+                EngineSetting(
+                    url=url, digest=candidate, api_key_file=key_file, attest_url=attest_url
+                )
+                for url in replicas
+            )
+            for engine in replicas.values():
+                engine.digest = candidate
         settings = settings.model_copy(
             update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
             | {"release_poll_seconds": 0.2}

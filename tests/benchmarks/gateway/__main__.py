@@ -1,8 +1,8 @@
 """Prints a table and, as its last line, one JSON object with the same figures.
 
 The gateway under test has core 0, the load and the mock engine core 1. Rounds are interleaved
-(ours, a peer, ours, the next peer …) and the medians shown. Authentication, limits, metrics and the race
-against the caller's departure are on in the gateway; the peers do less.
+(ours, a peer, ours, the next peer …) and the medians shown. Authentication, limits, metrics and the
+race against the caller's departure are on in the gateway; the peers do less.
 """
 
 import argparse

@@ -38,6 +38,9 @@ class Tally:
     """What came of the requests."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
         self.done = self.events = self.wrong = self.lost = 0
         self.seconds: list[float] = []
 
@@ -191,7 +194,7 @@ def steady(given: dict) -> None:
 
 
 def begin(tally: Tally) -> None:
-    tally.__init__()
+    tally.begin()
     print("begin", flush=True)
 
 

@@ -14,8 +14,8 @@ import uvloop
 MARK = b"the capital of France is Paris"
 EVENT = (
     b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk",'
-    b'"created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" Paris"},"logprobs":null,'
-    b'"finish_reason":null}]}\n\n'
+    b'"created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" Paris"},'
+    b'"logprobs":null,"finish_reason":null}]}\n\n'
 )
 USAGE = (
     b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk",'
