@@ -20,6 +20,7 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.dataplane.admission import Admission
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.pool import Pool
@@ -86,7 +87,9 @@ class Gateway:
             )
             connections = Connections(settings)
             upstream = Upstream(connections, pool)
-            relay = Relay(upstream, pool, keeper, suspects, self.metrics, settings)
+            admission = Admission(settings, pool.serves)
+            self.metrics.queued.set_function(admission.waiting)
+            relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
             self.data_plane = DataPlane(settings, keeper, relay, self.metrics, self._salt_key)
             async with asyncio.TaskGroup() as tasks:

@@ -93,6 +93,11 @@ class Metrics:
             "Requests sent to another engine because one had not begun to work on them.",
             registry=self.registry,
         )
+        self.queued = Gauge(
+            "airlock_queued_requests",
+            "Requests that wait for an engine to have room.",
+            registry=self.registry,
+        )
         self.held_back = Gauge(
             "airlock_held_back_requests",
             "Requests held back because an engine died while it answered them.",

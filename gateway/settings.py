@@ -74,6 +74,14 @@ class Settings(BaseSettings):
     """For the engine's first byte, and between any two."""
     request_timeout_seconds: float = Field(600.0, gt=0)
     """For a whole answer."""
+    engine_max_in_flight: int = Field(256, ge=1)
+    """How many requests each engine is given at a time; further ones wait in the queue."""
+    queue_limit: int = Field(1000, ge=0)
+    """How many requests may wait for the engines of one checkpoint."""
+    queue_seconds: float = Field(30.0, gt=0)
+    """How long a request may wait in the queue."""
+    max_open_requests: int = Field(10_000, ge=1)
+    """How many requests a worker has open at a time; further ones are turned away at once."""
     max_retries: int = Field(2, ge=0, le=10)
     """How many other engines are asked when one has not begun to work on a request."""
     breaker_failures: int = Field(3, ge=1)

@@ -8,7 +8,9 @@ of their keys; an organisation has the tier's multiple of them over all of its m
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire import InferenceRequest
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
@@ -19,22 +21,29 @@ IDLE_ACCOUNTS = 10_000
 """With more accounts, those that are idle and have nothing left to remember are dropped."""
 
 
+class Moment(NamedTuple):
+    """Now: minutes go by the clock that nobody sets, days by the one on the wall."""
+
+    monotonic: float
+    wall: float
+
+
 @dataclass(slots=True)
 class Account:
     """What one person or organisation has used."""
 
-    minute_began: float = 0.0
+    minute_began: float = -MINUTE
     requests: int = 0
     tokens: int = 0
     day: int = 0
     day_tokens: int = 0
     running: int = 0
 
-    def turn(self, now: float) -> None:
-        """Start the windows anew whose time is over; a clock that jumps back starts none."""
-        if now >= self.minute_began + MINUTE:
-            self.minute_began, self.requests, self.tokens = now, 0, 0
-        day = int(now // DAY)
+    def turn(self, now: "Moment") -> None:
+        """Start the windows anew whose time is over; a clock that is set back starts none."""
+        if now.monotonic >= self.minute_began + MINUTE:
+            self.minute_began, self.requests, self.tokens = now.monotonic, 0, 0
+        day = int(now.wall // DAY)
         if day > self.day:
             self.day, self.day_tokens = day, 0
 
@@ -42,41 +51,61 @@ class Account:
 class Reservation:
     """One request's share of the limits, until it is settled."""
 
-    __slots__ = ("_accounts", "_is_settled", "_now", "_reserved", "_terms")
+    __slots__ = ("_accounts", "_is_settled", "_now", "_prompt", "_reserved", "_taken", "_terms")
 
-    def __init__(self, terms: TierTerms, accounts: tuple[tuple[Account, int], ...], now: float):
+    def __init__(
+        self, terms: TierTerms, accounts: tuple[tuple[Account, int], ...], now: Moment
+    ) -> None:
         """Hold a place in each account; each comes with its multiple of the tier's numbers."""
         self._terms = terms
         self._accounts = accounts
         self._now = now
         self._reserved: list[tuple[Account, int, float, int]] = []
+        self._prompt = self._taken = 0
         self._is_settled = False
 
-    def take(self, tokens: int) -> None:
+    def take(self, prompt: int, output: int) -> None:
         """Reserve tokens.
+
+        Args:
+            prompt: Of the prompt, by estimate.
+            output: As many as the answer may have.
 
         Raises:
             RateLimitedError: The minute's are used up.
             QuotaExceededError: The day's are.
         """
-        terms = self._terms
+        terms, tokens = self._terms, prompt + output
         for account, multiple in self._accounts:
             account.turn(self._now)
             if account.tokens + tokens > terms.tokens_per_minute * multiple:
-                wait = account.minute_began + MINUTE - self._now
+                wait = account.minute_began + MINUTE - self._now.monotonic
                 raise RateLimitedError("tokens per minute", terms.tokens_per_minute, wait)
             if account.day_tokens + tokens > terms.tokens_per_day * multiple:
-                raise QuotaExceededError(terms.tokens_per_day, DAY - self._now % DAY)
+                raise QuotaExceededError(terms.tokens_per_day, DAY - self._now.wall % DAY)
+        self._prompt, self._taken = prompt, tokens
         for account, _ in self._accounts:
             account.tokens += tokens
             account.day_tokens += tokens
             self._reserved.append((account, tokens, account.minute_began, account.day))
 
-    def settle(self, tokens: int) -> None:
-        """Count what was used instead of what was reserved, and give the place back; only once."""
+    def settle(self, outcome: Outcome, *, was_left: bool) -> None:
+        """Count what was used instead of what was reserved, and give the place back; only once.
+
+        The engine's own count decides. An answer that its caller left before has none: a stream
+        then costs its prompt's estimate and a token for each event, any other what was reserved.
+        Leaving early must not be a way to use engines for nothing.
+
+        Args:
+            outcome: What became of the request.
+            was_left: Whether its caller left before the end, or was made to.
+        """
         if self._is_settled:
             return
         self._is_settled = True
+        tokens = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
+        if not tokens and was_left and outcome.asked_at is not None:
+            tokens = self._prompt + outcome.events if outcome.events else self._taken
         for account, _ in self._accounts:
             account.running -= 1
         for account, reserved, minute_began, day in self._reserved:
@@ -89,7 +118,7 @@ class Reservation:
     def headers(self) -> dict[str, str]:
         """Return the `x-ratelimit-*` headers: the person's, who is what a client can act for."""
         account, terms = self._accounts[0][0], self._terms
-        reset = _duration(max(0.0, account.minute_began + MINUTE - self._now))
+        reset = _duration(max(0.0, account.minute_began + MINUTE - self._now.monotonic))
         return {
             "x-ratelimit-limit-requests": str(terms.requests_per_minute),
             "x-ratelimit-remaining-requests": str(
@@ -109,17 +138,17 @@ class Limits:
         """Start with nothing used."""
         self._accounts: dict[tuple[str, str], Account] = {}
 
-    def spend(self, principal: Principal, now: float | None = None) -> Reservation:
+    def spend(self, principal: Principal, now: Moment | None = None) -> Reservation:
         """Count one request, which holds a place until it is settled.
 
         Args:
             principal: Whose.
-            now: Seconds since 1970.
+            now: The moment; the real one by default.
 
         Raises:
             RateLimitedError: The minute's requests are used up, or as many run as may.
         """
-        now = time.time() if now is None else now
+        now = now or Moment(time.monotonic(), time.time())
         terms = principal.tier
         organisation = principal.standing.organisation
         accounts = (
@@ -129,7 +158,7 @@ class Limits:
         for account, multiple in accounts:
             account.turn(now)
             if account.requests >= terms.requests_per_minute * multiple:
-                wait = account.minute_began + MINUTE - now
+                wait = account.minute_began + MINUTE - now.monotonic
                 raise RateLimitedError("requests per minute", terms.requests_per_minute, wait)
             if account.running >= terms.max_concurrent * multiple:
                 raise RateLimitedError("requests at a time", terms.max_concurrent, 1.0)
@@ -147,22 +176,24 @@ class Limits:
         return account
 
     def _sweep(self) -> None:
-        now = time.time()
+        now = Moment(time.monotonic(), time.time())
         for name, account in list(self._accounts.items()):
-            is_over = now >= account.minute_began + MINUTE and account.day < int(now // DAY)
+            is_over = (
+                now.monotonic >= account.minute_began + MINUTE and account.day < now.wall // DAY
+            )
             if account.running == 0 and is_over:
                 del self._accounts[name]
 
 
-def estimate(body: bytes, request: InferenceRequest, max_output_tokens: int) -> int:
-    """Return how many tokens a request may cost at most, more or less: what is reserved for it.
+def estimate(body: bytes, request: InferenceRequest, max_output_tokens: int) -> tuple[int, int]:
+    """Return how many tokens a request's prompt and answer may cost: what is reserved for them.
 
     A token has three bytes or more in nearly every text; the engine's own count settles it.
     """
     wanted = getattr(request, "max_completion_tokens", None) or request.max_tokens
     choices = request.n if isinstance(request.n, int) else 1
     output = wanted if isinstance(wanted, int) else max_output_tokens
-    return len(body) // 3 + output * choices
+    return len(body) // 3, output * choices
 
 
 def _duration(seconds: float) -> str:

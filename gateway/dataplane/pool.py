@@ -70,9 +70,9 @@ class Pool:
         for replica in self._replicas.values():
             self._by_digest.setdefault(replica.address.digest, []).append(replica)
 
-    def serves(self, digest: str) -> bool:
-        """Whether a verified engine serves a checkpoint."""
-        return any(
+    def serves(self, digest: str) -> int:
+        """Return how many verified engines serve a checkpoint."""
+        return sum(
             replica.verified and self._is_attested(replica)
             for replica in self._by_digest.get(digest, ())
         )

@@ -9,14 +9,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
-from gateway.dataplane.answers import Usage
+from gateway.dataplane.admission import Admission
+from gateway.dataplane.answers import EVENT_END
 from gateway.dataplane.connection import ConnectionLostError, EngineConnection
 from gateway.dataplane.departure import Departure
 from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.http import ClientGoneError, Receive, Send, send_start, send_whole
+from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
 from gateway.dataplane.snapshot import RunningAnswer, SnapshotKeeper
@@ -50,24 +52,12 @@ class Order:
     request_id: str
     key_id: str
     person_id: str
+    priority: int
     routed: Routed
     headers: dict[str, str]
     started_at: float
     permit: Callable[[str], None]
     """Raises unless an engine with this digest may answer this caller."""
-
-
-@dataclass
-class Outcome:
-    """What became of an answer; filled in as it goes."""
-
-    status: int | None = None
-    """None until the caller has been sent one."""
-    asked_at: float | None = None
-    """When an engine was first given the request."""
-    first_byte_at: float | None = None
-    usage: Usage = field(default_factory=Usage)
-    error: AirlockError | None = None
 
 
 class Deadline:
@@ -117,6 +107,7 @@ class Relay:
         self,
         upstream: Upstream,
         pool: Pool,
+        admission: Admission,
         keeper: SnapshotKeeper,
         suspects: Suspects,
         metrics: Metrics,
@@ -125,6 +116,7 @@ class Relay:
         """Ask `pool`'s engines through `upstream`; let `keeper` cut what is no longer covered."""
         self._upstream = upstream
         self._pool = pool
+        self._admission = admission
         self._keeper = keeper
         self._suspects = suspects
         self._metrics = metrics
@@ -144,7 +136,12 @@ class Relay:
         deadline = Deadline(running, self._settings)
         self._keeper.add(running)
         try:
-            await self._attempts(order, deadline, send, outcome)
+            digest = order.routed.alias.checkpoint
+            await self._admission.enter(digest, order.priority)
+            try:
+                await self._attempts(order, deadline, send, outcome)
+            finally:
+                self._admission.leave(digest)
         except asyncio.CancelledError:
             if running.cut_by is None:
                 raise
@@ -258,6 +255,7 @@ class Relay:
                 if events.forward:
                     if outcome.status is None:
                         await _start_stream(order, send, outcome)
+                    outcome.events += events.forward.count(EVENT_END)
                     await send(
                         {"type": "http.response.body", "body": events.forward, "more_body": True}
                     )

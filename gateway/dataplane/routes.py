@@ -26,7 +26,8 @@ from gateway.dataplane.http import (
     send_whole,
 )
 from gateway.dataplane.limits import Limits, Reservation, estimate
-from gateway.dataplane.relay import Order, Outcome, Relay
+from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
 from gateway.metrics import OTHER, Metrics, Settled
@@ -34,6 +35,10 @@ from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_gr
 from gateway.settings import Settings
 
 MODELS_PATH = "/v1/models"
+LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
+"""Outcomes of requests that ended while an engine may still have been at work."""
+RESEARCHER, PUBLIC = 0, 1
+"""Priorities: the lowest goes first."""
 log = logging.getLogger(__name__)
 
 
@@ -91,10 +96,13 @@ class DataPlane:
         # An id needs to be unique, not secret; a secret one costs 5 µs.
         call = Call(f"req_{random.getrandbits(128):032x}", time.monotonic())
         outcome = Outcome()
-        label = "ok"
+        label = "cancelled"
         self._running += 1
         try:
+            if self._running > self._settings.max_open_requests:
+                raise e.OverloadedError
             await self._dispatch(call, scope, receive, send, outcome)
+            label = "ok"
             if outcome.error is not None:
                 label = type(outcome.error).__name__
         except ClientGoneError:
@@ -189,7 +197,7 @@ class DataPlane:
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
         call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
-        call.reservation.take(estimate(body, request, self._settings.max_output_tokens))
+        call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
         order = Order(
             endpoint=endpoint,
             body=wire.encode(request, digest, self._cache_salt(principal)),
@@ -198,6 +206,7 @@ class DataPlane:
             request_id=call.request_id,
             key_id=principal.key_id,
             person_id=principal.person_id,
+            priority=RESEARCHER if principal.tier.grantable else PUBLIC,
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,
@@ -253,7 +262,7 @@ class DataPlane:
         self._running -= 1
         usage = outcome.usage
         if call.reservation is not None:
-            call.reservation.settle(usage.prompt_tokens + usage.completion_tokens)
+            call.reservation.settle(outcome, was_left=label in LEFT)
         self._metrics.settle(
             Settled(
                 alias=call.alias,
