@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 
+TEXT = "the, the"
 ANSWER = {
     "id": "x",
     "object": "chat.completion",
@@ -18,13 +19,13 @@ ANSWER = {
     "choices": [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": "the, the"},
+            "message": {"role": "assistant", "content": TEXT},
             "finish_reason": "stop",
         }
     ],
     "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
 }
-EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"the"}}]}\n\n'
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"the, the"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
 
 
@@ -39,8 +40,9 @@ def chunk(data: bytes) -> bytes:
 class MortalEngine:
     """An engine; requests whose body says `poison` end it."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = TEXT) -> None:
         self.digest = ""
+        self.text = text
         self.bodies: list[bytes] = []
         self.raw: bytes | None = None
         """What is answered instead, to the byte."""
@@ -49,6 +51,8 @@ class MortalEngine:
         self.events = 4
         self.padding = 0
         """Bytes that are added to each event."""
+        self.dies_at = self.cuts_at = -1
+        """The event of every stream at which it dies, or ends without a word."""
         self.is_deadly_late = False
         """Whether poison works after the first event."""
         self.sent_bytes = 0
@@ -121,7 +125,7 @@ class MortalEngine:
             connection.sendall(whole(json.dumps(listed).encode()))
             return
         self.bodies.append(body)
-        if b"poison" in body and not self.is_deadly_late:
+        if self.dies_at == 0 or (b"poison" in body and not self.is_deadly_late):
             self.die()
             return
         if self.raw is not None:
@@ -132,11 +136,18 @@ class MortalEngine:
             return
         if b'"stream":true' not in body:
             self._work(connection, self.delay_seconds)
-            connection.sendall(whole(json.dumps(ANSWER).encode()))
+            connection.sendall(whole(self._say(json.dumps(ANSWER).encode())))
             return
         connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        for _ in range(self.events):
-            data = chunk(b":" + b"x" * self.padding + b"\n" + EVENT if self.padding else EVENT)
+        event = self._say(EVENT)
+        for index in range(self.events):
+            if self.cuts_at == index:
+                connection.sendall(b"0\r\n\r\n")
+                return
+            if self.dies_at == index:
+                self.die()
+                return
+            data = chunk(b":" + b"x" * self.padding + b"\n" + event if self.padding else event)
             connection.sendall(data)
             self.sent_bytes += len(data)
             self._work(connection, self.delay_seconds)
@@ -144,6 +155,9 @@ class MortalEngine:
                 self.die()
                 return
         connection.sendall(chunk(USAGE) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    def _say(self, data: bytes) -> bytes:
+        return data.replace(TEXT.encode(), self.text.encode())
 
     def _work(self, connection: socket.socket, seconds: float) -> None:
         """Take a while, and notice when the caller leaves meanwhile."""

@@ -154,7 +154,7 @@ def run_gateway(
 ) -> Iterator[Running]:
     """Promote two small checkpoints, start two fake engines and a gateway before them.
 
-    With `replicas`, engines by address that serve the unlearned checkpoint instead.
+    With `replicas`, those that serve a checkpoint instead, by its label.
     """
     store = CheckpointStore(settings.home / "store")
     trust_in(settings.home)
@@ -184,16 +184,13 @@ def run_gateway(
             )
             for label, fake in engines.items()
         )
-        if replicas is not None:
-            attest_url = configured[1].attest_url
-            configured = configured[:1] + tuple(
-                EngineSetting(
-                    url=url, digest=candidate, api_key_file=key_file, attest_url=attest_url
-                )
-                for url in replicas
+        for label, others in (replicas or {}).items():
+            served = next(one for one in configured if one.digest == engines[label].digest)
+            configured = tuple(one for one in configured if one is not served) + tuple(
+                served.model_copy(update={"url": other.url}) for other in others
             )
-            for engine in replicas.values():
-                engine.digest = candidate
+            for other in others:
+                other.digest = served.digest
         settings = settings.model_copy(
             update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
             | {"release_poll_seconds": 0.2}

@@ -26,8 +26,8 @@ def start(request, tmp_path):
             engines = [MortalEngine() for _ in range(count)]
             for engine in engines:
                 stack.callback(engine.die)
-            by_url = {engine.url: engine for engine in engines}
-            running = stack.enter_context(run_gateway(settings, replicas=by_url, **changes))
+            replicas = {"unlearned": engines}
+            running = stack.enter_context(run_gateway(settings, replicas=replicas, **changes))
             wait_for(lambda: running.metric("airlock_engine_up") == count + 1)
             return running, engines
 
