@@ -146,8 +146,10 @@ class Relay:
             if running.cut_by is None:
                 raise
             task.uncancel()
+            running.is_over = True
             await self._say_why(running.cut_by, send, outcome)
         except AirlockError as error:
+            running.is_over = True
             await self._say_why(error, send, outcome)
         finally:
             running.is_over = True
