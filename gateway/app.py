@@ -13,7 +13,6 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 
 from gateway import errors as e
@@ -24,7 +23,6 @@ from gateway.controlplane.routes import router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
-from gateway.dataplane.ledger import Ledger
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
@@ -130,6 +128,11 @@ class Gateway:
         settings = self.settings
         if settings.redis_url is None:
             return
+        # Ten megabytes for each worker, which only those pay for who have a Redis.
+        from redis.asyncio import Redis
+
+        from gateway.dataplane.ledger import Ledger
+
         password = settings.redis_password_file
         client = Redis.from_url(
             settings.redis_url, password=password.read_text().strip() if password else None
