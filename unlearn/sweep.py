@@ -225,7 +225,7 @@ def _point(
         general_items=measured.general_items,
         forget_norm=round(sum(log.forget_norm for log in last) / len(last), 3),
         retain_cosine=round(sum(log.retain_cosine for log in last) / len(last), 5),
-        seconds=round(seconds, 1),
+        seconds=round(seconds, 3),
     )
 
 
