@@ -35,14 +35,20 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
+    e.QuotaExceededError: HttpError(429, "insufficient_quota", "insufficient_quota"),
     e.ReleaseWithdrawnError: HttpError(503, SERVER, "release_withdrawn"),
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
+    e.RequestHeldBackError: HttpError(422, INVALID, "request_held_back"),
+    e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
 }
+
+WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError, e.OverloadedError)
+"""Errors that know when to try again."""
 
 
 def http_error(error: e.AirlockError) -> HttpError:
@@ -69,8 +75,11 @@ def error_body(error: e.AirlockError) -> bytes:
 def error_headers(error: e.AirlockError) -> dict[str, str]:
     """Return the headers that go with an error, beside the content type."""
     headers = {"content-type": "application/json"}
-    if isinstance(error, e.RateLimitedError):
+    if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+        if isinstance(error, e.QuotaExceededError | e.RequestHeldBackError):
+            # Clients that try again by themselves would do so for nothing.
+            headers["x-should-retry"] = "false"
     elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):

@@ -28,6 +28,12 @@ class TierTerms:
     requests_per_minute: int
     elevated: bool
     """Whether its members may use the request fields that can bring unlearned knowledge back."""
+    tokens_per_minute: int = 100_000
+    tokens_per_day: int = 10_000_000
+    max_concurrent: int = 64
+    """Requests at a time."""
+    organisation_multiple: int = 10
+    """All members of an organisation together may use so many times what one of them may."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Standing:
 
     tier: TierTerms
     is_active: bool
+    organisation: str = ""
 
 
 def live_domains(

@@ -149,7 +149,7 @@ def test_a_caller_that_leaves_ends_the_engines_work(running, stream):
         next(answer.iter_raw())
     left = time.monotonic()
     wait_for(lambda: engine.aborted == aborted + 1, 2)
-    assert time.monotonic() - left < 0.5
+    assert time.monotonic() - left < 0.2
     wait_for(lambda: running.metric("airlock_in_flight_requests") == 0)
     assert running.metric("airlock_client_disconnects_total") == gone + 1
 
@@ -261,7 +261,7 @@ def test_nothing_a_public_caller_sends_opens_the_base_or_reaches_an_engine_unlis
     import json
 
     before, seen = served(running, "base"), served(running, "unlearned")
-    running.gateway.data_plane._limits.__init__()
+    running.gateway.data_plane.limits.__init__()
     raw = json.dumps({**body(PATHS[0]), **extra}, allow_nan=True).encode("utf-8", "surrogatepass")
     answer = running.post("public", raw)
     assert served(running, "base") == before
