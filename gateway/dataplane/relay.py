@@ -19,7 +19,6 @@ from gateway.dataplane.pool import Replica
 from gateway.dataplane.snapshot import RunningAnswer, SnapshotKeeper
 from gateway.dataplane.upstream import Upstream, read_whole
 from gateway.errors import AirlockError, EngineFailedError
-from gateway.http_errors import error_body
 from gateway.policy.routing import Routed
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -87,9 +86,9 @@ class Relay:
             return
         if outcome.status is None or not isinstance(error, AirlockError):
             raise error
-        # The status is sent; all that is left is an event, and an end without `[DONE]`.
+        # The status is sent; all that is left is an event, in which the stream ends.
         outcome.error = error
-        event = b"data: " + error_body(error) + b"\n\n"
+        event = order.endpoint.dialect.error_event(error)
         await send({"type": "http.response.body", "body": event})
 
     async def _relay(self, order: Order, replica: Replica, send: Send, outcome: Outcome) -> None:

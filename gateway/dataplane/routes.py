@@ -14,28 +14,28 @@ from functools import partial
 import orjson
 
 from gateway import errors as e
-from gateway.dataplane import wire
+from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
     Receive,
     Scope,
     Send,
-    header,
     read_body,
     send_error,
     send_whole,
 )
 from gateway.dataplane.limits import RequestLimits
+from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.relay import Order, Outcome, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.dataplane.wire.common import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
 from gateway.metrics import OTHER, Metrics
-from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_grants, route
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
 from gateway.settings import Settings
 
-MODELS_PATH = "/v1/models"
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +44,7 @@ class Call:
     """One request, and what is known of it so far; for its answer's headers and its metrics."""
 
     request_id: str
+    path: str
     started_at: float
     alias: str = OTHER
     tier: str = OTHER
@@ -51,7 +52,13 @@ class Call:
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
-        return {"x-request-id": self.request_id, **(self.headers or {})}
+        return {**intake.id_headers(self.path, self.request_id), **(self.headers or {})}
+
+    async def send_error(self, send: Send, error: e.AirlockError) -> None:
+        """Send an error in the shape of the API that was called."""
+        milliseconds = round((time.monotonic() - self.started_at) * 1000)
+        headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
+        await send_error(send, error, headers, intake.fault_body(self.path, error))
 
 
 class DataPlane:
@@ -86,7 +93,7 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(f"req_{uuid.uuid4().hex}", time.monotonic())
+        call = Call(f"req_{uuid.uuid4().hex}", scope["path"], time.monotonic())
         outcome = Outcome()
         label = "ok"
         self._metrics.in_flight.inc()
@@ -101,12 +108,12 @@ class DataPlane:
             label = type(error).__name__
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
-            await send_error(send, error, call.answer_headers())
+            await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label = "InternalError"
             log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
             if outcome.status is None:
-                await send_error(send, e.InternalError(), call.answer_headers())
+                await call.send_error(send, e.InternalError())
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, outcome, label)
@@ -129,7 +136,7 @@ class DataPlane:
 
     def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot = self._keeper.current()
-        authorization = header(scope, b"authorization")
+        authorization = intake.authorization(scope)
         principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
@@ -138,26 +145,9 @@ class DataPlane:
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = self._authenticate(call, scope)
-        now, catalogue = datetime.now(UTC), snapshot.catalogue
-        created: dict[str, int] = {}
-        for family in catalogue.families.values():
-            for rank, alias in enumerate(eligible(family, principal.domains(now))):
-                name = f"{family.name}:{alias.label}"
-                if catalogue.why_withdrawn(name, now) is None:
-                    created[name] = int(catalogue.promoted_at[name].timestamp())
-                    if rank == 0:  # The one that the family's name alone leads to.
-                        created[family.name] = created[name]
-        entries = [
-            {"id": name, "object": "model", "created": moment, "owned_by": "airlock"}
-            for name, moment in sorted(created.items())
-        ]
-        answer: dict[str, object] = {"object": "list", "data": entries}
-        wanted = scope["path"].removeprefix(MODELS_PATH).removeprefix("/")
-        if wanted:
-            entry = next((item for item in entries if item["id"] == wanted), None)
-            if entry is None:
-                raise e.UnknownModelError(wanted[:200])
-            answer = entry
+        now = datetime.now(UTC)
+        entries = list_models(snapshot.catalogue, principal.domains(now), now)
+        answer = answer_for(scope["path"], entries)
         headers = {**call.answer_headers(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
@@ -174,15 +164,7 @@ class DataPlane:
         snapshot, principal = self._authenticate(call, scope)
         allowance = self._limits.spend(principal)
         call.headers = {**(call.headers or {}), **allowance.headers()}
-        body = await read_body(
-            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
-        )
-        request = wire.decode(body, endpoint.decoder)
-        wire.check_limits(
-            request,
-            elevated=principal.tier.elevated,
-            max_output_tokens=self._settings.max_output_tokens,
-        )
+        request = await self._read(endpoint, scope, receive, principal)
         grants = principal.domains(datetime.now(UTC))
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
@@ -191,9 +173,9 @@ class DataPlane:
             self._forbid_violation(snapshot, routed, grants, replica.address.digest)
             order = Order(
                 endpoint=endpoint,
-                body=wire.encode(request, digest, self._cache_salt(principal)),
-                is_stream=bool(request.stream),
-                forward_usage=bool(request.stream_options and request.stream_options.include_usage),
+                body=encode(request, self._seal(principal, digest)),
+                is_stream=request.is_stream,
+                forward_usage=request.forwards_usage,
                 request_id=call.request_id,
                 key_id=principal.key_id,
                 routed=routed,
@@ -203,6 +185,24 @@ class DataPlane:
             overhead = time.monotonic() - call.started_at
             self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
             await self._relay.answer(order, replica, receive, send, outcome)
+
+    async def _read(
+        self, endpoint: Endpoint, scope: Scope, receive: Receive, principal: Principal
+    ) -> Request:
+        """Read a body into a request that the caller's tier may make."""
+        intake.check_media_type(scope)
+        body = await read_body(
+            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
+        )
+        request = decode(body, endpoint.decoder)
+        used = check_limits(
+            request,
+            allowed=principal.tier.capabilities,
+            max_output_tokens=self._settings.max_output_tokens,
+        )
+        for capability in used:
+            self._metrics.capability_uses.labels(principal.tier.name, capability).inc()
+        return request
 
     def _route(
         self,
@@ -238,6 +238,10 @@ class DataPlane:
             self._metrics.tier_violations.inc()
             log.critical("a request was about to be answered by another door")
             raise e.InternalError
+
+    def _seal(self, principal: Principal, digest: str) -> Seal:
+        priority = -principal.tier.priority if self._settings.engine_priorities else 0
+        return Seal(digest, self._cache_salt(principal), priority)
 
     def _cache_salt(self, principal: Principal) -> str:
         tenant = f"{principal.tier.name}/{principal.person_id}".encode()

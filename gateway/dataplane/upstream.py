@@ -10,6 +10,7 @@ import msgspec
 from gateway.dataplane.pool import Pool, Replica
 from gateway.errors import (
     AirlockError,
+    EndpointNotServedError,
     EngineFailedError,
     EngineTimeoutError,
     EngineUnavailableError,
@@ -18,6 +19,8 @@ from gateway.errors import (
 from gateway.settings import Settings
 
 MAX_ERROR_BYTES = 65_536
+NO_ROUTE = b'{"detail":"Not Found"}'
+"""How vLLM answers a path that it has not."""
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +72,7 @@ class Upstream:
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    raise await self._fault(response, replica)
+                    raise await self._fault(response, replica, path)
                 yield response
         except aiohttp.ClientConnectorError as error:
             self._pool.distrust(replica)
@@ -81,7 +84,9 @@ class Upstream:
             self._pool.distrust(replica)
             raise EngineFailedError from error
 
-    async def _fault(self, response: aiohttp.ClientResponse, replica: Replica) -> AirlockError:
+    async def _fault(
+        self, response: aiohttp.ClientResponse, replica: Replica, path: str
+    ) -> AirlockError:
         """Return what an engine's error status means for the caller."""
         if response.status == 400:
             raw = await response.content.read(MAX_ERROR_BYTES)
@@ -91,6 +96,9 @@ class Upstream:
                 message = "The engine refused the request."
             # The engine knows the checkpoint by its digest; the caller asked for it by name.
             return InvalidRequestError(message.replace(replica.address.digest, "the model")[:2000])
+        if response.status == 404 and await response.content.read(MAX_ERROR_BYTES) == NO_ROUTE:
+            # It is the engine, and the model that it serves has no such endpoint.
+            return EndpointNotServedError(path)
         # 404: it does not serve that digest. 401: it does not know our key. Either way it is not
         # the engine that was verified.
         if response.status in (401, 403, 404):

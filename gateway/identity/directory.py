@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.principal import Administrator, Principal
+from gateway.policy.capabilities import known
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
 from gateway.tables import ApiKey, Grant, Person, Tier
 
@@ -143,9 +144,15 @@ async def load_single_key(
 async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     tiers = {
-        name: TierTerms(name, grantable, requests_per_minute, elevated)
-        for name, grantable, requests_per_minute, elevated in await session.execute(
-            select(Tier.name, Tier.grantable, Tier.requests_per_minute, Tier.elevated)
+        name: TierTerms(name, grantable, per_minute, known(capabilities), priority)
+        for name, grantable, per_minute, capabilities, priority in await session.execute(
+            select(
+                Tier.name,
+                Tier.grantable,
+                Tier.requests_per_minute,
+                Tier.capabilities,
+                Tier.priority,
+            )
         )
     }
     people = {
