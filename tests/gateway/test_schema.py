@@ -12,6 +12,7 @@ from gateway.controlplane.changes import Tag, record_change
 from gateway.db import Database, alembic_config
 from gateway.errors import ConfigurationError, NotReadyError
 from gateway.identity.secret import load_secret
+from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
 from gateway.tables import AuditEvent, Tier
 
@@ -37,7 +38,9 @@ def test_the_shipped_tiers(settings):
 
     tiers = in_transaction(settings, work)
     assert not tiers["public"].grantable
-    assert not tiers["public"].elevated
+    assert tiers["public"].capabilities == ["raw_completions"]
+    assert set(tiers["researcher"].capabilities) == set(Capability)
+    assert tiers["researcher"].priority > tiers["public"].priority
     assert tiers["researcher"].grantable
 
 
