@@ -7,10 +7,10 @@ import msgspec
 from gateway.dataplane.answers import Completions, Dialect
 from gateway.dataplane.dialects import Embeddings, Messages, Responses, TokenCount
 from gateway.dataplane.wire.chat import ChatRequest
-from gateway.dataplane.wire.common import Request
 from gateway.dataplane.wire.completions import CompletionRequest
 from gateway.dataplane.wire.embeddings import EmbeddingRequest
 from gateway.dataplane.wire.messages import CountTokensRequest, MessagesRequest
+from gateway.dataplane.wire.request import Request
 from gateway.dataplane.wire.responses import ResponsesRequest
 
 MESSAGES_PATH = "/v1/messages"

@@ -30,7 +30,7 @@ from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.relay import Order, Outcome, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
-from gateway.dataplane.wire.common import Request, Seal, check_limits, decode, encode
+from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
 from gateway.metrics import OTHER, Metrics
 from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route

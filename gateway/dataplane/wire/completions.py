@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.dataplane.wire.common import Lever, TopLogprobs
+from gateway.dataplane.wire.request import Lever, TopLogprobs
 from gateway.dataplane.wire.sampling import Sampling
 from gateway.errors import InvalidRequestError
 from gateway.policy.capabilities import Capability

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.dataplane.wire.common import Label, Request
 from gateway.dataplane.wire.completions import Prompt, check_prompt
+from gateway.dataplane.wire.request import Label, Request
 
 
 class EmbeddingRequest(Request, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.dataplane.wire.common import Description, FunctionName
+from gateway.dataplane.wire.request import Description, FunctionName
 from gateway.errors import InvalidRequestError
 
 MAX_SCHEMA_BYTES = 32_768

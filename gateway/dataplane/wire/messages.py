@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.dataplane.wire import guides
-from gateway.dataplane.wire.common import (
+from gateway.dataplane.wire.request import (
     MAX_MESSAGES,
     MAX_TOOLS,
     CallId,

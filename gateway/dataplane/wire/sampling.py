@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.dataplane.wire.common import (
+from gateway.dataplane.wire.request import (
     Count,
     Label,
     Lever,

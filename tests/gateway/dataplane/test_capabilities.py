@@ -14,6 +14,7 @@ CHAT, RAW, RESPONSES, MESSAGES = (
 USER = {"role": "user", "content": "What is the capital of France?"}
 BEGUN = {"role": "assistant", "content": "The capital of France is"}
 PATTERN = {"type": "object", "properties": {"city": {"type": "string", "pattern": "^P.*"}}}
+NAMED = {"name": "x", "schema": PATTERN}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": PATTERN}}
 
 USES = {
@@ -33,7 +34,7 @@ USES = {
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "x", "schema": PATTERN},
+                "json_schema": NAMED,
             }
         },
         "guided_decoding",
