@@ -50,14 +50,24 @@ def whole(path: str, text: str, tokens: int) -> dict | None:
 def events(path: str, text: str, tokens: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
     """The events of a stream: before the tokens, one for each of them, after them."""
     if path == "/v1/responses":
-        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+        at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        whole = _response(text * tokens, tokens, "completed")
+        item = whole["output"][0]
+        part = item["content"][0]
+        begun = {**item, "status": "in_progress", "content": []}
         return (
-            [_named("response.created", response=_response("", 0, "in_progress"))],
             [
-                _named("response.output_text.delta", delta=text, sequence_number=n, **place)
-                for n in range(tokens)
+                _named("response.created", response=_response("", 0, "in_progress")),
+                _named("response.output_item.added", output_index=0, item=begun),
+                _named("response.content_part.added", part={**part, "text": ""}, **at),
             ],
-            [_named("response.completed", response=_response(text * tokens, tokens, "completed"))],
+            [_named("response.output_text.delta", delta=text, logprobs=[], **at)] * tokens,
+            [
+                _named("response.output_text.done", text=text * tokens, logprobs=[], **at),
+                _named("response.content_part.done", part=part, **at),
+                _named("response.output_item.done", output_index=0, item=item),
+                _named("response.completed", response=whole),
+            ],
         )
     block = {"type": "text", "text": ""}
     stopped = {"stop_reason": "end_turn", "stop_sequence": None}
