@@ -36,10 +36,12 @@ def tiers() -> sa.TableClause:
 
 
 def upgrade() -> None:
-    """Apply the change."""
-    with op.batch_alter_table("tiers") as table:
-        table.add_column(sa.Column("capabilities", sa.JSON(), nullable=True))
-        table.add_column(sa.Column("priority", sa.Integer(), nullable=True))
+    """Apply the change; column by column, since SQLite cannot rebuild a table that others name."""
+    # What an older gateway adds meanwhile gets the defaults: no capability.
+    op.add_column(
+        "tiers", sa.Column("capabilities", sa.JSON(), nullable=False, server_default="[]")
+    )
+    op.add_column("tiers", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
     rows = tiers()
     for elevated, names, priority in ((True, EVERY, 10), (False, RAW, 0)):
         op.execute(
@@ -47,22 +49,17 @@ def upgrade() -> None:
             .where(rows.c.elevated == sa.literal(elevated))
             .values(capabilities=names, priority=priority)
         )
-    with op.batch_alter_table("tiers") as table:
-        table.alter_column("capabilities", existing_type=sa.JSON(), nullable=False)
-        table.alter_column("priority", existing_type=sa.Integer(), nullable=False)
-        table.drop_column("elevated")
+    op.drop_column("tiers", "elevated")
     op.execute("UPDATE authorization_version SET version = version + 1")
 
 
 def downgrade() -> None:
     """Undo the change; what was elevated came before the others."""
-    with op.batch_alter_table("tiers") as table:
-        table.add_column(sa.Column("elevated", sa.Boolean(), nullable=True))
+    op.add_column(
+        "tiers", sa.Column("elevated", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     rows = tiers()
-    op.execute(rows.update().values(elevated=sa.literal(False)))
     op.execute(rows.update().where(rows.c.priority > 0).values(elevated=sa.literal(True)))
-    with op.batch_alter_table("tiers") as table:
-        table.alter_column("elevated", existing_type=sa.Boolean(), nullable=False)
-        table.drop_column("priority")
-        table.drop_column("capabilities")
+    op.drop_column("tiers", "priority")
+    op.drop_column("tiers", "capabilities")
     op.execute("UPDATE authorization_version SET version = version + 1")
