@@ -20,12 +20,15 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.dataplane.admission import Admission
+from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.routes import DataPlane
 from gateway.dataplane.snapshot import SnapshotKeeper
+from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.http_errors import error_body, error_headers, http_error
@@ -71,7 +74,9 @@ class Gateway:
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as client:
-            pool = Pool(Probe(client, self.registry.verify), self.metrics, settings)
+            suspects = Suspects(settings.hold_back_seconds)
+            self.metrics.held_back.set_function(suspects.__len__)
+            pool = Pool(Probe(client, self.registry.verify), suspects, self.metrics, settings)
             keeper = SnapshotKeeper(
                 settings,
                 self.database,
@@ -80,9 +85,13 @@ class Gateway:
                 self.metrics,
                 on_change=lambda catalogue: pool.update(catalogue.engines, catalogue.pointers),
             )
-            relay = Relay(Upstream(client, pool, settings), keeper)
+            connections = Connections(settings)
+            upstream = Upstream(connections, pool)
+            admission = Admission(settings, pool.serves)
+            self.metrics.queued.set_function(admission.waiting)
+            relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
-            self.data_plane = DataPlane(settings, keeper, pool, relay, self.metrics, self._salt_key)
+            self.data_plane = DataPlane(settings, keeper, relay, self.metrics, self._salt_key)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
@@ -93,6 +102,7 @@ class Gateway:
                 for task in running:
                     task.cancel()
             await pool.close()
+            connections.close()
         await self.database.close()
 
     async def _check_schema(self) -> None:

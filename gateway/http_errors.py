@@ -37,23 +37,31 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
+    e.QuotaExceededError: HttpError(429, "insufficient_quota", "insufficient_quota"),
     e.ReleaseWithdrawnError: HttpError(503, SERVER, "release_withdrawn"),
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
+    e.RequestHeldBackError: HttpError(422, INVALID, "request_held_back"),
+    e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
 }
 
+WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError, e.OverloadedError)
+"""Errors that know when to try again."""
+
 
 RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
     e.GrantRequiredError: "false",
+    e.QuotaExceededError: "false",
     e.ReleaseWithdrawnError: "false",
-    e.RateLimitedError: "true",
+    e.RequestHeldBackError: "false",
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
+    e.OverloadedError: "true",
 }
 """What SDKs are told where a status alone would have them do otherwise, or where it is certain."""
 
@@ -105,7 +113,7 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
     headers = {"content-type": "application/json"}
     if (retry := RETRY.get(type(error))) is not None:
         headers["x-should-retry"] = retry
-    if isinstance(error, e.RateLimitedError):
+    if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
     elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
         headers["retry-after"] = "2"

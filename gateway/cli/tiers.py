@@ -42,7 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--priority", type=int, help="-100 to 100; engines take the higher first (0)"
         )
         action.add_argument("--max-grant-days", type=int)
-        action.add_argument("--requests-per-minute", type=int)
+        for flag in (
+            "--requests-per-minute",
+            "--tokens-per-minute",
+            "--tokens-per-day",
+            "--max-concurrent",
+            "--organisation-multiple",
+        ):
+            action.add_argument(flag, type=int)
         add_json(action)
 
 

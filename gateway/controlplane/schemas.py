@@ -39,6 +39,12 @@ class TierIn(In):
     )
     max_grant_days: int = Field(90, ge=1, le=366)
     requests_per_minute: int = Field(120, ge=1, le=1_000_000)
+    tokens_per_minute: int = Field(100_000, ge=1, le=2_000_000_000)
+    tokens_per_day: int = Field(10_000_000, ge=1, le=2_000_000_000)
+    max_concurrent: int = Field(64, ge=1, le=100_000, description="Requests at a time.")
+    organisation_multiple: int = Field(
+        10, ge=1, le=10_000, description="What an organisation may use, in members' shares."
+    )
 
 
 class TierChange(In):
@@ -50,6 +56,10 @@ class TierChange(In):
     priority: int | None = Field(None, ge=-100, le=100)
     max_grant_days: int | None = Field(None, ge=1, le=366)
     requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    tokens_per_minute: int | None = Field(None, ge=1, le=2_000_000_000)
+    tokens_per_day: int | None = Field(None, ge=1, le=2_000_000_000)
+    max_concurrent: int | None = Field(None, ge=1, le=100_000)
+    organisation_multiple: int | None = Field(None, ge=1, le=10_000)
 
 
 class TierOut(Out):
@@ -62,6 +72,10 @@ class TierOut(Out):
     priority: int
     max_grant_days: int
     requests_per_minute: int
+    tokens_per_minute: int
+    tokens_per_day: int
+    max_concurrent: int
+    organisation_multiple: int
 
 
 class PersonIn(In):

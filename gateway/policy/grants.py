@@ -32,6 +32,12 @@ class TierTerms:
     """What its members may ask for beyond a plain answer."""
     priority: int = 0
     """Whose requests an engine takes first, when it cannot take all: the higher, the sooner."""
+    tokens_per_minute: int = 100_000
+    tokens_per_day: int = 10_000_000
+    max_concurrent: int = 64
+    """Requests at a time."""
+    organisation_multiple: int = 10
+    """All members of an organisation together may use so many times what one of them may."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Standing:
 
     tier: TierTerms
     is_active: bool
+    organisation: str = ""
 
 
 def live_domains(

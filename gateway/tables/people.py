@@ -14,6 +14,10 @@ class Tier(Base):
     __tablename__ = "tiers"
     __table_args__ = (
         CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+        CheckConstraint("tokens_per_minute > 0", name="tokens_per_minute"),
+        CheckConstraint("tokens_per_day > 0", name="tokens_per_day"),
+        CheckConstraint("max_concurrent > 0", name="max_concurrent"),
+        CheckConstraint("organisation_multiple > 0", name="organisation_multiple"),
         CheckConstraint("max_grant_days > 0", name="max_grant_days"),
     )
 
@@ -24,6 +28,10 @@ class Tier(Base):
     priority: Mapped[int]
     max_grant_days: Mapped[int]
     requests_per_minute: Mapped[int]
+    tokens_per_minute: Mapped[int]
+    tokens_per_day: Mapped[int]
+    max_concurrent: Mapped[int]
+    organisation_multiple: Mapped[int]
 
 
 class Person(Base):

@@ -35,6 +35,8 @@ class FakeVllm:
         headers = {k.decode(): v.decode() for k, v in scope["headers"]}
         if headers.get("authorization") != f"Bearer {self.api_key}":
             return await self.reply(send, 401, {"error": "Unauthorized"})
+        if scope["path"] == "/health":
+            return await self.reply(send, 503 if self.mode == "dead" else 200, {})
         if scope["path"] == "/v1/models":
             names = ["smollm2:label", self.digest, *self.also_lists]
             return await self.reply(send, 200, {"data": [{"id": name} for name in names]})

@@ -54,6 +54,11 @@ class CompletionRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
         if self.echo is True:
             yield Lever(Capability.ECHO, "echo")
 
+    def output_tokens(self, most: int) -> int:
+        """Return how many tokens all answers to all prompts may have together."""
+        is_single = isinstance(self.prompt, str) or isinstance(self.prompt[0], int)
+        return super().output_tokens(most) * (1 if is_single else len(self.prompt))
+
     def check(self) -> None:
         """Refuse prompts of several kinds."""
         super().check()

@@ -91,6 +91,12 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
             RequestError: Fields that do not fit together, or are too much work.
         """
 
+    def output_tokens(self, most: int) -> int:
+        """Return how many tokens all answers may have together, when none has more than `most`."""
+        given = [getattr(self, field) for field in self.TOKEN_FIELDS]
+        numbers = [number for number in given if isinstance(number, int)]
+        return max(numbers, default=most if given else 0)
+
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
         own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}

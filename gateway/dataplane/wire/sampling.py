@@ -92,6 +92,11 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
         if self.stream_options is not None and not self.stream:
             raise InvalidRequestError("'stream_options' needs 'stream'.", "stream_options")
 
+    def output_tokens(self, most: int) -> int:
+        """Return how many tokens all answers may have together."""
+        choices = self.n if isinstance(self.n, int) else 1
+        return super().output_tokens(most) * choices
+
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the gateway's own fields; it asks for the usage in every stream."""
         usage = {"stream_options": {"include_usage": True}} if self.stream else {}
