@@ -51,7 +51,6 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
     e.GrantRequiredError: "false",
     e.ReleaseWithdrawnError: "false",
-    e.RateLimitedError: "true",
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
 }
