@@ -168,6 +168,7 @@ class Job:
             (self._home / "engines" / f"{engine_name(alias)}.json").unlink(missing_ok=True)
             words = ["--home", str(self._home), "engine", alias, "--port", str(free_port(0))]
             words += ["--engines-on-this-machine", str(len(LABELS))]
+            words += ["--", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
             children.start(f"supervisor-{label}", words, {})
         deadline = time.monotonic() + ENGINE_START_SECONDS
         with self._console.status("starting") as status:
