@@ -23,6 +23,7 @@ from gateway.controlplane.routes import router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
+from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
@@ -49,6 +50,7 @@ class Gateway:
         self.database = Database(settings)
         self.registry = Registry(settings.home, settings.trust_file, self.database)
         self._pepper = secret.derive(PEPPER_PURPOSE)
+        self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         self.keeper: SnapshotKeeper | None = None
@@ -97,6 +99,7 @@ class Gateway:
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
+                    tasks.create_task(self._share_limits(self.data_plane.limits)),
                 ]
                 yield
                 for task in running:
@@ -119,6 +122,25 @@ class Gateway:
                 f"the database has schema {current}, the code {newest}: run `airlock migrate`"
             )
         await self.database.migrate()
+
+    async def _share_limits(self, limits: Limits) -> None:
+        """Count together with other workers, for ever, where there is a Redis for it."""
+        settings = self.settings
+        if settings.redis_url is None:
+            return
+        # Ten megabytes for each worker, which only those pay for who have a Redis.
+        from redis.asyncio import Redis
+
+        from gateway.dataplane.ledger import Ledger
+
+        password = settings.redis_password_file
+        client = Redis.from_url(
+            settings.redis_url, password=password.read_text().strip() if password else None
+        )
+        try:
+            await Ledger(client, limits, self._ledger_key, settings, self.metrics).keep()
+        finally:
+            await client.aclose()
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""

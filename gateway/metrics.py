@@ -99,6 +99,11 @@ class Metrics:
             "Requests sent to another engine because one had not begun to work on them.",
             registry=self.registry,
         )
+        self.limits_degraded = Gauge(
+            "airlock_limits_degraded",
+            "Whether a worker admits only its share of limits, because Redis does not answer.",
+            registry=self.registry,
+        )
         self.queued = Gauge(
             "airlock_queued_requests",
             "Requests that wait for an engine to have room.",

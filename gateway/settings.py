@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     """For a whole answer."""
     engine_max_in_flight: int = Field(256, ge=1)
     """How many requests each engine is given at a time; further ones wait in the queue."""
+    redis_url: str | None = None
+    """Redis (`redis://…`), by which several workers count limits together."""
+    redis_password_file: Path | None = None
+    """A file with its password, so that the URL need not hold it."""
+    redis_timeout_seconds: float = Field(0.05, gt=0)
+    """How long an exchange with it may take."""
+    redis_degraded_share: float = Field(0.5, gt=0, le=1)
+    """The part of every limit that a worker admits while it does not know what others count."""
     queue_limit: int = Field(1000, ge=0)
     """How many requests may wait for the engines of one checkpoint."""
     queue_seconds: float = Field(30.0, gt=0)

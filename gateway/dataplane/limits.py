@@ -1,62 +1,48 @@
 """How much a person and an organisation may use: requests, tokens, and how much at a time.
 
-Counted in this process, in fixed windows: a minute for requests and tokens, a day (UTC) for the
-token budget. Tokens are reserved before an engine is asked and settled by its own count after; what
-an engine never worked on is given back. A tier's numbers are those of each of its members over all
+Decided from this process's memory, to which `ledger` adds what other workers have counted. Tokens
+are reserved before an engine is asked and settled by its own count after; what an engine never
+worked on is given back. A tier's numbers are those of each of its members over all
 of their keys; an organisation has the tier's multiple of them over all of its members.
 """
 
 import time
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire.request import Request
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
 from gateway.policy.grants import TierTerms
 
-MINUTE, DAY = 60.0, 86_400
 IDLE_ACCOUNTS = 10_000
 """With more accounts, those that are idle and have nothing left to remember are dropped."""
-
-
-class Moment(NamedTuple):
-    """Now: minutes go by the clock that nobody sets, days by the one on the wall."""
-
-    monotonic: float
-    wall: float
-
-
-@dataclass(slots=True)
-class Account:
-    """What one person or organisation has used."""
-
-    minute_began: float = -MINUTE
-    requests: int = 0
-    tokens: int = 0
-    day: int = 0
-    day_tokens: int = 0
-    running: int = 0
-
-    def turn(self, now: "Moment") -> None:
-        """Start the windows anew whose time is over; a clock that is set back starts none."""
-        if now.monotonic >= self.minute_began + MINUTE:
-            self.minute_began, self.requests, self.tokens = now.monotonic, 0, 0
-        day = int(now.wall // DAY)
-        if day > self.day:
-            self.day, self.day_tokens = day, 0
 
 
 class Reservation:
     """One request's share of the limits, until it is settled."""
 
-    __slots__ = ("_accounts", "_is_settled", "_now", "_prompt", "_reserved", "_taken", "_terms")
+    __slots__ = (
+        "_accounts",
+        "_is_settled",
+        "_now",
+        "_prompt",
+        "_reserved",
+        "_share",
+        "_taken",
+        "_terms",
+    )
 
     def __init__(
-        self, terms: TierTerms, accounts: tuple[tuple[Account, int], ...], now: Moment
+        self,
+        terms: TierTerms,
+        accounts: tuple[tuple[Account, int], ...],
+        now: Moment,
+        share: float,
     ) -> None:
         """Hold a place in each account; each comes with its multiple of the tier's numbers."""
+        self._share = share
         self._terms = terms
         self._accounts = accounts
         self._now = now
@@ -78,10 +64,13 @@ class Reservation:
         terms, tokens = self._terms, prompt + output
         for account, multiple in self._accounts:
             account.turn(self._now)
-            if account.tokens + tokens > terms.tokens_per_minute * multiple:
+            factor = multiple * self._share
+            used = account.tokens + account.others.tokens
+            if used + tokens > terms.tokens_per_minute * factor:
                 wait = account.minute_began + MINUTE - self._now.monotonic
                 raise RateLimitedError("tokens per minute", terms.tokens_per_minute, wait)
-            if account.day_tokens + tokens > terms.tokens_per_day * multiple:
+            used = account.day_tokens + account.others.day_tokens
+            if used + tokens > terms.tokens_per_day * factor:
                 raise QuotaExceededError(terms.tokens_per_day, DAY - self._now.wall % DAY)
         self._prompt, self._taken = prompt, tokens
         for account, _ in self._accounts:
@@ -122,11 +111,13 @@ class Reservation:
         return {
             "x-ratelimit-limit-requests": str(terms.requests_per_minute),
             "x-ratelimit-remaining-requests": str(
-                max(0, terms.requests_per_minute - account.requests)
+                max(0, terms.requests_per_minute - account.requests - account.others.requests)
             ),
             "x-ratelimit-reset-requests": reset,
             "x-ratelimit-limit-tokens": str(terms.tokens_per_minute),
-            "x-ratelimit-remaining-tokens": str(max(0, terms.tokens_per_minute - account.tokens)),
+            "x-ratelimit-remaining-tokens": str(
+                max(0, terms.tokens_per_minute - account.tokens - account.others.tokens)
+            ),
             "x-ratelimit-reset-tokens": reset,
         }
 
@@ -137,6 +128,13 @@ class Limits:
     def __init__(self) -> None:
         """Start with nothing used."""
         self._accounts: dict[tuple[str, str], Account] = {}
+        self.share = 1.0
+        """The part of every limit that counts here; below 1 while other workers are not known."""
+
+    def accounts(self) -> Iterator[tuple[str, str, Account]]:
+        """Yield every account with its kind and name."""
+        for (kind, name), account in list(self._accounts.items()):
+            yield kind, name, account
 
     def spend(self, principal: Principal, now: Moment | None = None) -> Reservation:
         """Count one request, which holds a place until it is settled.
@@ -157,15 +155,16 @@ class Limits:
         )[: 2 if organisation else 1]
         for account, multiple in accounts:
             account.turn(now)
-            if account.requests >= terms.requests_per_minute * multiple:
+            factor = multiple * self.share
+            if account.requests + account.others.requests >= terms.requests_per_minute * factor:
                 wait = account.minute_began + MINUTE - now.monotonic
                 raise RateLimitedError("requests per minute", terms.requests_per_minute, wait)
-            if account.running >= terms.max_concurrent * multiple:
+            if account.running + account.others.running >= terms.max_concurrent * factor:
                 raise RateLimitedError("requests at a time", terms.max_concurrent, 1.0)
         for account, _ in accounts:
             account.requests += 1
             account.running += 1
-        return Reservation(terms, accounts, now)
+        return Reservation(terms, accounts, now, self.share)
 
     def _account(self, kind: str, name: str) -> Account:
         account = self._accounts.get((kind, name))

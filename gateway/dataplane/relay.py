@@ -145,8 +145,10 @@ class Relay:
             if running.cut_by is None:
                 raise
             task.uncancel()
+            running.is_over = True
             await self._say_why(order, running.cut_by, send, outcome)
         except AirlockError as error:
+            running.is_over = True
             await self._say_why(order, error, send, outcome)
         finally:
             running.is_over = True

@@ -91,7 +91,7 @@ class DataPlane:
         self._relay = relay
         self._metrics = metrics
         self._salt_key = salt_key
-        self._limits = Limits()
+        self.limits = Limits()
         self._salts: dict[tuple[str, str], str] = {}
         self._running = 0
         metrics.in_flight.set_function(lambda: self._running)
@@ -171,7 +171,7 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
-        call.reservation = self._limits.spend(principal)
+        call.reservation = self.limits.spend(principal)
         intake.check_media_type(scope)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds

@@ -1,6 +1,7 @@
 """Databases of both kinds, and a running gateway with two fake engines behind it."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,9 +144,8 @@ class Running:
 
     def wait_until_seen(self) -> None:
         """Wait until the gateway has taken in every change so far."""
-        import time
-
-        time.sleep(self.settings.snapshot_poll_seconds * 3)
+        changed_at = time.monotonic()
+        wait_for(lambda: self.gateway.keeper._current_at > changed_at)
 
 
 @contextmanager

@@ -71,6 +71,8 @@ def airlock(home: Path, event_ms: float = 10.0) -> Iterator[Target]:
         environment = os.environ | {
             "AIRLOCK_SECRET_FILE": str(home / "secret"),
             "AIRLOCK_ENGINES": json.dumps([engine]),
+            # One mock engine stands for as many as 5,000 open streams would be spread over.
+            "AIRLOCK_ENGINE_MAX_IN_FLIGHT": "10000",
         }
         words = [sys.executable, "-c", MAIN, "--home", str(home), "serve"]
         words += ["--port", str(port)]

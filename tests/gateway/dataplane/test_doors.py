@@ -278,7 +278,7 @@ def test_nothing_a_public_caller_sends_opens_the_base_or_reaches_an_engine_unlis
     import json
 
     before, seen = served(running, "base"), served(running, "unlearned")
-    running.gateway.data_plane._limits.__init__()
+    running.gateway.data_plane.limits.__init__()
     raw = json.dumps({**body(PATHS[0]), **extra}, allow_nan=True).encode("utf-8", "surrogatepass")
     answer = running.post("public", raw)
     assert served(running, "base") == before

@@ -138,7 +138,7 @@ def test_the_days_budget_and_a_clock_that_is_set():
 
 
 def account(running):
-    accounts = running.gateway.data_plane._limits._accounts
+    accounts = running.gateway.data_plane.limits._accounts
     return accounts["person", running.people["public"]]
 
 

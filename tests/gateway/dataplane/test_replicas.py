@@ -192,7 +192,7 @@ def test_an_engine_hears_within_200_ms_that_its_caller_left(start, stream):
         wait_for(lambda: engines[0].bodies)
         if stream:
             caller.recv(1000)
-        accounts = running.gateway.data_plane._limits._accounts
+        accounts = running.gateway.data_plane.limits._accounts
         assert any(account.running for account in accounts.values())
     left = time.monotonic()
     wait_for(lambda: engines[0].left_at, 2)
