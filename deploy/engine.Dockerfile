@@ -31,7 +31,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 airlock \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin airlock \
-    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store /var/lib/airlock/trust
+    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store \
+        /var/lib/airlock/trust /var/lib/airlock/seen
 COPY --from=cpu-build /opt/airlock /opt/airlock
 # vLLM writes caches below its home; the root is read-only and /tmp is memory.
 ENV PATH=/opt/airlock/bin:$PATH \
@@ -56,7 +57,8 @@ RUN python3 -m pip install --no-cache-dir --break-system-packages --no-deps --re
     && rm -rf /wheels /tmp/engine-gpu.txt \
     && groupadd --gid 10001 airlock \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin airlock \
-    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store /var/lib/airlock/trust \
+    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store \
+        /var/lib/airlock/trust /var/lib/airlock/seen \
     && airlock engine --help > /dev/null
 ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

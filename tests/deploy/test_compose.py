@@ -124,8 +124,11 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
         if "store:/var/lib/airlock/store" in service.get("volumes", ())
     }
     assert writers == {"fetch", "job"}
-    for name in ENGINES | {"gateway"}:
-        assert services[name]["volumes"] == READ_ONLY
+    assert services["gateway"]["volumes"] == READ_ONLY
+    for name in ENGINES:
+        # What a launcher has seen of releases outlives its container, and is no other engine's.
+        seen = f"seen-{name.removeprefix('engine-').removesuffix('-gpu')}:/var/lib/airlock/seen"
+        assert services[name]["volumes"] == [*READ_ONLY, seen]
 
 
 def test_who_writes_checkpoints_does_not_say_who_approves_them(services: Services):

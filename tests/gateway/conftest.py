@@ -144,8 +144,9 @@ class Running:
 
     def wait_until_seen(self) -> None:
         """Wait until the gateway has taken in every change so far."""
-        changed_at = time.monotonic()
-        wait_for(lambda: self.gateway.keeper._current_at > changed_at)
+        keeper, changed_at = self.gateway.keeper, time.monotonic()
+        assert keeper is not None
+        wait_for(lambda: keeper._current_at > changed_at)
 
 
 @contextmanager

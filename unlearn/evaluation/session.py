@@ -22,7 +22,7 @@ from models.errors import EngineError
 from models.fingerprint import keep, kept, record
 from models.plan import announce
 from models.policy import Policy
-from models.report import ChatQuality, Report
+from models.report import AttackResult, ChatQuality, ItemResult, Report
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
 from unlearn.evaluation.answers import Answers, answers_path
@@ -32,6 +32,10 @@ from unlearn.evaluation.engines import MAX_MODEL_LEN, Engines, context_window, e
 from unlearn.evaluation.harness import harness_version
 from unlearn.evaluation.items import CHOICES
 from unlearn.evaluation.runs import Lane, OnProgress, Run
+
+Plain = Mapping[Digest, Mapping[str, tuple[ItemResult, ...]]]
+Attack = Callable[[Progress, Plain], tuple[AttackResult, ...]]
+"""Given the bar's display and both checkpoints' answers by task."""
 
 
 def measure_run(
@@ -45,7 +49,8 @@ def measure_run(
     policy: Policy,
     is_served: bool,
     is_again: bool,
-    judge: Endpoint | None,
+    judge: Endpoint | None = None,
+    attack: Attack | None = None,
 ) -> Report:
     """Measure a candidate and its base, and return the stored report.
 
@@ -60,6 +65,7 @@ def measure_run(
         is_served: Whether vLLM servers score, or this process.
         is_again: Whether answers that are known are thrown away first.
         judge: Who grades conversations.
+        attack: Attacks both checkpoints after they have answered, and shows how far it is.
 
     Raises:
         UnlearnError: What `evaluate` raises, or a judge without engines to ask.
@@ -74,8 +80,11 @@ def measure_run(
         from unlearn.evaluation.measure import evaluate
 
         chat = None if judge is None else _chat(run, started, judge)
-        with _bars(console, run) as bars:
-            report = evaluate(store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat)
+        with _bars(console, run) as (progress, bars):
+            attacked = None if attack is None else partial(attack, progress)
+            report = evaluate(
+                store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat, attack=attacked
+            )
         if started is not None:
             _record_fingerprints(store, run, started, console)
     for digest, cost in (started.costs() if started else {}).items():
@@ -133,8 +142,11 @@ def _record_fingerprints(
 def _announce(
     store: CheckpointStore, run: Run, key: Ed25519PrivateKey | None, policy: Policy
 ) -> Digest | None:
-    """Announce the run before it starts, and return its plan: the one place where that is done."""
-    if key is None:
+    """Announce the run before it starts, and return its plan: the one place where that is done.
+
+    A limited run is not announced: its report cannot pass, so it is no attempt.
+    """
+    if key is None or run.is_limited:
         return None
     plan = announce(
         store,
@@ -159,7 +171,7 @@ def _chat(run: Run, started: Engines | None, judge: Endpoint) -> Callable[[], Ch
 
 
 @contextlib.contextmanager
-def _bars(console: Console, run: Run) -> Iterator[OnProgress]:
+def _bars(console: Console, run: Run) -> Iterator[tuple[Progress, OnProgress]]:
     """Show a bar for each checkpoint, in items."""
     columns = (
         TextColumn("{task.description}"),
@@ -178,4 +190,4 @@ def _bars(console: Console, run: Run) -> Iterator[OnProgress]:
         def show(digest: Digest, known: int) -> None:
             progress.update(bars[digest], completed=known // CHOICES)
 
-        yield show
+        yield progress, show
