@@ -8,6 +8,8 @@
     │   ├── UnsupportedParameterError
     │   ├── RequestTooLargeError
     │   ├── RequestTimeoutError
+    │   ├── UnsupportedMediaTypeError
+    │   ├── EndpointNotServedError  the model's engine has no such endpoint
     │   ├── NotFoundError
     │   │   └── UnknownModelError
     │   ├── MethodNotAllowedError
@@ -83,6 +85,17 @@ class RequestTimeoutError(RequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The request's body did not arrive within {seconds:.0f} seconds.")
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is in a form that is not read."""
+
+
+class EndpointNotServedError(RequestError):
+    """The model is there, but its engine does not do this."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"The model does not serve {path}.", "model")
 
 
 class NotFoundError(RequestError):

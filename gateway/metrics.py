@@ -76,6 +76,12 @@ class Metrics:
             "Callers that left before their answer's end.",
             registry=self.registry,
         )
+        self.capability_uses = Counter(
+            "airlock_capability_uses",
+            "Requests that used what a tier allows beyond a plain answer.",
+            ("tier", "capability"),
+            registry=self.registry,
+        )
         self.engine_up = Gauge(
             "airlock_engine_up",
             "Whether an engine answers, and serves and attests the expected checkpoint.",

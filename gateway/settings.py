@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     """Between two checks of what an engine serves."""
     drain_seconds: float = Field(20.0, gt=0)
     """How long running answers may take to end when the gateway stops."""
+    engine_priorities: bool = True
+    """Whether engines schedule by priority, as `airlock engine` starts them; another engine refuses
+    requests that have one."""
 
     @model_validator(mode="after")
     def _engines_attest(self) -> Self:

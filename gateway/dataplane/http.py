@@ -10,7 +10,7 @@ from gateway.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from gateway.http_errors import error_body, error_headers, http_error
+from gateway.http_errors import error_headers, http_error
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -97,8 +97,9 @@ async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: AirlockError, headers: Mapping[str, str]) -> int:
-    """Send an error in the API's shape and return its status."""
+async def send_error(
+    send: Send, error: AirlockError, headers: Mapping[str, str], body: bytes
+) -> None:
+    """Send an error, whose body is in the shape of the API that was called."""
     status = http_error(error).status
-    await send_whole(send, status, {**headers, **error_headers(error)}, error_body(error))
-    return status
+    await send_whole(send, status, {**headers, **error_headers(error)}, body)

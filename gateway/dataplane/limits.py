@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
 from gateway.dataplane.outcome import Outcome
-from gateway.dataplane.wire import InferenceRequest
+from gateway.dataplane.wire.request import Request
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
 from gateway.policy.grants import TierTerms
@@ -184,15 +184,12 @@ class Limits:
                 del self._accounts[name]
 
 
-def estimate(body: bytes, request: InferenceRequest, max_output_tokens: int) -> tuple[int, int]:
+def estimate(body: bytes, request: Request, max_output_tokens: int) -> tuple[int, int]:
     """Return how many tokens a request's prompt and answer may cost: what is reserved for them.
 
     A token has three bytes or more in nearly every text; the engine's own count settles it.
     """
-    wanted = getattr(request, "max_completion_tokens", None) or request.max_tokens
-    choices = request.n if isinstance(request.n, int) else 1
-    output = wanted if isinstance(wanted, int) else max_output_tokens
-    return len(body) // 3, output * choices
+    return len(body) // 3, request.output_tokens(max_output_tokens)
 
 
 def _duration(seconds: float) -> str:

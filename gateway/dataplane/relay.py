@@ -31,7 +31,6 @@ from gateway.errors import (
     EngineUnavailableError,
     InvalidRequestError,
 )
-from gateway.http_errors import error_body
 from gateway.metrics import Metrics
 from gateway.policy.routing import Routed
 from gateway.settings import Settings
@@ -147,22 +146,22 @@ class Relay:
                 raise
             task.uncancel()
             running.is_over = True
-            await self._say_why(running.cut_by, send, outcome)
+            await self._say_why(order, running.cut_by, send, outcome)
         except AirlockError as error:
             running.is_over = True
-            await self._say_why(error, send, outcome)
+            await self._say_why(order, error, send, outcome)
         finally:
             running.is_over = True
             self._keeper.remove(running)
             deadline.close()
             departure.close()
 
-    async def _say_why(self, error: Exception, send: Send, outcome: Outcome) -> None:
+    async def _say_why(self, order: Order, error: Exception, send: Send, outcome: Outcome) -> None:
         if outcome.status is None or not isinstance(error, AirlockError):
             raise error
-        # The status is sent; all that is left is an event, and an end without `[DONE]`.
+        # The status is sent; all that is left is an event, in which the stream ends.
         outcome.error = error
-        event = b"data: " + error_body(error) + b"\n\n"
+        event = order.endpoint.dialect.error_event(error)
         try:
             async with asyncio.timeout(LAST_WORD_SECONDS):
                 await send({"type": "http.response.body", "body": event})

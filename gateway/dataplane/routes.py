@@ -13,32 +13,30 @@ from functools import partial
 import orjson
 
 from gateway import errors as e
-from gateway.dataplane import wire
+from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
     Receive,
     Scope,
     Send,
-    header,
     read_body,
     send_error,
     send_whole,
 )
 from gateway.dataplane.limits import Limits, Reservation, estimate
+from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
 from gateway.metrics import OTHER, Metrics, Settled
-from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_grants, route
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
 from gateway.settings import Settings
 
-MODELS_PATH = "/v1/models"
 LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
 """Outcomes of requests that ended while an engine may still have been at work."""
-RESEARCHER, PUBLIC = 0, 1
-"""Priorities: the lowest goes first."""
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +45,7 @@ class Call:
     """One request, and what is known of it so far; for its answer's headers and its metrics."""
 
     request_id: str
+    path: str
     started_at: float
     alias: str = OTHER
     tier: str = OTHER
@@ -55,10 +54,16 @@ class Call:
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
-        known = {"x-request-id": self.request_id, **(self.headers or {})}
+        known = {**intake.id_headers(self.path, self.request_id), **(self.headers or {})}
         if self.reservation is not None:
             known.update(self.reservation.headers())
         return known
+
+    async def send_error(self, send: Send, error: e.AirlockError) -> None:
+        """Send an error in the shape of the API that was called."""
+        milliseconds = round((time.monotonic() - self.started_at) * 1000)
+        headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
+        await send_error(send, error, headers, intake.fault_body(self.path, error))
 
 
 class DataPlane:
@@ -94,7 +99,7 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
         # An id needs to be unique, not secret; a secret one costs 5 µs.
-        call = Call(f"req_{random.getrandbits(128):032x}", time.monotonic())
+        call = Call(f"req_{random.getrandbits(128):032x}", scope["path"], time.monotonic())
         outcome = Outcome()
         label = "cancelled"
         self._running += 1
@@ -112,12 +117,12 @@ class DataPlane:
             label = type(error).__name__
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
-            await send_error(send, error, call.answer_headers())
+            await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label = "InternalError"
             log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
             if outcome.status is None:
-                await send_error(send, e.InternalError(), call.answer_headers())
+                await call.send_error(send, e.InternalError())
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, outcome, label)
@@ -140,7 +145,7 @@ class DataPlane:
 
     def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot = self._keeper.current()
-        authorization = header(scope, b"authorization")
+        authorization = intake.authorization(scope)
         principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
@@ -149,26 +154,9 @@ class DataPlane:
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = self._authenticate(call, scope)
-        now, catalogue = datetime.now(UTC), snapshot.catalogue
-        created: dict[str, int] = {}
-        for family in catalogue.families.values():
-            for rank, alias in enumerate(eligible(family, principal.domains(now))):
-                name = f"{family.name}:{alias.label}"
-                if catalogue.why_withdrawn(name, now) is None:
-                    created[name] = int(catalogue.promoted_at[name].timestamp())
-                    if rank == 0:  # The one that the family's name alone leads to.
-                        created[family.name] = created[name]
-        entries = [
-            {"id": name, "object": "model", "created": moment, "owned_by": "airlock"}
-            for name, moment in sorted(created.items())
-        ]
-        answer: dict[str, object] = {"object": "list", "data": entries}
-        wanted = scope["path"].removeprefix(MODELS_PATH).removeprefix("/")
-        if wanted:
-            entry = next((item for item in entries if item["id"] == wanted), None)
-            if entry is None:
-                raise e.UnknownModelError(wanted[:200])
-            answer = entry
+        now = datetime.now(UTC)
+        entries = list_models(snapshot.catalogue, principal.domains(now), now)
+        answer = answer_for(scope["path"], entries)
         headers = {**call.answer_headers(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
@@ -184,15 +172,11 @@ class DataPlane:
         """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
         call.reservation = self.limits.spend(principal)
+        intake.check_media_type(scope)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        request = wire.decode(body, endpoint.decoder)
-        wire.check_limits(
-            request,
-            elevated=principal.tier.elevated,
-            max_output_tokens=self._settings.max_output_tokens,
-        )
+        request = self._understand(body, endpoint, principal)
         grants = principal.domains(datetime.now(UTC))
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
@@ -200,19 +184,31 @@ class DataPlane:
         call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
         order = Order(
             endpoint=endpoint,
-            body=wire.encode(request, digest, self._cache_salt(principal)),
-            is_stream=bool(request.stream),
-            forward_usage=bool(request.stream_options and request.stream_options.include_usage),
+            body=encode(request, self._seal(principal, digest)),
+            is_stream=request.is_stream,
+            forward_usage=request.forwards_usage,
             request_id=call.request_id,
             key_id=principal.key_id,
             person_id=principal.person_id,
-            priority=RESEARCHER if principal.tier.grantable else PUBLIC,
+            priority=-principal.tier.priority,
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,
             permit=partial(self._forbid_violation, snapshot, routed, grants),
         )
         await self._relay.answer(order, receive, send, outcome)
+
+    def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
+        """Return a body as a request that the caller's tier may make."""
+        request = decode(body, endpoint.decoder)
+        used = check_limits(
+            request,
+            allowed=principal.tier.capabilities,
+            max_output_tokens=self._settings.max_output_tokens,
+        )
+        for capability in used:
+            self._metrics.capability_uses.labels(principal.tier.name, capability).inc()
+        return request
 
     def _route(
         self,
@@ -248,6 +244,10 @@ class DataPlane:
             self._metrics.tier_violations.inc()
             log.critical("a request was about to be answered by another door")
             raise e.InternalError
+
+    def _seal(self, principal: Principal, digest: str) -> Seal:
+        priority = -principal.tier.priority if self._settings.engine_priorities else 0
+        return Seal(digest, self._cache_salt(principal), priority)
 
     def _cache_salt(self, principal: Principal) -> str:
         tenant = (principal.tier.name, principal.person_id)

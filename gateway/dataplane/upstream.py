@@ -13,12 +13,15 @@ from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
 from gateway.errors import (
     AirlockError,
+    EndpointNotServedError,
     EngineFailedError,
     EngineUnavailableError,
     InvalidRequestError,
 )
 
 FIELD_VALUE = re.compile(r"[\x21-\x7e]+")
+NO_ROUTE = b'{"detail":"Not Found"}'
+"""How vLLM answers a path that it has not."""
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +93,7 @@ class Upstream:
                 on_open(connection)
                 status = await connection.ask(request, is_stream=is_stream)
             if status != 200:
-                raise self._fault(connection, replica)
+                raise self._fault(connection, replica, path)
         except BaseException as error:
             connection.release()
             if isinstance(error, ConnectionLostError):
@@ -128,7 +131,7 @@ class Upstream:
             head = self._heads[address, path] = "\r\n".join(lines).encode("ascii")
         return head
 
-    def _fault(self, connection: EngineConnection, replica: Replica) -> AirlockError:
+    def _fault(self, connection: EngineConnection, replica: Replica, path: str) -> AirlockError:
         """Return what an engine's error status means for the caller."""
         status = connection.status
         if status == 400:
@@ -138,6 +141,9 @@ class Upstream:
                 message = "The engine refused the request."
             # The engine knows the checkpoint by its digest; the caller asked for it by name.
             return InvalidRequestError(message.replace(replica.address.digest, "the model")[:2000])
+        if status == 404 and connection.whole() == NO_ROUTE:
+            # It is the engine, and the model that it serves has no such endpoint.
+            return EndpointNotServedError(path)
         # 404: it does not serve that digest. 401: it does not know our key. Either way it is not
         # the engine that was verified.
         if status in (401, 403, 404):

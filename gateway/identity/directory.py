@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.principal import Administrator, Principal
+from gateway.policy.capabilities import known
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
 from gateway.tables import ApiKey, Grant, Person, Tier
 
@@ -159,13 +160,14 @@ async def load_single_key(
 async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     tiers = {
-        terms[0]: TierTerms(*terms)
-        for terms in await session.execute(
+        name: TierTerms(name, grantable, per_minute, known(capabilities), *others)
+        for name, grantable, per_minute, capabilities, *others in await session.execute(
             select(
                 Tier.name,
                 Tier.grantable,
                 Tier.requests_per_minute,
-                Tier.elevated,
+                Tier.capabilities,
+                Tier.priority,
                 Tier.tokens_per_minute,
                 Tier.tokens_per_day,
                 Tier.max_concurrent,

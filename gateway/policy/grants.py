@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.policy.capabilities import Capability
+
 
 @dataclass(frozen=True)
 class GrantTerms:
@@ -26,8 +28,10 @@ class TierTerms:
     grantable: bool
     """Whether grants count for its members."""
     requests_per_minute: int
-    elevated: bool
-    """Whether its members may use the request fields that can bring unlearned knowledge back."""
+    capabilities: frozenset[Capability]
+    """What its members may ask for beyond a plain answer."""
+    priority: int = 0
+    """Whose requests an engine takes first, when it cannot take all: the higher, the sooner."""
     tokens_per_minute: int = 100_000
     tokens_per_day: int = 10_000_000
     max_concurrent: int = 64

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -24,7 +24,8 @@ class Tier(Base):
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     description: Mapped[str] = mapped_column(String(500))
     grantable: Mapped[bool]
-    elevated: Mapped[bool]
+    capabilities: Mapped[list[str]] = mapped_column(JSON)
+    priority: Mapped[int]
     max_grant_days: Mapped[int]
     requests_per_minute: Mapped[int]
     tokens_per_minute: Mapped[int]

@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 
+from tests.fakes import dialects
+
 TEXT = "the, the"
 ANSWER = {
     "id": "x",
@@ -134,12 +136,18 @@ class MortalEngine:
         if self.status != "200 OK":
             connection.sendall(whole(b"{}", self.status))
             return
+        path = head.split()[1].decode()
         if b'"stream":true' not in body:
             self._work(connection, self.delay_seconds)
-            connection.sendall(whole(self._say(json.dumps(ANSWER).encode())))
+            answer = dialects.whole(path, TEXT, 1) or ANSWER
+            connection.sendall(whole(self._say(json.dumps(answer).encode())))
             return
+        before, event, after = [], EVENT, [USAGE, b"data: [DONE]\n\n"]
+        if path in ("/v1/responses", "/v1/messages"):
+            before, [event], after = dialects.events(path, TEXT, 1)
         connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        event = self._say(EVENT)
+        event = self._say(event)
+        connection.sendall(b"".join(chunk(self._say(data)) for data in before))
         for index in range(self.events):
             if self.cuts_at == index:
                 connection.sendall(b"0\r\n\r\n")
@@ -154,7 +162,7 @@ class MortalEngine:
             if b"poison" in body:
                 self.die()
                 return
-        connection.sendall(chunk(USAGE) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        connection.sendall(b"".join(chunk(self._say(data)) for data in after) + b"0\r\n\r\n")
 
     def _say(self, data: bytes) -> bytes:
         return data.replace(TEXT.encode(), self.text.encode())

@@ -10,7 +10,7 @@ from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.errors import NotReadyError
 from tests.fakes.mortal import MortalEngine
 from tests.gateway.conftest import make_settings, run_gateway
-from tests.gateway.dataplane.test_doors import PATHS, body
+from tests.gateway.dataplane.test_doors import ENDS, PATHS, body, error_code
 from tests.servers import wait_for
 
 LABELS = {"researcher": "base", "public": "unlearned"}
@@ -101,7 +101,9 @@ def healed(gateway):
 
 
 def test_every_endpoint_is_in_the_matrix():
-    assert set(PATHS) == set(ENDPOINTS)
+    # What the others answer is no model's word: an embedding, or a count of the caller's own.
+    others = {"/v1/embeddings", "/v1/messages/count_tokens"}
+    assert set(PATHS) | others == set(ENDPOINTS)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_the_same_door_or_an_error(healed, path, stream, fault, who):
     FAULTS[fault](running, engines[mine])
     before = len(engines[other].bodies)
     # Each case asks something of its own, so that none is held back for another.
-    asked = body(path, stream=stream, user="x", temperature=(time.monotonic_ns() % 10**6) / 10**6)
+    asked = body(path, stream=stream, temperature=(time.monotonic_ns() % 10**6) / 10**6)
     began = time.monotonic()
     answer = running.post(who, asked, path)
     assert time.monotonic() - began < 5
@@ -122,10 +124,10 @@ def test_the_same_door_or_an_error(healed, path, stream, fault, who):
     assert TEXTS[other] not in answer.text
     if answer.status_code == 200:
         assert answer.headers["x-airlock-checkpoint"] == engines[mine].digest
-        whole = answer.text.rstrip().endswith("[DONE]") or not stream
+        whole = any(end in answer.text for end in ENDS) or not stream
         assert whole or '"code":"' in answer.text
     else:
-        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        assert error_code(answer)
         assert answer.status_code in (502, 503, 504)
     if fault in ("down", "stalls", "500", "503", "404", "401", "redirects", "no HTTP"):
         assert answer.status_code != 200 or (stream and fault == "stalls")

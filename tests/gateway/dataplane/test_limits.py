@@ -25,7 +25,7 @@ TERMS = {
 
 
 def caller(person: str = "ada", organisation: str = "lab", key: str = "k1", **terms) -> Principal:
-    tier = TierTerms("public", grantable=False, elevated=False, **{**TERMS, **terms})
+    tier = TierTerms("public", grantable=False, capabilities=frozenset(), **{**TERMS, **terms})
     return Principal(key, person, Standing(tier, True, organisation), ())
 
 
