@@ -78,11 +78,19 @@ def test_tools(door: Door):
 def test_structured_outputs(door: Door):
     with door.openai() as sdk:
         parsed = sdk.chat.completions.parse(
-            model="smollm2", messages=[FRANCE], max_tokens=30, response_format=Verdict
+            model="smollm2",
+            messages=[FRANCE],
+            max_tokens=400,
+            temperature=0,
+            response_format=Verdict,
         )
         assert isinstance(parsed.choices[0].message.parsed, Verdict)
         response = sdk.responses.parse(
-            model="smollm2", input="Is Paris a city?", max_output_tokens=30, text_format=Verdict
+            model="smollm2",
+            input="Is Paris a city?",
+            max_output_tokens=400,
+            temperature=0,
+            text_format=Verdict,
         )
         assert isinstance(response.output_parsed, Verdict)
         with pytest.raises(openai.BadRequestError):
@@ -173,6 +181,7 @@ def test_compatcanary_finds_nothing_missing(door: Door):
             "node_modules/compatcanary/src/cli.js",
             *("scan", "--base-url", f"{door.url}/v1", "--model", "smollm2"),
             *("--profile", "modern", "--format", "json", "--timeout", "120", "--fail-on", "any"),
+            who="public",
         )
     )
     assert {result["status"] for result in report["results"]} == {"pass"}
