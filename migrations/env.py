@@ -11,6 +11,10 @@ from gateway.tables import Base
 
 def run(connection: Connection) -> None:
     """Run the migrations on one connection, in one transaction."""
+    if connection.dialect.name == "sqlite":
+        # SQLite changes a table by copying it, and would refuse to drop one that rows refer to.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
