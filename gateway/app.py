@@ -17,9 +17,11 @@ from starlette.exceptions import HTTPException
 
 from gateway import errors as e
 from gateway.controlplane.access import ControlPlane
+from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
@@ -164,6 +166,8 @@ class Gateway:
             self.database, self._pepper, self._cipher, self.settings.require_attestation
         )
         app.include_router(router)
+        app.include_router(verification_router)
+        app.include_router(application_router)
         _document_errors_as_they_are(app)
         app.add_exception_handler(e.AirlockError, _on_airlock_error)
         app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -27,6 +27,27 @@ class Tag(StrEnum):
     ALIAS_WITHDRAWN = "registry:alias:withdrawn"
     ALIAS_RESTORED = "registry:alias:restored"
     CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
+    ORGANISATION_CHANGED = "workflow:organisation:changed"
+    ROLES_CHANGED = "workflow:roles:changed"
+    TERMS_PUBLISHED = "workflow:terms:published"
+    TERMS_ACCEPTED = "workflow:terms:accepted"
+    EVIDENCE_ADDED = "workflow:evidence:added"
+    EVIDENCE_ACCEPTED = "workflow:evidence:accepted"
+    EVIDENCE_RETRACTED = "workflow:evidence:retracted"
+    APPLICATION_CREATED = "workflow:application:create"
+    APPLICATION_EDITED = "workflow:application:edit"
+    APPLICATION_SUBMITTED = "workflow:application:submit"
+    APPLICATION_TAKEN_UP = "workflow:application:take_up"
+    APPLICATION_PASSED = "workflow:application:pass"
+    APPLICATION_RETURNED = "workflow:application:return"
+    APPLICATION_REJECTED = "workflow:application:reject"
+    APPLICATION_APPROVED = "workflow:application:approve"
+    APPLICATION_APPEALED = "workflow:application:appeal"
+    APPLICATION_GRANTED = "workflow:application:accept_terms"
+    APPLICATION_WITHDRAWN = "workflow:application:withdraw"
+    GRANT_SUSPENDED = "workflow:grant:suspended"
+    GRANT_RESUMED = "workflow:grant:resumed"
+    USAGE_REVIEWED = "workflow:grant:usage_reviewed"
 
 
 async def record_change(
@@ -51,4 +72,17 @@ async def record_change(
     await session.execute(
         update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
     )
+    record_event(session, tag, subject, actor=actor, now=now, **detail)
+
+
+def record_event(
+    session: AsyncSession,
+    tag: Tag,
+    subject: str,
+    *,
+    actor: str,
+    now: datetime,
+    **detail: object,
+) -> None:
+    """Add an audit event of something that changes nobody's access; arguments as above."""
     session.add(AuditEvent(at=now, actor=actor, tag=str(tag), subject=subject, detail=detail))

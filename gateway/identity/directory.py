@@ -5,7 +5,6 @@ so keys and grants expire without a reload.
 """
 
 import hmac
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
-from gateway.identity.principal import Administrator, Principal
+from gateway.identity.grant_terms import load_grants
+from gateway.identity.principal import Administrator, Member, Principal
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
-from gateway.tables import ApiKey, Grant, Person, Tier
+from gateway.tables import ApiKey, Organisation, Person, Tier
 
 NO_HMAC = bytes(32)
+KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,21 @@ class Directory:
         """
         return Administrator(self._record(authorization, "admin", now).id)
 
+    def authenticate_member(self, authorization: str | None, now: datetime) -> Member:
+        """Return who acts in the workflow; whether the person is active is for the caller to ask.
+
+        Raises:
+            AuthenticationError: As `authenticate`.
+        """
+        record = self._record(authorization, "workflow", now)
+        if record.person_id is None:
+            raise InvalidKeyError
+        return Member(record.id, record.person_id)
+
     def principal(self, key_id: str, now: datetime) -> Principal | None:
         """Return the person behind a key that still counts, or None: to look again at a stream."""
         record = self.keys.get(key_id)
-        if record is None or record.person_id is None:
+        if record is None or record.kind != "key" or record.person_id is None:
             return None
         try:
             record.check(now)
@@ -126,8 +138,9 @@ def _records(
 ) -> dict[str, KeyRecord]:
     records = {}
     for key_id, kind, person_id, digest, expires_at, revoked_at in rows:
-        known: Kind = "admin" if kind == "admin" else "key"
-        records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
+        if kind in KINDS:  # One that this code does not know opens nothing.
+            known = KINDS[kind]
+            records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
     return records
 
 
@@ -140,28 +153,29 @@ async def load_single_key(
     return Directory(pepper, _records(rows), {}, {})
 
 
-async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
-    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+async def load_standings(
+    session: AsyncSession, person_id: str | None = None
+) -> dict[str, Standing]:
+    """Read the standing of every person, or of one."""
     tiers = {
         name: TierTerms(name, grantable, requests_per_minute, elevated)
         for name, grantable, requests_per_minute, elevated in await session.execute(
             select(Tier.name, Tier.grantable, Tier.requests_per_minute, Tier.elevated)
         )
     }
-    people = {
-        person_id: Standing(tiers[tier], state == "active")
-        for person_id, tier, state in await session.execute(
-            select(Person.id, Person.tier, Person.state)
-        )
-    }
-    keys = _records(await session.execute(SELECT_KEYS))
-    grants: defaultdict[str, list[GrantTerms]] = defaultdict(list)
-    for person_id, domain, not_before, expires_at, revoked_at in await session.execute(
-        select(
-            Grant.person_id, Grant.domain, Grant.not_before, Grant.expires_at, Grant.revoked_at
-        ).where(Grant.revoked_at.is_(None))
-    ):
-        grants[person_id].append(GrantTerms(domain, not_before, expires_at, revoked_at))
-    return Directory(
-        pepper, keys, people, {person: tuple(terms) for person, terms in grants.items()}
+    query = select(Person.id, Person.tier, Person.state, Organisation.state).join(
+        Organisation, Organisation.name == Person.organisation
     )
+    if person_id is not None:
+        query = query.where(Person.id == person_id)
+    return {
+        found: Standing(tiers[tier], state == "active", organisation != "suspended")
+        for found, tier, state, organisation in await session.execute(query)
+    }
+
+
+async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
+    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+    people = await load_standings(session)
+    keys = _records(await session.execute(SELECT_KEYS))
+    return Directory(pepper, keys, people, await load_grants(session))

@@ -104,9 +104,13 @@ class Application:
     statements: tuple[Statement, ...] = ()
 
     def state_at(self, now: datetime) -> State:
-        """Return the state at a moment: an open one lapses by itself."""
-        lapsed = self.state in OPEN and now >= self.since + LAPSES_AFTER
-        return State.LAPSED if lapsed else self.state
+        """Return the state at a moment."""
+        return state_at(self.state, self.since, now)
+
+
+def state_at(state: State, since: datetime, now: datetime) -> State:
+    """Return what a state is at a moment: an open one lapses by itself."""
+    return State.LAPSED if state in OPEN and now >= since + LAPSES_AFTER else state
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ class Refused:
     """Why a step is not taken."""
 
     reason: str
+    is_about_who: bool = False
+    """Whether somebody else could take it, as things are."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,10 @@ def take(
         return Refused(f"an application that is {state} takes no '{step.action}'")
     if step.version != application.version:
         return Refused("the application was edited meanwhile; look at it again")
-    reason = _may(application, step, rule) or _lacks(application, step, held, now)
+    reason = _may(application, step, rule)
+    if reason is not None:
+        return Refused(reason, is_about_who=True)
+    reason = _lacks(application, step, held, now)
     if reason is not None:
         return Refused(reason)
     said = application.statements + _statements(application, step)

@@ -6,11 +6,13 @@ count until somebody resumes it; revoked it never counts again.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 ALWAYS = datetime.max.replace(tzinfo=UTC)
+
+USAGE_REVIEW_EVERY = timedelta(days=45)
 
 GrantState = Literal["active", "pending", "suspended", "expired", "revoked"]
 

@@ -108,13 +108,13 @@ def test_an_appeal_is_heard_once_and_by_others():
     appealed = walk(rejected, (Action.APPEAL, ADA))
     assert (appealed.state, appealed.round) == (State.APPEALED, 2)
     refused = take(appealed, Step(Action.TAKE_UP, IVY, "v1"), EVIDENCE, NOW)
-    assert refused == Refused("an appeal is heard by other reviewers")
+    assert refused == Refused("an appeal is heard by other reviewers", is_about_who=True)
     ian = party("ian", IDENTITY)
     second = walk(appealed, (Action.TAKE_UP, ian), (Action.PASS, ian))
     assert isinstance(take(second, Step(Action.PASS, DAN, "v1"), EVIDENCE, NOW), Refused)
     final = walk(second, (Action.REJECT, party("dora", BIO)))
     refused = take(final, Step(Action.APPEAL, ADA, "v1"), EVIDENCE, NOW)
-    assert refused == Refused("an application is appealed once")
+    assert refused == Refused("an application is appealed once", is_about_who=True)
 
 
 APPROVABLE = walk(application(), *TO_APPROVAL)
