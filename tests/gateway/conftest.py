@@ -145,7 +145,9 @@ class Running:
         """Wait until the gateway has taken in every change so far."""
         import time
 
-        time.sleep(self.settings.snapshot_poll_seconds * 3)
+        keeper, now = self.gateway.keeper, time.monotonic()
+        assert keeper is not None
+        wait_for(lambda: time.monotonic() - keeper.age_seconds > now)
 
 
 @contextmanager

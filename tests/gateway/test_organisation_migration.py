@@ -25,7 +25,7 @@ def migrate(settings, revision: str) -> None:
 async def fill(session) -> None:
     for person, organisation in PEOPLE.items():
         await session.execute(
-            text("INSERT INTO people VALUES (:id, :id, :organisation, 'researcher', 'active', :at)"),
+            text("INSERT INTO people VALUES (:id, :id, :organisation, 'public', 'active', :at)"),
             {"id": person, "organisation": organisation, "at": "2026-01-01 00:00:00+00:00"},
         )
     await session.execute(
