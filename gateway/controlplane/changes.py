@@ -47,6 +47,9 @@ class Tag(StrEnum):
     APPLICATION_WITHDRAWN = "workflow:application:withdraw"
     GRANT_SUSPENDED = "workflow:grant:suspended"
     GRANT_RESUMED = "workflow:grant:resumed"
+    DOOR_CLOSED = "workflow:door:closed"
+    OPENING_REQUESTED = "workflow:opening:requested"
+    OPENING_CONFIRMED = "workflow:opening:confirmed"
     USAGE_REVIEWED = "workflow:grant:usage_reviewed"
 
 

@@ -151,3 +151,13 @@ async def whose_rows(
     if person_id not in (None, caller.person_id):
         raise NotPermittedError("These are another person's.")
     return caller.person_id
+
+
+async def check_sees_all(session: AsyncSession, caller: Administrator | Member) -> None:
+    """Raise unless everyone's rows are shown to the caller.
+
+    Raises:
+        NotPermittedError: They have no role.
+    """
+    if isinstance(caller, Member) and not await roles_of(session, caller.person_id):
+        raise NotPermittedError("This takes a role in the workflow.")

@@ -16,8 +16,9 @@ from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, Re
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.principal import Administrator, Member, Principal
+from gateway.policy.breakglass import Closures
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
-from gateway.tables import ApiKey, Organisation, Person, Tier
+from gateway.tables import ApiKey, Closure, Organisation, Person, Tier
 
 NO_HMAC = bytes(32)
 KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
@@ -163,13 +164,15 @@ async def load_standings(
             select(Tier.name, Tier.grantable, Tier.requests_per_minute, Tier.elevated)
         )
     }
+    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
+    closures = Closures(None in closed, frozenset(name for name in closed if name is not None))
     query = select(Person.id, Person.tier, Person.state, Organisation.state).join(
         Organisation, Organisation.name == Person.organisation
     )
     if person_id is not None:
         query = query.where(Person.id == person_id)
     return {
-        found: Standing(tiers[tier], state == "active", organisation != "suspended")
+        found: Standing(tiers[tier], state == "active", organisation != "suspended", closures)
         for found, tier, state, organisation in await session.execute(query)
     }
 

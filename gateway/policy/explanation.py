@@ -27,7 +27,7 @@ class Ground:
     """What one row contributes."""
 
     row: str
-    """`person:ID`, `tier:NAME`, `grant:ID` or `alias:NAME`."""
+    """`person:ID`, `tier:NAME`, `closure`, `grant:ID` or `alias:NAME`."""
     says: str
 
 
@@ -93,6 +93,10 @@ def _standing(person: str, standing: Standing) -> tuple[Ground, ...]:
         grounds.append(
             Ground(f"person:{person}", "of a suspended organisation: no grant of its people counts")
         )
+    closed = standing.closures
+    if closed.everything or closed.domains:
+        what = "every domain" if closed.everything else ", ".join(sorted(closed.domains))
+        grounds.append(Ground("closure", f"closed for everybody's grants: {what}"))
     return tuple(grounds)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from gateway.policy.breakglass import NOTHING_CLOSED, Closures
+
 NEVER = datetime.min.replace(tzinfo=UTC)
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 
@@ -94,6 +96,8 @@ class Standing:
     is_active: bool
     organisation_active: bool = True
     """Whether the person's organisation is not suspended; a suspended one suspends its grants."""
+    closures: Closures = NOTHING_CLOSED
+    """What nobody's grants open now."""
 
 
 def live_domains(
@@ -106,4 +110,5 @@ def live_domains(
     """
     if not (standing.is_active and standing.organisation_active and standing.tier.grantable):
         return frozenset()
-    return frozenset(grant.domain for grant in grants if grant.is_live(now))
+    live = frozenset(grant.domain for grant in grants if grant.is_live(now))
+    return standing.closures.still_open(live)

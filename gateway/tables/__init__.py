@@ -2,6 +2,7 @@
 
 from gateway.tables.applications import Application, ApplicationStatement, ApplicationVersion
 from gateway.tables.audit import AuditEvent
+from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import ApiKey, Grant, Person, Tier
@@ -16,9 +17,11 @@ __all__ = [
     "AuditEvent",
     "AuthorizationVersion",
     "Base",
+    "Closure",
     "Engine",
     "EvidenceItem",
     "Grant",
+    "Opening",
     "Organisation",
     "Person",
     "PersonRole",

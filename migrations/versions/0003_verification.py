@@ -67,6 +67,49 @@ def upgrade() -> None:
             op.f("ck_grants_usage_review"),
             "(application_id IS NULL) = (usage_review_due_at IS NULL)",
         )
+    _create_breakglass()
+
+
+def _create_breakglass() -> None:
+    op.create_table(
+        "closures",
+        text("id", 36),
+        text("domain", 63, nullable=True),
+        text("reason", 1000),
+        text("closed_by", 200),
+        moment("closed_at"),
+        text("lifted_by", 200, nullable=True),
+        moment("lifted_at", nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_closures")),
+    )
+    op.create_table(
+        "openings",
+        text("id", 36),
+        text("closure_id", 36, nullable=True),
+        text("person_id", 36, nullable=True),
+        text("domain", 63, nullable=True),
+        sa.Column("minutes", sa.Integer(), nullable=True),
+        text("reason", 1000),
+        text("requested_by", 36),
+        moment("requested_at"),
+        text("confirmed_by", 36, nullable=True),
+        moment("confirmed_at", nullable=True),
+        text("grant_id", 36, nullable=True),
+        sa.CheckConstraint(
+            "(closure_id IS NULL) = (person_id IS NOT NULL)", name=op.f("ck_openings_one_thing")
+        ),
+        sa.CheckConstraint(
+            "(person_id IS NULL) = (minutes IS NULL)", name=op.f("ck_openings_has_minutes")
+        ),
+        sa.CheckConstraint("minutes BETWEEN 1 AND 60", name=op.f("ck_openings_minutes")),
+        sa.CheckConstraint("confirmed_by <> requested_by", name=op.f("ck_openings_two_people")),
+        refers("openings", "closure_id", "closures.id"),
+        refers("openings", "person_id", "people.id"),
+        refers("openings", "requested_by", "people.id"),
+        refers("openings", "confirmed_by", "people.id"),
+        refers("openings", "grant_id", "grants.id"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_openings")),
+    )
 
 
 def _create_organisations() -> None:
@@ -189,7 +232,8 @@ def _create_applications() -> None:
         text("rationale", 4000),
         moment("created_at"),
         sa.CheckConstraint(
-            "kind IN ('identity', 'domain', 'approval')", name=op.f("ck_application_statements_kind")
+            "kind IN ('identity', 'domain', 'approval')",
+            name=op.f("ck_application_statements_kind"),
         ),
         sa.CheckConstraint(
             "decision IN ('pass', 'approve', 'return', 'reject')",
@@ -255,6 +299,13 @@ def _create_verification() -> None:
 
 def downgrade() -> None:
     """Undo the change; grants of the workflow end, since what they rest on is no longer known."""
+    # What a closure keeps shut must not open because closures are no longer known.
+    op.execute(
+        "DELETE FROM grants WHERE EXISTS (SELECT 1 FROM closures WHERE lifted_at IS NULL"
+        " AND (closures.domain IS NULL OR closures.domain = grants.domain))"
+    )
+    op.drop_table("openings")
+    op.drop_table("closures")
     op.execute("DELETE FROM grants WHERE application_id IS NOT NULL OR suspended_at IS NOT NULL")
     op.execute("DELETE FROM api_keys WHERE kind = 'workflow'")
     op.execute("UPDATE authorization_version SET version = version + 1")

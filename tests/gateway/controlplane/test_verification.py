@@ -104,6 +104,9 @@ def test_every_step_leaves_an_event(fresh):
     review = {"outcome": "continue", "rationale": "r"}
     workflow.must("dan", "POST", f"/grants/{grant}/usage-reviews", **review)
     workflow.must("ada", "POST", f"/evidence/{items['training']}/retract")
+    closure = workflow.must("dan", "POST", "/closures", reason="r")["id"]
+    opening = workflow.must("rex", "POST", f"/closures/{closure}/lift", reason="r")["id"]
+    workflow.must("app", "POST", f"/openings/{opening}/confirm")
     events = workflow.admin("GET", "/audit-events?limit=1000").json()
     workflow_tags = {str(tag) for tag in Tag if tag.startswith("workflow:")}
     assert {event["tag"] for event in events} >= workflow_tags, "a tag that nothing emits"
