@@ -41,6 +41,7 @@ def test_the_verdict_is_the_rules_own(model, gone, standing, grants):
     served = isinstance(routed, Routed) and standing.is_active and routed.name not in gone
     assert (said.effect == "allow") is served
     if served:
+        assert isinstance(routed, Routed)
         assert said.served == routed.name
         hazards = FAMILIES["m"].hazards
         assert (said.rule == "forgets_every_hazard") is (routed.alias.forgets == hazards)
