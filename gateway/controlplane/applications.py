@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_event
+from gateway.controlplane.changes import Tag, locked, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
 from gateway.controlplane.schemas import GrantOut
@@ -57,7 +57,11 @@ async def load(session: AsyncSession, application_id: str, *, to_change: bool = 
     Raises:
         NotFoundError: There is none of that id.
     """
-    row = await session.get(Application, application_id, with_for_update=to_change)
+    row = await (
+        locked(session, Application, application_id)
+        if to_change
+        else session.get(Application, application_id)
+    )
     if row is None:
         raise NotFoundError(f"There is no application '{application_id}'.")
     version = await session.get_one(ApplicationVersion, (row.id, row.version))

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.breakglass_schemas import ClosureIn, EmergencyIn
-from gateway.controlplane.changes import Tag, record_change, record_event
+from gateway.controlplane.changes import Tag, locked, record_change, record_event
 from gateway.controlplane.organisations import party
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
@@ -112,7 +112,7 @@ async def confirm(
         ConflictError: It was confirmed before, or the closure was lifted meanwhile.
         NotPermittedError: By the same person, too late, or by somebody who may not.
     """
-    opening = await session.get(Opening, opening_id, with_for_update=True)
+    opening = await locked(session, Opening, opening_id)
     if opening is None:
         raise NotFoundError(f"There is no opening '{opening_id}'.")
     if opening.confirmed_at is not None:
@@ -193,7 +193,7 @@ def _check(reason: str | None) -> None:
 
 
 async def _standing_closure(session: AsyncSession, closure_id: str) -> Closure:
-    closure = await session.get(Closure, closure_id, with_for_update=True)
+    closure = await locked(session, Closure, closure_id)
     if closure is None:
         raise NotFoundError(f"There is no closure '{closure_id}'.")
     if closure.lifted_at is not None:

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.tables import AuditEvent, AuthorizationVersion
+from gateway.tables import AuditEvent, AuthorizationVersion, Base
+
+Row = TypeVar("Row", bound=Base)
 
 
 class Tag(StrEnum):
@@ -51,6 +54,22 @@ class Tag(StrEnum):
     OPENING_REQUESTED = "workflow:opening:requested"
     OPENING_CONFIRMED = "workflow:opening:confirmed"
     USAGE_REVIEWED = "workflow:grant:usage_reviewed"
+
+
+async def locked(session: AsyncSession, kind: type[Row], row_id: str) -> Row | None:
+    """Return a row that nobody else changes before this transaction ends; None if there is none.
+
+    `SELECT … FOR UPDATE` is no lock on SQLite, where what is read before the first write may be
+    old by the time of that write; a write that changes nothing locks on both databases.
+
+    Args:
+        session: The transaction.
+        kind: The row's class, with one column as its key.
+        row_id: The key.
+    """
+    (key,) = inspect(kind).primary_key
+    await session.execute(update(kind).where(key == row_id).values({key.name: key}))
+    return await session.get(kind, row_id, populate_existing=True)
 
 
 async def record_change(

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change, record_event
+from gateway.controlplane.changes import Tag, locked, record_change, record_event
 from gateway.controlplane.organisations import party, roles_of
 from gateway.controlplane.verification_schemas import EvidenceAcceptance, EvidenceIn
 from gateway.errors import (
@@ -152,7 +152,7 @@ async def retract_evidence(
 
 
 async def _get(session: AsyncSession, item_id: str) -> EvidenceItem:
-    item = await session.get(EvidenceItem, item_id, with_for_update=True)
+    item = await locked(session, EvidenceItem, item_id)
     if item is None:
         raise NotFoundError(f"There is no evidence '{item_id}'.")
     return item

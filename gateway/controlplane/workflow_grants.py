@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.grants import revoke_grant
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
@@ -182,7 +182,7 @@ async def review_usage(
 
 
 async def _get(session: AsyncSession, grant_id: str) -> Grant:
-    grant = await session.get(Grant, grant_id, with_for_update=True)
+    grant = await locked(session, Grant, grant_id)
     if grant is None:
         raise NotFoundError(f"There is no grant '{grant_id}'.")
     if grant.revoked_at is not None:

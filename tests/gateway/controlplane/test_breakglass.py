@@ -1,9 +1,13 @@
 """Doors closed by one and opened by two, through HTTP, on SQLite and on PostgreSQL."""
 
+import time
 from datetime import datetime, timedelta
+
+import pytest
 
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow
+from tests.gateway.dataplane.test_doors import stream_until_end
 
 
 def test_one_closes_and_two_open(fresh):
@@ -88,3 +92,26 @@ def test_an_emergency_grant_is_short_for_another_and_passes_no_gate(fresh):
     lift = workflow.must("app", "POST", f"/closures/{closure}/lift", reason="r")["id"]
     workflow.must("dan", "POST", f"/openings/{lift}/confirm")
     assert workflow.base() == 503, "no emergency serves a checkpoint without a valid release"
+
+
+@pytest.mark.parametrize("how", ["closure", "organisation", "suspension", "evidence"])
+def test_what_restricts_cuts_the_running_stream_within_a_second(fresh, how):
+    workflow = Workflow(fresh)
+    items = workflow.verify()
+    grant = workflow.to_grant()["grants"][0]["id"]
+    assert workflow.base() == 200
+    for engine in fresh.engines.values():
+        engine.tokens, engine.delay_seconds = 200, 0.05
+    stream = stream_until_end(fresh, "ada")
+    began = time.monotonic()
+    {
+        "closure": lambda: workflow.must("dan", "POST", "/closures", domain="capitals", reason="r"),
+        "organisation": lambda: workflow.organisation("The Lab", "suspended"),
+        "suspension": lambda: workflow.must("dan", "POST", f"/grants/{grant}/suspend", reason="r"),
+        "evidence": lambda: workflow.must(
+            "ivy", "POST", f"/evidence/{items['federation']}/retract"
+        ),
+    }[how]()
+    stream["thread"].join(10)
+    assert stream["ended"] - began < 1.0
+    assert '"code":"grant_revoked"' in stream["text"]
