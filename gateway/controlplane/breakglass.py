@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.controlplane.breakglass_schemas import ClosureIn, EmergencyIn
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
 from gateway.controlplane.organisations import party
+from gateway.controlplane.people import get_person
+from gateway.controlplane.tiers import get_tier
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy import breakglass as policy
@@ -87,9 +89,13 @@ async def ask_for_access(
 
     Raises:
         NotFoundError: There is no such person.
+        ConflictError: The person's tier holds no grants.
         NotPermittedError: By somebody who may not.
     """
     beneficiary = await party(session, given.person_id)
+    tier = await get_tier(session, (await get_person(session, given.person_id)).tier)
+    if not tier.grantable:
+        raise ConflictError(f"Members of the tier '{tier.name}' hold no grants.", "person_id")
     opening = Opening(
         id=str(uuid.uuid4()),
         person_id=given.person_id,

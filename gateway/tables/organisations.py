@@ -9,7 +9,10 @@ from gateway.tables.metadata import Base, Moment
 
 
 class Organisation(Base):
-    """An organisation; `name_key` is its name without case and spacing, so that it exists once."""
+    """An organisation; `name_key` is its name without case and spacing, so that it exists once.
+
+    A character may become three when its case is taken away.
+    """
 
     __tablename__ = "organisations"
     __table_args__ = (
@@ -18,7 +21,7 @@ class Organisation(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
-    name_key: Mapped[str] = mapped_column(String(400), unique=True)
+    name_key: Mapped[str] = mapped_column(String(600), unique=True)
     ror_id: Mapped[str | None] = mapped_column(String(9), unique=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)

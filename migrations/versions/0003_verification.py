@@ -117,7 +117,7 @@ def _create_organisations() -> None:
         "organisations",
         text("id", 36),
         text("name", 200),
-        text("name_key", 400),
+        text("name_key", 600),
         text("ror_id", 9, nullable=True),
         text("state", 20),
         moment("created_at"),

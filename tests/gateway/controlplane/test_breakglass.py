@@ -62,6 +62,8 @@ def test_an_emergency_grant_is_short_for_another_and_passes_no_gate(fresh):
         assert code(workflow.call(who, "POST", "/openings", **given)) == (403, "not_permitted"), who
     longer = workflow.call("dan", "POST", "/openings", **(given | {"minutes": 61}))
     assert code(longer) == (400, "invalid_request")
+    public = given | {"person_id": fresh.people["public"]}
+    assert code(workflow.call("dan", "POST", "/openings", **public)) == (409, "conflict")
     asked = workflow.must("dan", "POST", "/openings", **given)
     assert workflow.base() == 403, "one person opens nothing"
     path = f"/openings/{asked['id']}/confirm"
