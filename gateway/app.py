@@ -23,12 +23,16 @@ from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
 from gateway.controlplane.verification_routes import router as verification_router
+from gateway.dataplane.admission import Admission
+from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
+from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.routes import DataPlane
 from gateway.dataplane.snapshot import SnapshotKeeper
+from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.http_errors import error_body, error_headers, http_error
@@ -49,6 +53,7 @@ class Gateway:
         self.database = Database(settings)
         self.registry = Registry(settings.home, settings.trust_file, self.database)
         self._pepper = secret.derive(PEPPER_PURPOSE)
+        self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         self.keeper: SnapshotKeeper | None = None
@@ -74,7 +79,9 @@ class Gateway:
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as client:
-            pool = Pool(Probe(client, self.registry.verify), self.metrics, settings)
+            suspects = Suspects(settings.hold_back_seconds)
+            self.metrics.held_back.set_function(suspects.__len__)
+            pool = Pool(Probe(client, self.registry.verify), suspects, self.metrics, settings)
             keeper = SnapshotKeeper(
                 settings,
                 self.database,
@@ -83,19 +90,25 @@ class Gateway:
                 self.metrics,
                 on_change=lambda catalogue: pool.update(catalogue.engines, catalogue.pointers),
             )
-            relay = Relay(Upstream(client, pool, settings), keeper)
+            connections = Connections(settings)
+            upstream = Upstream(connections, pool)
+            admission = Admission(settings, pool.serves)
+            self.metrics.queued.set_function(admission.waiting)
+            relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
-            self.data_plane = DataPlane(settings, keeper, pool, relay, self.metrics, self._salt_key)
+            self.data_plane = DataPlane(settings, keeper, relay, self.metrics, self._salt_key)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
+                    tasks.create_task(self._share_limits(self.data_plane.limits)),
                 ]
                 yield
                 for task in running:
                     task.cancel()
             await pool.close()
+            connections.close()
         await self.database.close()
 
     async def _check_schema(self) -> None:
@@ -112,6 +125,25 @@ class Gateway:
                 f"the database has schema {current}, the code {newest}: run `airlock migrate`"
             )
         await self.database.migrate()
+
+    async def _share_limits(self, limits: Limits) -> None:
+        """Count together with other workers, for ever, where there is a Redis for it."""
+        settings = self.settings
+        if settings.redis_url is None:
+            return
+        # Ten megabytes for each worker, which only those pay for who have a Redis.
+        from redis.asyncio import Redis
+
+        from gateway.dataplane.ledger import Ledger
+
+        password = settings.redis_password_file
+        client = Redis.from_url(
+            settings.redis_url, password=password.read_text().strip() if password else None
+        )
+        try:
+            await Ledger(client, limits, self._ledger_key, settings, self.metrics).keep()
+        finally:
+            await client.aclose()
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""

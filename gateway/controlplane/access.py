@@ -112,4 +112,4 @@ def moment() -> datetime:
 
 Now = Annotated[datetime, Depends(moment)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Offset = Annotated[int, Query(ge=0, description="How many to pass over.")]
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to pass over.")]

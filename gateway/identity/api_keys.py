@@ -8,7 +8,6 @@ mistyped key from a wrong one without a look-up; the secret is 256 random bits, 
 HMAC under the gateway's own key is stored (random bits need no slow hash).
 """
 
-import hashlib
 import hmac
 import secrets
 import zlib
@@ -61,7 +60,7 @@ def parse(text: str) -> ParsedKey | None:
 def secret_hmac(pepper: bytes, parsed: ParsedKey) -> bytes:
     """Return what is stored of a key: HMAC-SHA-256 of its kind, id and secret."""
     message = f"{parsed.kind}_{parsed.id}_{parsed.secret}".encode()
-    return hmac.new(pepper, message, hashlib.sha256).digest()
+    return hmac.digest(pepper, message, "sha256")
 
 
 def _random(length: int) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from gateway.policy.breakglass import NOTHING_CLOSED, Closures
+from gateway.policy.capabilities import Capability
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 ALWAYS = datetime.max.replace(tzinfo=UTC)
@@ -84,8 +85,16 @@ class TierTerms:
     grantable: bool
     """Whether grants count for its members."""
     requests_per_minute: int
-    elevated: bool
-    """Whether its members may use the request fields that can bring unlearned knowledge back."""
+    capabilities: frozenset[Capability]
+    """What its members may ask for beyond a plain answer."""
+    priority: int = 0
+    """Whose requests an engine takes first, when it cannot take all: the higher, the sooner."""
+    tokens_per_minute: int = 100_000
+    tokens_per_day: int = 10_000_000
+    max_concurrent: int = 64
+    """Requests at a time."""
+    organisation_multiple: int = 10
+    """All members of an organisation together may use so many times what one of them may."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class Standing:
 
     tier: TierTerms
     is_active: bool
+    organisation: str = ""
     organisation_active: bool = True
     """Whether the person's organisation is not suspended; a suspended one suspends its grants."""
     closures: Closures = NOTHING_CLOSED

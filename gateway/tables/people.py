@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -14,15 +14,24 @@ class Tier(Base):
     __tablename__ = "tiers"
     __table_args__ = (
         CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+        CheckConstraint("tokens_per_minute > 0", name="tokens_per_minute"),
+        CheckConstraint("tokens_per_day > 0", name="tokens_per_day"),
+        CheckConstraint("max_concurrent > 0", name="max_concurrent"),
+        CheckConstraint("organisation_multiple > 0", name="organisation_multiple"),
         CheckConstraint("max_grant_days > 0", name="max_grant_days"),
     )
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     description: Mapped[str] = mapped_column(String(500))
     grantable: Mapped[bool]
-    elevated: Mapped[bool]
+    capabilities: Mapped[list[str]] = mapped_column(JSON)
+    priority: Mapped[int]
     max_grant_days: Mapped[int]
     requests_per_minute: Mapped[int]
+    tokens_per_minute: Mapped[int]
+    tokens_per_day: Mapped[int]
+    max_concurrent: Mapped[int]
+    organisation_multiple: Mapped[int]
 
 
 class Person(Base):

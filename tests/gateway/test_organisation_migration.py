@@ -9,7 +9,7 @@ from gateway.cli.tables import in_transaction
 from gateway.db import Database
 from gateway.errors import NotReadyError
 
-BEFORE = "0002"
+BEFORE = "0004"
 PEOPLE = {"ada": "Lab of  Ada", "bob": "lab of ada", "eve": "Elsewhere"}
 
 

@@ -19,8 +19,10 @@ from gateway.policy.grants import (
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RESEARCHER = TierTerms("researcher", grantable=True, requests_per_minute=1, elevated=True)
-PUBLIC = TierTerms("public", grantable=False, requests_per_minute=1, elevated=False)
+RESEARCHER = TierTerms(
+    "researcher", grantable=True, requests_per_minute=1, capabilities=frozenset()
+)
+PUBLIC = TierTerms("public", grantable=False, requests_per_minute=1, capabilities=frozenset())
 
 
 def grant(begin=-1, end=1, revoked=None) -> GrantTerms:

@@ -1,7 +1,7 @@
 """Verification: organisations, roles, applications, evidence, terms; what grants rest on.
 
-Revision ID: 0003_verification
-Revises: 0002
+Revision ID: 0005
+Revises: 0004
 """
 
 import uuid
@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_verification"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
