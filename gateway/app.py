@@ -17,9 +17,12 @@ from starlette.exceptions import HTTPException
 
 from gateway import errors as e
 from gateway.controlplane.access import ControlPlane
+from gateway.controlplane.application_routes import router as application_router
+from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
@@ -196,6 +199,9 @@ class Gateway:
             self.database, self._pepper, self._cipher, self.settings.require_attestation
         )
         app.include_router(router)
+        app.include_router(verification_router)
+        app.include_router(application_router)
+        app.include_router(breakglass_router)
         _document_errors_as_they_are(app)
         app.add_exception_handler(e.AirlockError, _on_airlock_error)
         app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -19,6 +19,7 @@
     │   ├── InvalidKeyError
     │   ├── ExpiredKeyError
     │   └── RevokedKeyError
+    ├── NotPermittedError          who is calling may not take this step of the workflow
     ├── GrantRequiredError         the caller's grants do not cover the checkpoint
     ├── GrantRevokedError          they did, when the stream began
     ├── RateLimitedError
@@ -155,6 +156,10 @@ class RevokedKeyError(AuthenticationError):
 
     def __init__(self) -> None:
         super().__init__("The API key was revoked.")
+
+
+class NotPermittedError(AirlockError):
+    """Who is calling may not take this step: not their role, or a conflict of interest."""
 
 
 class GrantRequiredError(AirlockError):

@@ -34,6 +34,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
+    e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.tables import AuditEvent, AuthorizationVersion
+from gateway.tables import AuditEvent, AuthorizationVersion, Base
+
+Row = TypeVar("Row", bound=Base)
 
 
 class Tag(StrEnum):
@@ -27,6 +30,46 @@ class Tag(StrEnum):
     ALIAS_WITHDRAWN = "registry:alias:withdrawn"
     ALIAS_RESTORED = "registry:alias:restored"
     CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
+    ORGANISATION_CHANGED = "workflow:organisation:changed"
+    ROLES_CHANGED = "workflow:roles:changed"
+    TERMS_PUBLISHED = "workflow:terms:published"
+    TERMS_ACCEPTED = "workflow:terms:accepted"
+    EVIDENCE_ADDED = "workflow:evidence:added"
+    EVIDENCE_ACCEPTED = "workflow:evidence:accepted"
+    EVIDENCE_RETRACTED = "workflow:evidence:retracted"
+    APPLICATION_CREATED = "workflow:application:create"
+    APPLICATION_EDITED = "workflow:application:edit"
+    APPLICATION_SUBMITTED = "workflow:application:submit"
+    APPLICATION_TAKEN_UP = "workflow:application:take_up"
+    APPLICATION_PASSED = "workflow:application:pass"
+    APPLICATION_RETURNED = "workflow:application:return"
+    APPLICATION_REJECTED = "workflow:application:reject"
+    APPLICATION_APPROVED = "workflow:application:approve"
+    APPLICATION_APPEALED = "workflow:application:appeal"
+    APPLICATION_GRANTED = "workflow:application:accept_terms"
+    APPLICATION_WITHDRAWN = "workflow:application:withdraw"
+    GRANT_SUSPENDED = "workflow:grant:suspended"
+    GRANT_RESUMED = "workflow:grant:resumed"
+    DOOR_CLOSED = "workflow:door:closed"
+    OPENING_REQUESTED = "workflow:opening:requested"
+    OPENING_CONFIRMED = "workflow:opening:confirmed"
+    USAGE_REVIEWED = "workflow:grant:usage_reviewed"
+
+
+async def locked(session: AsyncSession, kind: type[Row], row_id: str) -> Row | None:
+    """Return a row that nobody else changes before this transaction ends; None if there is none.
+
+    `SELECT … FOR UPDATE` is no lock on SQLite, where what is read before the first write may be
+    old by the time of that write; a write that changes nothing locks on both databases.
+
+    Args:
+        session: The transaction.
+        kind: The row's class, with one column as its key.
+        row_id: The key.
+    """
+    (key,) = inspect(kind).primary_key
+    await session.execute(update(kind).where(key == row_id).values({key.name: key}))
+    return await session.get(kind, row_id, populate_existing=True)
 
 
 async def record_change(
@@ -51,4 +94,17 @@ async def record_change(
     await session.execute(
         update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
     )
+    record_event(session, tag, subject, actor=actor, now=now, **detail)
+
+
+def record_event(
+    session: AsyncSession,
+    tag: Tag,
+    subject: str,
+    *,
+    actor: str,
+    now: datetime,
+    **detail: object,
+) -> None:
+    """Add an audit event of something that changes nobody's access; arguments as above."""
     session.add(AuditEvent(at=now, actor=actor, tag=str(tag), subject=subject, detail=detail))

@@ -105,10 +105,13 @@ class PersonOut(Out):
 
 
 class KeyIn(In):
-    """A new key: a caller's (with `person_id`) or an administrator's (with `admin`)."""
+    """A new key: a person's (with `person_id`) or an administrator's (with `admin`)."""
 
     person_id: str | None = None
     admin: bool = False
+    workflow: bool = Field(
+        False, description="Of a person: to apply, review and approve with, not to ask models."
+    )
     label: Text = "key"
     days: int | None = Field(None, ge=1, le=3660, description="Until it expires; none: never.")
 
@@ -162,6 +165,11 @@ class GrantOut(Out):
     expires_at: datetime
     revoked_at: datetime | None
     revoked_by: str | None
+    application_id: str | None = Field(description="None for a grant of an administrator.")
+    usage_review_due_at: datetime | None
+    suspended_at: datetime | None
+    suspended_by: str | None
+    suspended_reason: str | None
 
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$", max_length=300)]

@@ -1,4 +1,7 @@
-"""API keys: `airlock_key_<id>_<secret>_<check>` for callers, `airlock_admin_…` for administrators.
+"""API keys: `airlock_key_<id>_<secret>_<check>`, `airlock_workflow_…` and `airlock_admin_…`.
+
+A person asks models with the first kind, and applies, reviews and approves with the second, so that
+a key that leaks from a program approves nothing; the third is an administrator's.
 
 The kind stands in front, so that scanners and people recognise a leaked key; the checksum tells a
 mistyped key from a wrong one without a look-up; the secret is 256 random bits, of which only an
@@ -10,7 +13,7 @@ import secrets
 import zlib
 from typing import Literal, NamedTuple
 
-Kind = Literal["key", "admin"]
+Kind = Literal["key", "workflow", "admin"]
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 12
 SECRET_LENGTH = 43
@@ -47,6 +50,8 @@ def parse(text: str) -> ParsedKey | None:
         return None
     if kind == "key":
         return ParsedKey("key", key_id, secret)
+    if kind == "workflow":
+        return ParsedKey("workflow", key_id, secret)
     if kind == "admin":
         return ParsedKey("admin", key_id, secret)
     return None

@@ -6,7 +6,6 @@ so keys and grants expire without a reload.
 
 import hashlib
 import hmac
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,12 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
-from gateway.identity.principal import Administrator, Principal
+from gateway.identity.grant_terms import load_grants
+from gateway.identity.principal import Administrator, Member, Principal
+from gateway.policy.breakglass import Closures
 from gateway.policy.capabilities import known
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
-from gateway.tables import ApiKey, Grant, Person, Tier
+from gateway.tables import ApiKey, Closure, Organisation, Person, Tier
 
 NO_HMAC = bytes(32)
+KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
 MAX_PROVEN = 100_000
 
 
@@ -85,10 +87,21 @@ class Directory:
         """
         return Administrator(self._record(authorization, "admin", now).id)
 
+    def authenticate_member(self, authorization: str | None, now: datetime) -> Member:
+        """Return who acts in the workflow; whether the person is active is for the caller to ask.
+
+        Raises:
+            AuthenticationError: As `authenticate`.
+        """
+        record = self._record(authorization, "workflow", now)
+        if record.person_id is None:
+            raise InvalidKeyError
+        return Member(record.id, record.person_id)
+
     def principal(self, key_id: str, now: datetime) -> Principal | None:
         """Return the person behind a key that still counts, or None: to look again at a stream."""
         record = self.keys.get(key_id)
-        if record is None or record.person_id is None:
+        if record is None or record.kind != "key" or record.person_id is None:
             return None
         try:
             record.check(now)
@@ -143,8 +156,9 @@ def _records(
 ) -> dict[str, KeyRecord]:
     records = {}
     for key_id, kind, person_id, digest, expires_at, revoked_at in rows:
-        known: Kind = "admin" if kind == "admin" else "key"
-        records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
+        if kind in KINDS:  # One that this code does not know opens nothing.
+            known = KINDS[kind]
+            records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
     return records
 
 
@@ -157,8 +171,10 @@ async def load_single_key(
     return Directory(pepper, _records(rows), {}, {})
 
 
-async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
-    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+async def load_standings(
+    session: AsyncSession, person_id: str | None = None
+) -> dict[str, Standing]:
+    """Read the standing of every person, or of one."""
     tiers = {
         name: TierTerms(name, grantable, per_minute, known(capabilities), *others)
         for name, grantable, per_minute, capabilities, *others in await session.execute(
@@ -175,20 +191,21 @@ async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
             )
         )
     }
-    people = {
-        person_id: Standing(tiers[tier], state == "active", organisation)
-        for person_id, tier, state, organisation in await session.execute(
-            select(Person.id, Person.tier, Person.state, Person.organisation)
-        )
+    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
+    closures = Closures(None in closed, frozenset(name for name in closed if name is not None))
+    query = select(
+        Person.id, Person.tier, Person.state, Organisation.name, Organisation.state
+    ).join(Organisation, Organisation.name == Person.organisation)
+    if person_id is not None:
+        query = query.where(Person.id == person_id)
+    return {
+        found: Standing(tiers[tier], state == "active", name, organisation != "suspended", closures)
+        for found, tier, state, name, organisation in await session.execute(query)
     }
+
+
+async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
+    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+    people = await load_standings(session)
     keys = _records(await session.execute(SELECT_KEYS))
-    grants: defaultdict[str, list[GrantTerms]] = defaultdict(list)
-    for person_id, domain, not_before, expires_at, revoked_at in await session.execute(
-        select(
-            Grant.person_id, Grant.domain, Grant.not_before, Grant.expires_at, Grant.revoked_at
-        ).where(Grant.revoked_at.is_(None))
-    ):
-        grants[person_id].append(GrantTerms(domain, not_before, expires_at, revoked_at))
-    return Directory(
-        pepper, keys, people, {person: tuple(terms) for person, terms in grants.items()}
-    )
+    return Directory(pepper, keys, people, await load_grants(session))

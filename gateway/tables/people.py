@@ -42,19 +42,22 @@ class Person(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
-    organisation: Mapped[str] = mapped_column(String(200))
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"), index=True)
     tier: Mapped[str] = mapped_column(ForeignKey("tiers.name"), index=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class ApiKey(Base):
-    """A key of a person (`key`) or of an administrator (`admin`); only a keyed hash is kept."""
+    """A key that asks models (`key`), applies and reviews (`workflow`), or administers (`admin`).
+
+    The first two belong to a person. Only a keyed hash is kept.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint("kind IN ('key', 'admin')", name="kind"),
-        CheckConstraint("(kind = 'key') = (person_id IS NOT NULL)", name="owner"),
+        CheckConstraint("kind IN ('key', 'workflow', 'admin')", name="kind"),
+        CheckConstraint("(kind = 'admin') = (person_id IS NULL)", name="owner"),
     )
 
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
@@ -73,7 +76,12 @@ class Grant(Base):
     """One hazard domain, opened to one person for a time."""
 
     __tablename__ = "grants"
-    __table_args__ = (CheckConstraint("not_before < expires_at", name="period"),)
+    __table_args__ = (
+        CheckConstraint("not_before < expires_at", name="period"),
+        CheckConstraint(
+            "(application_id IS NULL) = (usage_review_due_at IS NULL)", name="usage_review"
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
@@ -85,3 +93,8 @@ class Grant(Base):
     expires_at: Mapped[datetime] = mapped_column(Moment)
     revoked_at: Mapped[datetime | None] = mapped_column(Moment)
     revoked_by: Mapped[str | None] = mapped_column(String(200))
+    application_id: Mapped[str | None] = mapped_column(ForeignKey("applications.id"), index=True)
+    usage_review_due_at: Mapped[datetime | None] = mapped_column(Moment)
+    suspended_at: Mapped[datetime | None] = mapped_column(Moment)
+    suspended_by: Mapped[str | None] = mapped_column(String(200))
+    suspended_reason: Mapped[str | None] = mapped_column(String(1000))
