@@ -16,7 +16,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway import errors as e
+from gateway.audit.intents import complete
+from gateway.audit.recorder import Recorder
+from gateway.audit.writer import Writer
 from gateway.controlplane.access import ControlPlane
+from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
@@ -47,6 +51,7 @@ class Gateway:
         self.registry = Registry(settings.home, settings.trust_file, self.database)
         self._pepper = secret.derive(PEPPER_PURPOSE)
         self._salt_key = secret.derive("cache-salt/1")
+        self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
@@ -82,16 +87,22 @@ class Gateway:
             )
             relay = Relay(Upstream(client, pool, settings), keeper)
             self.pool, self.keeper = pool, keeper
-            self.data_plane = DataPlane(settings, keeper, pool, relay, self.metrics, self._salt_key)
+            writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
+            recorder = Recorder(writer, self._commitment_key)
+            self.data_plane = DataPlane(
+                settings, keeper, pool, relay, self.metrics, recorder, self._salt_key
+            )
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
                 ]
+                tasks.create_task(writer.run())
                 yield
                 for task in running:
                     task.cancel()
+                writer.stop()
             await pool.close()
         await self.database.close()
 
@@ -164,6 +175,7 @@ class Gateway:
             self.database, self._pepper, self._cipher, self.settings.require_attestation
         )
         app.include_router(router)
+        app.include_router(audit_router)
         _document_errors_as_they_are(app)
         app.add_exception_handler(e.AirlockError, _on_airlock_error)
         app.add_exception_handler(RequestValidationError, _on_validation_error)

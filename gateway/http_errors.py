@@ -40,6 +40,8 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
+    e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
+    e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
 }
@@ -71,7 +73,7 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
     headers = {"content-type": "application/json"}
     if isinstance(error, e.RateLimitedError):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
+    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError | e.AuditUnavailableError):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):
         headers["retry-after"] = "30"

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """With an older snapshot, only checkpoints that have forgotten every hazard are served."""
     snapshot_max_age_seconds: float = Field(60.0, gt=0)
     """With an older snapshot, nothing is served."""
+    audit_timeout_seconds: float = Field(2.0, gt=0)
+    """When a request is not in the audit log by then, it is not sent to a base checkpoint."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     """The longest request body."""
     body_timeout_seconds: float = Field(30.0, gt=0)

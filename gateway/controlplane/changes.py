@@ -1,4 +1,4 @@
-"""What every change of access does, in its own transaction: raise the version, leave an event."""
+"""What every change of access does in its own transaction: raise the version, leave an entry."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,7 +6,9 @@ from enum import StrEnum
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.tables import AuditEvent, AuthorizationVersion
+from gateway.audit.entry import Entry
+from gateway.audit.log import append
+from gateway.tables import AuthorizationVersion
 
 
 class Tag(StrEnum):
@@ -38,7 +40,7 @@ async def record_change(
     now: datetime,
     **detail: object,
 ) -> None:
-    """Raise the authorization version and add an audit event.
+    """Raise the authorization version and append to the audit log.
 
     Args:
         session: The transaction of the change itself.
@@ -51,4 +53,4 @@ async def record_change(
     await session.execute(
         update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
     )
-    session.add(AuditEvent(at=now, actor=actor, tag=str(tag), subject=subject, detail=detail))
+    await append(session, [Entry(now, actor, str(tag), subject, detail)])

@@ -14,6 +14,7 @@ from functools import partial
 import orjson
 
 from gateway import errors as e
+from gateway.audit.recorder import Recorder
 from gateway.dataplane import wire
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
@@ -48,6 +49,8 @@ class Call:
     alias: str = OTHER
     tier: str = OTHER
     headers: dict[str, str] | None = None
+    intended_by: str | None = None
+    """The person, once it is in the audit log that the request is about to be sent on."""
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
@@ -64,6 +67,7 @@ class DataPlane:
         pool: Pool,
         relay: Relay,
         metrics: Metrics,
+        recorder: Recorder,
         salt_key: bytes,
     ) -> None:
         """Serve with these parts.
@@ -74,6 +78,7 @@ class DataPlane:
             pool: Engines.
             relay: Answers.
             metrics: Counts.
+            recorder: The audit log.
             salt_key: Keeps tenants' prefix caches apart.
         """
         self._settings = settings
@@ -81,6 +86,7 @@ class DataPlane:
         self._pool = pool
         self._relay = relay
         self._metrics = metrics
+        self._recorder = recorder
         self._salt_key = salt_key
         self._limits = RequestLimits()
 
@@ -200,6 +206,7 @@ class DataPlane:
                 headers=call.answer_headers(),
                 started_at=call.started_at,
             )
+            await self._intend(call, endpoint, body, snapshot, principal, routed)
             overhead = time.monotonic() - call.started_at
             self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
             await self._relay.answer(order, replica, receive, send, outcome)
@@ -219,11 +226,49 @@ class DataPlane:
             case Unknown(name):
                 raise e.UnknownModelError(name)
             case Denied(name, missing):
+                self._recorder.deny(
+                    call.request_id,
+                    person_id=principal.person_id,
+                    key_id=principal.key_id,
+                    name=name,
+                    missing=missing,
+                )
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
         self._keeper.check(snapshot, choice, principal)
         self._metrics.routed.labels(call.tier, requested, choice.alias.checkpoint).inc()
         return choice
+
+    async def _intend(
+        self,
+        call: Call,
+        endpoint: Endpoint,
+        body: bytes,
+        snapshot: Snapshot,
+        principal: Principal,
+        routed: Routed,
+    ) -> None:
+        """Have a request in the audit log before it reaches a checkpoint that knows a hazard.
+
+        Raises:
+            AuditUnavailableError: It is not there, so the request must not go on.
+        """
+        family = snapshot.catalogue.families[routed.family]
+        domains = missing_grants(family, routed.alias, frozenset())
+        if not domains:
+            return
+        await self._recorder.intend(
+            call.request_id,
+            person_id=principal.person_id,
+            key_id=principal.key_id,
+            path=endpoint.path,
+            family=routed.family,
+            label=routed.alias.label,
+            checkpoint=routed.alias.checkpoint,
+            domains=domains,
+            body=body,
+        )
+        call.intended_by = principal.person_id
 
     def _forbid_violation(
         self, snapshot: Snapshot, routed: Routed, grants: frozenset[str], serving: str
@@ -246,6 +291,14 @@ class DataPlane:
 
     def _settle(self, call: Call, outcome: Outcome, label: str) -> None:
         self._metrics.in_flight.dec()
+        if call.intended_by is not None:
+            self._recorder.end(
+                call.request_id,
+                person_id=call.intended_by,
+                outcome=label,
+                prompt_tokens=outcome.usage.prompt_tokens,
+                completion_tokens=outcome.usage.completion_tokens,
+            )
         labels = (call.alias, call.tier, label)
         now = time.monotonic()
         self._metrics.requests.labels(*labels).inc()

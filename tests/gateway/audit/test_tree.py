@@ -1,4 +1,4 @@
-"""The Merkle tree: RFC 6962's published vectors, the RFC's own recursion, and what must be found."""
+"""The Merkle tree: RFC 6962's published vectors and recursion, and what must be found."""
 
 import hashlib
 
