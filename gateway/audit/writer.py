@@ -101,15 +101,17 @@ class Writer(Generic[Draft]):
 
     async def run(self) -> None:
         """Write what arrives, until `stop`."""
-        while not self._is_stopping:
-            await self._arrived.wait()
-            self._arrived.clear()
+        while True:
             while self._queue:
                 is_written = await self._write_group()
                 if self._is_stopping and not is_written:
                     lost = {"entries": len(self._queue)}
                     log.error("audit entries are lost", extra={"airlock": lost})
                     return
+            if self._is_stopping:
+                return
+            await self._arrived.wait()
+            self._arrived.clear()
 
     def stop(self) -> None:
         """Let `run` end when it has written what is waiting; nothing may arrive any more."""
