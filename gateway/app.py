@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 
 from gateway import errors as e
 from gateway.audit.intents import complete
+from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
 from gateway.dataplane.http import Receive, Scope, Send
@@ -33,9 +35,11 @@ from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.http_errors import error_body, error_headers, http_error
+from gateway.identity.log_key import log_signer
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class Gateway:
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self._signer = log_signer(settings, secret)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
@@ -61,7 +66,9 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, on its path alone."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1") and self.data_plane:
+        path = scope["path"] if scope["type"] == "http" else ""
+        is_receipt = path.startswith("/v1/receipts/")
+        if path.startswith("/v1") and not is_receipt and self.data_plane:
             await self.data_plane(scope, receive, send)
         else:
             await self.http(scope, receive, send)
@@ -88,6 +95,7 @@ class Gateway:
             relay = Relay(Upstream(client, pool, settings), keeper)
             self.pool, self.keeper = pool, keeper
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
+            notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
             self.data_plane = DataPlane(
                 settings, keeper, pool, relay, self.metrics, recorder, self._salt_key
@@ -97,6 +105,7 @@ class Gateway:
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
+                    tasks.create_task(notary.run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -172,10 +181,16 @@ class Gateway:
             lifespan=self.lifespan,
         )
         app.state.control_plane = ControlPlane(
-            self.database, self._pepper, self._cipher, self.settings.require_attestation
+            self.database,
+            self._pepper,
+            self._cipher,
+            self.settings.require_attestation,
+            CheckpointStore(self.settings.home / "store"),
+            self._signer,
         )
         app.include_router(router)
         app.include_router(audit_router)
+        app.include_router(receipts_router)
         _document_errors_as_they_are(app)
         app.add_exception_handler(e.AirlockError, _on_airlock_error)
         app.add_exception_handler(RequestValidationError, _on_validation_error)

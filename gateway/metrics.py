@@ -101,6 +101,11 @@ class Metrics:
             "Groups of audit entries that could not be written; base requests were refused.",
             registry=self.registry,
         )
+        self.audit_witness_failures = Counter(
+            "airlock_audit_witness_failures",
+            "Checkpoints of the audit log that could not be signed, or that the witness refused.",
+            registry=self.registry,
+        )
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)
         self.build.info({"version": version})
 

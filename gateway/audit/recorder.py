@@ -6,10 +6,24 @@ Requests to public checkpoints are not recorded one by one; metrics count them.
 import hashlib
 import hmac
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from gateway.audit.entry import Entry
 from gateway.audit.intents import DENIED, ENDED, Draft, Intent
 from gateway.audit.writer import Writer
+from gateway.policy.routing import Family, Routed, missing_grants
+
+
+class Caller(NamedTuple):
+    """Who asks, by which key."""
+
+    person_id: str
+    key_id: str
+
+    @property
+    def actor(self) -> str:
+        """The name in the log."""
+        return f"person:{self.person_id}"
 
 
 class Recorder:
@@ -23,27 +37,20 @@ class Recorder:
     async def intend(
         self,
         request_id: str,
-        *,
-        person_id: str,
-        key_id: str,
+        caller: Caller,
         path: str,
-        family: str,
-        label: str,
-        checkpoint: str,
-        domains: frozenset[str],
+        family: Family,
+        routed: Routed,
         body: bytes,
-    ) -> None:
-        """Return when it is durable that a request is about to be sent on.
+    ) -> bool:
+        """Return when it is durable that a request is about to be sent on; whether it had to be.
 
         Args:
             request_id: Of the request.
-            person_id: Who asks.
-            key_id: By which key.
+            caller: Who asks.
             path: Of the endpoint.
-            family: Of models.
-            label: With the family, the alias that answers.
-            checkpoint: The digest that answers.
-            domains: The hazards that it still knows.
+            family: Of the checkpoint that answers, with all its hazards.
+            routed: The checkpoint that answers.
             body: The request's; only a keyed commitment to it is kept.
 
         Raises:
@@ -51,27 +58,29 @@ class Recorder:
             GrantRevokedError: The database knows of no grants that cover it.
             ReleaseWithdrawnError: Nor of a release that counts.
         """
-        commitment = commit(self._commitment_key, request_id, body)
+        domains = missing_grants(family, routed.alias, frozenset())
+        if not domains:
+            return False
         await self._writer.write(
             Intent(
-                datetime.now(UTC),
-                request_id,
-                person_id,
-                key_id,
-                path,
-                family,
-                label,
-                checkpoint,
-                domains,
-                commitment,
+                at=datetime.now(UTC),
+                request_id=request_id,
+                person_id=caller.person_id,
+                key_id=caller.key_id,
+                path=path,
+                family=routed.family,
+                label=routed.alias.label,
+                checkpoint=routed.alias.checkpoint,
+                domains=domains,
+                commitment=commit(self._commitment_key, request_id, body),
             )
         )
+        return True
 
     def end(
         self,
         request_id: str,
-        *,
-        person_id: str,
+        caller: Caller,
         outcome: str,
         prompt_tokens: int,
         completion_tokens: int,
@@ -82,21 +91,17 @@ class Recorder:
             "outcome": outcome,
             "prompt_tokens": prompt_tokens,
         }
-        entry = Entry(datetime.now(UTC), f"person:{person_id}", ENDED, request_id, detail)
+        entry = Entry(datetime.now(UTC), caller.actor, ENDED, request_id, detail)
         self._writer.write_soon(entry, even_if_full=True)
 
-    def deny(
-        self, request_id: str, *, person_id: str, key_id: str, name: str, missing: tuple[str, ...]
-    ) -> None:
+    def deny(self, request_id: str, caller: Caller, name: str, missing: tuple[str, ...]) -> None:
         """Record that a caller's grants do not cover what was asked for; does not wait.
 
         Raises:
             AuditUnavailableError: Too much is waiting already; the caller is refused all the same.
         """
-        detail = {"key": key_id, "missing": sorted(missing), "model": name}
-        self._writer.write_soon(
-            Entry(datetime.now(UTC), f"person:{person_id}", DENIED, request_id, detail)
-        )
+        detail = {"key": caller.key_id, "missing": sorted(missing), "model": name}
+        self._writer.write_soon(Entry(datetime.now(UTC), caller.actor, DENIED, request_id, detail))
 
 
 def commit(key: bytes, request_id: str, body: bytes) -> str:

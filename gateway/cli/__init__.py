@@ -28,6 +28,7 @@ VERBS = {
     "people": Verb("gateway.cli.people", "add, list and change people"),
     "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),
     "grants": Verb("gateway.cli.grants", "grant and revoke access to hazard domains"),
+    "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),

@@ -10,9 +10,11 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.audit.checkpoint import SignerKey
 from gateway.db import Database
 from gateway.identity.directory import load_single_key
 from gateway.identity.principal import Administrator
+from models.store import CheckpointStore
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class ControlPlane:
     cipher: Fernet
     must_attest: bool
     """Whether a new engine must name its side-car."""
+    store: CheckpointStore
+    signer: SignerKey
+    """Of the audit log."""
 
 
 def control_plane(request: Request) -> ControlPlane:

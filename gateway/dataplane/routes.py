@@ -14,7 +14,7 @@ from functools import partial
 import orjson
 
 from gateway import errors as e
-from gateway.audit.recorder import Recorder
+from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import wire
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
@@ -49,8 +49,8 @@ class Call:
     alias: str = OTHER
     tier: str = OTHER
     headers: dict[str, str] | None = None
-    intended_by: str | None = None
-    """The person, once it is in the audit log that the request is about to be sent on."""
+    intended_by: Caller | None = None
+    """Who asks, once it is in the audit log that the request is about to be sent on."""
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
@@ -206,7 +206,12 @@ class DataPlane:
                 headers=call.answer_headers(),
                 started_at=call.started_at,
             )
-            await self._intend(call, endpoint, body, snapshot, principal, routed)
+            who = Caller(principal.person_id, principal.key_id)
+            family = snapshot.catalogue.families[routed.family]
+            if await self._recorder.intend(
+                call.request_id, who, endpoint.path, family, routed, body
+            ):
+                call.intended_by = who
             overhead = time.monotonic() - call.started_at
             self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
             await self._relay.answer(order, replica, receive, send, outcome)
@@ -226,49 +231,13 @@ class DataPlane:
             case Unknown(name):
                 raise e.UnknownModelError(name)
             case Denied(name, missing):
-                self._recorder.deny(
-                    call.request_id,
-                    person_id=principal.person_id,
-                    key_id=principal.key_id,
-                    name=name,
-                    missing=missing,
-                )
+                who = Caller(principal.person_id, principal.key_id)
+                self._recorder.deny(call.request_id, who, name, missing)
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
         self._keeper.check(snapshot, choice, principal)
         self._metrics.routed.labels(call.tier, requested, choice.alias.checkpoint).inc()
         return choice
-
-    async def _intend(
-        self,
-        call: Call,
-        endpoint: Endpoint,
-        body: bytes,
-        snapshot: Snapshot,
-        principal: Principal,
-        routed: Routed,
-    ) -> None:
-        """Have a request in the audit log before it reaches a checkpoint that knows a hazard.
-
-        Raises:
-            AuditUnavailableError: It is not there, so the request must not go on.
-        """
-        family = snapshot.catalogue.families[routed.family]
-        domains = missing_grants(family, routed.alias, frozenset())
-        if not domains:
-            return
-        await self._recorder.intend(
-            call.request_id,
-            person_id=principal.person_id,
-            key_id=principal.key_id,
-            path=endpoint.path,
-            family=routed.family,
-            label=routed.alias.label,
-            checkpoint=routed.alias.checkpoint,
-            domains=domains,
-            body=body,
-        )
-        call.intended_by = principal.person_id
 
     def _forbid_violation(
         self, snapshot: Snapshot, routed: Routed, grants: frozenset[str], serving: str
@@ -294,10 +263,10 @@ class DataPlane:
         if call.intended_by is not None:
             self._recorder.end(
                 call.request_id,
-                person_id=call.intended_by,
-                outcome=label,
-                prompt_tokens=outcome.usage.prompt_tokens,
-                completion_tokens=outcome.usage.completion_tokens,
+                call.intended_by,
+                label,
+                outcome.usage.prompt_tokens,
+                outcome.usage.completion_tokens,
             )
         labels = (call.alias, call.tier, label)
         now = time.monotonic()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
@@ -134,26 +134,36 @@ def _records(
 async def load_single_key(
     session: AsyncSession, pepper: bytes, authorization: str | None
 ) -> Directory:
-    """Read a directory that knows only the key in an `Authorization` header."""
+    """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
     rows = await session.execute(SELECT_KEYS.where(ApiKey.id == (parsed.id if parsed else "")))
-    return Directory(pepper, _records(rows), {}, {})
+    keys = _records(rows)
+    owners = {record.person_id for record in keys.values() if record.person_id is not None}
+    people = await _standings(session, Person.id.in_(owners)) if owners else {}
+    return Directory(pepper, keys, people, {})
 
 
-async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
-    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+async def _standings(
+    session: AsyncSession, which: ColumnElement[bool] | None = None
+) -> dict[str, Standing]:
     tiers = {
         name: TierTerms(name, grantable, requests_per_minute, elevated)
         for name, grantable, requests_per_minute, elevated in await session.execute(
             select(Tier.name, Tier.grantable, Tier.requests_per_minute, Tier.elevated)
         )
     }
-    people = {
+    query = select(Person.id, Person.tier, Person.state)
+    return {
         person_id: Standing(tiers[tier], state == "active")
         for person_id, tier, state in await session.execute(
-            select(Person.id, Person.tier, Person.state)
+            query if which is None else query.where(which)
         )
     }
+
+
+async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
+    """Read the directory; plain columns, since rows as objects would cost ten times as much."""
+    people = await _standings(session)
     keys = _records(await session.execute(SELECT_KEYS))
     grants: defaultdict[str, list[GrantTerms]] = defaultdict(list)
     for person_id, domain, not_before, expires_at, revoked_at in await session.execute(
