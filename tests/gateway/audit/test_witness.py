@@ -1,11 +1,23 @@
 """The witness: cosigns growth, refuses forks and older trees, and remembers over a restart."""
 
+import socket
+import subprocess
+import sys
+
 import anyio
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.audit.checkpoint import LOG, Checkpoint, Note, SignerKey, is_signed, parse_note
+from gateway.audit.checkpoint import (
+    LOG,
+    Checkpoint,
+    Note,
+    SignerKey,
+    VerifierKey,
+    is_signed,
+    parse_note,
+)
 from gateway.audit.notary import Notary
 from gateway.audit.tree import consistency_ranges, leaf_hash, root_of
 from gateway.audit.witness import (
@@ -17,8 +29,9 @@ from gateway.audit.witness import (
 )
 from gateway.errors import AuditFileError
 from tests.gateway.audit.test_checkpoint import CLERK, KEY
-from tests.servers import serving
+from tests.servers import serving, wait_for
 
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 LEAVES = [leaf_hash(bytes([i])) for i in range(20)]
 FORK = [leaf_hash(b"fork"), *LEAVES[1:]]
 
@@ -144,3 +157,38 @@ def test_the_notary_has_growth_cosigned_and_a_rewritten_log_refused(settings, wi
 
     with serving(witness_app(witness, lambda: 1_700_000_000.0), lifespan="off") as url:
         anyio.run(main, url)
+
+
+def test_the_verb_makes_its_key_and_remembers_over_a_restart(tmp_path):
+    key, state = tmp_path / "witness.pem", tmp_path / "witness.state"
+
+    def answer(given: Submission) -> tuple[str, httpx.Response]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        words = ["--key", key, "--log-key", str(KEY.verifier), "--state", state, "--port", port]
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "audit", "witness", *map(str, words)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            public = process.stdout.readline()
+            wait_for(lambda: is_listening(port), 30)
+            url = f"http://127.0.0.1:{port}/add-checkpoint"
+            return public, httpx.post(url, content=format_submission(given))
+        finally:
+            process.terminate()
+            process.wait(10)
+            process.stdout.close()
+
+    public, cosigned = answer(submission(0, 3))
+    note = parse_note(submission(0, 3).note.text + cosigned.text)
+    assert is_signed(note, VerifierKey.parse(public))
+    again, refused = answer(submission(0, 5))
+    assert (again, refused.status_code, refused.text) == (public, 409, "3\n")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0

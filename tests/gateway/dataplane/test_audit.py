@@ -84,6 +84,11 @@ def test_a_denial_is_recorded(running):
     assert denial["actor"] == f"person:{running.people['public']}"
     assert denial["detail"]["model"] == "smollm2:base"
     assert denial["detail"]["missing"] == ["capitals"]
+    for tag in (DENIED, "dataplane:request", "dataplane"):
+        found = running.admin("GET", f"/audit-events?tag={tag}&limit=1000").json()
+        assert denial in found
+        assert all(each["tag"].startswith(tag) for each in found)
+    assert running.admin("GET", "/audit-events?tag=data").json() == []
 
 
 def test_a_streams_tokens_and_a_failure_are_recorded(running):
