@@ -171,16 +171,17 @@ def test_the_verb_makes_its_key_and_remembers_over_a_restart(tmp_path):
             stdout=subprocess.PIPE,
             text=True,
         )
+        output = process.stdout
+        assert output is not None
         try:
-            assert process.stdout is not None
-            public = process.stdout.readline()
+            public = output.readline()
             wait_for(lambda: is_listening(port), 30)
             url = f"http://127.0.0.1:{port}/add-checkpoint"
             return public, httpx.post(url, content=format_submission(given))
         finally:
             process.terminate()
             process.wait(10)
-            process.stdout.close()
+            output.close()
 
     public, cosigned = answer(submission(0, 3))
     note = parse_note(submission(0, 3).note.text + cosigned.text)
