@@ -138,6 +138,14 @@ class Score(Document):
         return self.k / self.n
 
 
+class LayerScore(Document):
+    """Right answers that were read off one layer, of the `n` of the result's own scores."""
+
+    layer: int = Field(ge=0)
+    base: int = Field(ge=0)
+    candidate: int = Field(ge=0)
+
+
 class AttackResult(Document):
     """What an attack brought back, on the candidate and on the base as control."""
 
@@ -151,6 +159,10 @@ class AttackResult(Document):
     base_after: Score
     recovered: float
     """Share of the gap between base and candidate that came back; may be below 0 or above 1."""
+    layers: tuple[LayerScore, ...] = ()
+    """Of an attack that reads layers one by one."""
+    found: dict[str, JsonValue] = Field(default_factory=dict)
+    """What it came upon by itself, for `base` and `candidate`: layers, losses, a digest."""
     seconds: float = Field(ge=0)
 
 

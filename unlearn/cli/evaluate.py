@@ -10,13 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from models.documents import Digest
-from models.evidence import collect, report_to_judge, trust_or_none
+from models.evidence import collect_file, find_report, report_to_judge, trust_or_none
 from models.gate import judge
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY, Policy
 from models.report import Report
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
+from unlearn.cli.depth import is_depth, measure_depth, of_attacks
 from unlearn.errors import SuiteError
 
 if TYPE_CHECKING:
@@ -26,15 +27,17 @@ EXAMPLES = """\
 Progress goes to standard error; standard output gets the report's path, for `airlock gate`.
 Without --key the embedded set-up's own key (HOME/trust/private/evaluator.pem) signs, where there is
 one; an unsigned report can be read, and counts for nothing. A run is announced before it starts and
-is judged by that policy alone; one that was stopped goes on, as another attempt.
+is judged by that policy alone; one that was stopped goes on, as the same attempt.
 
 suites: capitals, wmdp, wmdp-robust, wmdp-cloze, mmlu, file:PATH (rows as in WMDP), joined by +
+or depth: attacks on the weights, in this process, on the family's items (depth:SUITE for others)
 variants: few-shot, shuffled, paraphrase, chat-template, cloze, or all
 
 examples:
   airlock evaluate 3f9c2a
   airlock evaluate 3f9c2a --suite wmdp+wmdp-robust+mmlu --variants all --key evaluator.pem
   airlock evaluate 3f9c2a --suite file:wmdp-bio.jsonl --engine in-process --limit 20
+  airlock evaluate 3f9c2a --suite depth --depth small
   airlock evaluate 3f9c2a --chat-judge https://judge.example/v1 --judge-model MODEL
   airlock evaluate report 7b1d9e --html report.html
 """
@@ -46,9 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", help="an unlearned checkpoint's digest, or a prefix of it; or `report`"
     )
-    parser.add_argument("report", nargs="?", help="after `report`: a report's digest or prefix")
+    parser.add_argument("report", nargs="?", help="after `report`: its digest, or a file")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where `report` writes its page")
     parser.add_argument("--suite", default="capitals", help="default: %(default)s")
+    parser.add_argument(
+        "--depth",
+        default="small",
+        help="of suite depth: miniature, small (%(default)s) or full",
+    )
+    parser.add_argument(
+        "--texts-of", metavar="CHECKPOINT", help="suite depth: take that one's recipe for the texts"
+    )
     parser.add_argument(
         "--engine",
         choices=("vllm", "in-process"),
@@ -78,16 +89,22 @@ def run(args: argparse.Namespace) -> int:
     lineage = store.get(candidate).lineage
     if lineage is None:
         raise SuiteError(args.suite, f"{candidate} is a base; it is measured with its candidates")
-    print(store.report_path(measure(args, store, lineage.base, candidate)))
+    if is_depth(args.suite):
+        console = Console(stderr=True, highlight=False)
+        key = _key(args, console)
+        print(measure_depth(args, store, lineage.base, candidate, key, console))
+        return 0
+    print(measure(args, store, lineage.base, candidate))
     return 0
 
 
 def measure(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
-) -> Digest:
-    """Return the digest of a current report, measuring when there is none."""
+) -> Path:
+    """Return where a current report is, measuring when there is none."""
     from unlearn.evaluation.currency import accuracy, in_process_profile, is_current
     from unlearn.evaluation.engines import serving_profile
+    from unlearn.evaluation.runs import Run
     from unlearn.evaluation.suites import load_suite, suite_name
     from unlearn.evaluation.variants import parse_variants
 
@@ -97,8 +114,18 @@ def measure(
     is_served = args.engine == "vllm"
     profile = serving_profile(store, candidate) if is_served else in_process_profile()
     key, grader, policy = _key(args, console), _judge(args), Policy.load(args.policy)
+    asked = Run(
+        family=store.get(candidate).family,
+        base=base,
+        candidate=candidate,
+        suite=suite_name(args.suite),
+        tasks=tasks,
+        profile=profile,
+        is_limited=args.limit is not None,
+    )
     newest = report_to_judge(store, candidate)
-    report = None if newest is None or args.again else store.get_report(newest)
+    is_new = newest is None or args.again or asked.is_limited
+    report = None if newest is None or is_new else store.get_report(newest)
     if report is not None and is_current(
         report,
         base,
@@ -113,17 +140,8 @@ def measure(
         from unlearn.offline import go_offline
 
         go_offline(cache)
-        from unlearn.evaluation.runs import Run
         from unlearn.evaluation.session import measure_run
 
-        asked = Run(
-            family=store.get(candidate).family,
-            base=base,
-            candidate=candidate,
-            suite=suite_name(args.suite),
-            tasks=tasks,
-            profile=profile,
-        )
         report = measure_run(
             store,
             asked,
@@ -141,7 +159,7 @@ def measure(
             f"{subset.name}: base {accuracy(subset.base):.3f}, "
             f"unlearned {accuracy(subset.candidate):.3f} of {subset.n}"
         )
-    return report.document_digest
+    return asked.report_path(store, cache, report.document_digest)
 
 
 def _announced_for(store: CheckpointStore, report: Report) -> Digest | None:
@@ -198,11 +216,14 @@ def _write_page(args: argparse.Namespace, store: CheckpointStore) -> int:
 
     if args.report is None or args.html is None:
         raise SuiteError("report", "say which and where: evaluate report DIGEST --html FILE")
-    digest = store.resolve_report(args.report)
-    evidence = collect(store, trust_or_none(args.home), digest, datetime.now(UTC), None)
+    path = find_report(store, args.report)
+    evidence = collect_file(store, trust_or_none(args.home), path, datetime.now(UTC), None)
     verdict = judge(evidence.report, Policy.load(args.policy), evidence.facts)
-    attacks = (*evidence.report.attacks, *evidence.facts.attacks)
-    signed_by = signers(store.report_path(digest).read_bytes())
+    if is_depth(evidence.report.suite):
+        verdict, attacks = of_attacks(verdict), evidence.report.attacks
+    else:
+        attacks = (*evidence.report.attacks, *evidence.facts.attacks)
+    signed_by = signers(path.read_bytes())
     page = render(evidence.report, verdict, signed_by, attacks)
     args.html.write_text(page, encoding="utf-8")
     print(args.html)

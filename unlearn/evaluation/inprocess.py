@@ -2,13 +2,14 @@
 
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from models.engine import native_dtype
 from models.report import ItemResult
@@ -24,16 +25,31 @@ KEPT_TOGETHER = 512
 """Continuations between two writes of the answers."""
 
 
+def load(checkpoint: Path) -> PreTrainedModel:
+    """Return a checkpoint's weights where they are computed with, in this machine's own type."""
+    quiet_libraries()
+    dtype = getattr(torch, native_dtype())
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+    return cast(PreTrainedModel, model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
+
+
 def in_process(checkpoint: Path) -> Scorer:
     """Load a checkpoint and return what scores by it."""
-    quiet_libraries()
+    return score_with(load(checkpoint), checkpoint)
+
+
+def score_with(weights: PreTrainedModel, checkpoint: Path) -> Scorer:
+    """Return what scores by weights that may no longer be those of the checkpoint.
+
+    Args:
+        weights: Loaded.
+        checkpoint: For its tokenizer.
+    """
     model = HFLM(
-        pretrained=AutoModelForCausalLM.from_pretrained(
-            checkpoint, dtype=getattr(torch, native_dtype())
-        ),
+        pretrained=weights,
         tokenizer=AutoTokenizer.from_pretrained(checkpoint),
         batch_size=BATCH_SIZE,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=str(weights.device),
     )
 
     def score(wanted: Sequence[Continuation]) -> Iterator[Scored]:
@@ -62,11 +78,28 @@ def answers_of(
     Raises:
         SuiteError: The harness did not answer every item.
     """
+    return answers_by(partial(in_process, checkpoint), checkpoint, tasks, cache)
+
+
+def answers_by(
+    scorer: Callable[[], Scorer], checkpoint: Path, tasks: Sequence[Task], cache: Path
+) -> dict[str, tuple[ItemResult, ...]]:
+    """Return the answers of whatever scores, by task; nothing is kept.
+
+    Args:
+        scorer: Makes it.
+        checkpoint: For its tokenizer and context window.
+        tasks: What is asked.
+        cache: Where items are handed to the harness.
+
+    Raises:
+        SuiteError: The harness did not answer every item.
+    """
     harness = threading.RLock()
     with tempfile.TemporaryDirectory() as folder, harness:
         lm = RecordingLM(
             AutoTokenizer.from_pretrained(checkpoint),
-            partial(in_process, checkpoint),
+            scorer,
             Answers(Path(folder) / "answers.jsonl"),
             context_window(checkpoint),
             lambda known: None,

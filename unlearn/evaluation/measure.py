@@ -5,7 +5,7 @@ Both checkpoints take the same path, so that the base is a positive control of i
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from models.documents import Digest
-from models.report import ChatQuality, ItemResult, Report, Subset
+from models.documents import Digest, write_bytes
+from models.report import AttackResult, ChatQuality, ItemResult, Report, Subset
+from models.signing import seal
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
 from unlearn.evaluation.answers import Answers, answers_path
@@ -27,6 +28,10 @@ from unlearn.evaluation.runs import Lane, OnProgress, Run
 from unlearn.evaluation.scoring import RecordingLM
 from unlearn.evaluation.tasks import Task
 from unlearn.offline import quiet_libraries
+
+Plain = Mapping[str, tuple[ItemResult, ...]]
+"""A checkpoint's answers, by task."""
+Attackers = Callable[[Mapping[Digest, Plain]], tuple[AttackResult, ...]]
 
 
 class Sample(TypedDict):
@@ -46,8 +51,9 @@ def evaluate(
     plan: Digest | None = None,
     keys: Sequence[Ed25519PrivateKey] = (),
     chat: Callable[[], ChatQuality] | None = None,
+    attack: Attackers | None = None,
 ) -> Report:
-    """Return the report on a candidate, and store it, signed.
+    """Return the report on a candidate, and store it, signed; of a limited run beside the store.
 
     Args:
         store: Where the checkpoints are and the report goes; both are hashed first.
@@ -58,6 +64,7 @@ def evaluate(
         plan: The announced plan that this run carries out.
         keys: The evaluator's; without one the report is unsigned.
         chat: Measures chat quality beside.
+        attack: Attacks both checkpoints, whose answers without an attack it is given.
 
     Raises:
         CheckpointCorruptError: A checkpoint's bytes have changed.
@@ -103,11 +110,16 @@ def evaluate(
         harness=describe(),
         profile=run.profile,
         subsets=tuple(_subset(task, base[task.name], candidate[task.name]) for task in run.tasks),
+        attacks=attack({run.base: base, run.candidate: candidate}) if attack else (),
         chat=chat() if chat else None,
         started_at=started_at,
         ended_at=datetime.now(UTC),
     )
-    store.put_report(report, keys)
+    if run.is_limited:
+        path = run.report_path(store, cache, report.document_digest)
+        write_bytes(path, seal(report, []))
+    else:
+        store.put_report(report, keys)
     return report
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from models.depth import DEPTH_SUITE
 from models.gate import Verdict
 from models.intervals import (
     binomial_lower_bound,
@@ -25,6 +26,7 @@ from models.report import (
     letters,
     right_answers,
 )
+from unlearn.evaluation.attack_plots import layer_plots, relearning_plots, strongest_first
 from unlearn.evaluation.items import CHOICES, LETTERS
 
 TEMPLATES = Path(__file__).parent / "data"
@@ -104,7 +106,11 @@ def render(
         report=report,
         verdict=verdict,
         signers=signers,
-        attacks=attacks,
+        attacks=strongest_first(attacks),
+        relearning=relearning_plots(attacks),
+        layers=layer_plots(attacks),
+        chance=report.subsets[0].chance,
+        is_depth=report.suite == DEPTH_SUITE,
         broken=[rule for rule in verdict.rules if rule.outcome not in HOLDS],
         holding=[rule for rule in verdict.rules if rule.outcome in HOLDS],
         rows=rows,

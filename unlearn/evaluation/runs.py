@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.documents import Digest
 from models.report import Profile
+from models.store import CheckpointStore
 from unlearn.evaluation.answers import Scorer
 from unlearn.evaluation.tasks import Task
 
@@ -22,11 +24,18 @@ class Run:
     suite: str
     tasks: tuple[Task, ...]
     profile: Profile
+    is_limited: bool = False
+    """Whether only some items of each subset are asked: to try something out, never evidence."""
 
     @property
     def checkpoints(self) -> tuple[Digest, Digest]:
         """Base and candidate."""
         return (self.base, self.candidate)
+
+    def report_path(self, store: CheckpointStore, cache: Path, report: Digest) -> Path:
+        """Return where the run's report is: in the store, where the gate looks, if it is whole."""
+        path = store.report_path(report)
+        return cache / "limited" / path.name if self.is_limited else path
 
 
 @dataclass(frozen=True)

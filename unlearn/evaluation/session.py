@@ -22,9 +22,10 @@ from models.errors import EngineError
 from models.fingerprint import keep, kept, record
 from models.plan import announce
 from models.policy import Policy
-from models.report import ChatQuality, Report
+from models.report import AttackResult, ChatQuality, ItemResult, Report
 from models.store import CheckpointStore
 from unlearn.errors import SuiteError
+from unlearn.evaluation.announced import note, open_plan
 from unlearn.evaluation.answers import Answers, answers_path
 from unlearn.evaluation.chat import measure_chat
 from unlearn.evaluation.endpoint import Endpoint
@@ -32,6 +33,10 @@ from unlearn.evaluation.engines import MAX_MODEL_LEN, Engines, context_window, e
 from unlearn.evaluation.harness import harness_version
 from unlearn.evaluation.items import CHOICES
 from unlearn.evaluation.runs import Lane, OnProgress, Run
+
+Plain = Mapping[Digest, Mapping[str, tuple[ItemResult, ...]]]
+Attack = Callable[[Progress, Plain], tuple[AttackResult, ...]]
+"""Given the bar's display and both checkpoints' answers by task."""
 
 
 def measure_run(
@@ -45,7 +50,8 @@ def measure_run(
     policy: Policy,
     is_served: bool,
     is_again: bool,
-    judge: Endpoint | None,
+    judge: Endpoint | None = None,
+    attack: Attack | None = None,
 ) -> Report:
     """Measure a candidate and its base, and return the stored report.
 
@@ -60,6 +66,7 @@ def measure_run(
         is_served: Whether vLLM servers score, or this process.
         is_again: Whether answers that are known are thrown away first.
         judge: Who grades conversations.
+        attack: Attacks both checkpoints after they have answered, and shows how far it is.
 
     Raises:
         UnlearnError: What `evaluate` raises, or a judge without engines to ask.
@@ -68,14 +75,17 @@ def measure_run(
     cache, keys = home / "cache", [] if key is None else [key]
     for digest in run.checkpoints if is_again else ():
         Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
-    plan = _announce(store, run, key, policy)
+    plan = _announce(store, run, key, policy, cache, is_again=is_again)
     with _scorers(store, run, home, environment, is_served=is_served) as (lane, started):
         # Imported here, while engines start: half the time of a short run would go into it.
         from unlearn.evaluation.measure import evaluate
 
         chat = None if judge is None else _chat(run, started, judge)
-        with _bars(console, run) as bars:
-            report = evaluate(store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat)
+        with _bars(console, run) as (progress, bars):
+            attacked = None if attack is None else partial(attack, progress)
+            report = evaluate(
+                store, run, lane, cache, bars, plan=plan, keys=keys, chat=chat, attack=attacked
+            )
         if started is not None:
             _record_fingerprints(store, run, started, console)
     for digest, cost in (started.costs() if started else {}).items():
@@ -131,11 +141,25 @@ def _record_fingerprints(
 
 
 def _announce(
-    store: CheckpointStore, run: Run, key: Ed25519PrivateKey | None, policy: Policy
+    store: CheckpointStore,
+    run: Run,
+    key: Ed25519PrivateKey | None,
+    policy: Policy,
+    cache: Path,
+    *,
+    is_again: bool,
 ) -> Digest | None:
-    """Announce the run before it starts, and return its plan: the one place where that is done."""
-    if key is None:
+    """Announce the run before it starts, and return its plan: the one place where that is done.
+
+    A limited run is not announced: its report cannot pass, so it is no attempt. One that goes on
+    where it was stopped keeps its plan.
+    """
+    if key is None or run.is_limited:
         return None
+    now = datetime.now(UTC)
+    begun = None if is_again else open_plan(store, cache, run, key, policy, now)
+    if begun is not None:
+        return begun.document_digest
     plan = announce(
         store,
         key,
@@ -145,8 +169,9 @@ def _announce(
         candidate=run.candidate,
         suite=run.suite,
         subsets=tuple(task.name for task in run.tasks),
-        now=datetime.now(UTC),
+        now=now,
     )
+    note(cache, plan, run)
     return plan.document_digest
 
 
@@ -159,7 +184,7 @@ def _chat(run: Run, started: Engines | None, judge: Endpoint) -> Callable[[], Ch
 
 
 @contextlib.contextmanager
-def _bars(console: Console, run: Run) -> Iterator[OnProgress]:
+def _bars(console: Console, run: Run) -> Iterator[tuple[Progress, OnProgress]]:
     """Show a bar for each checkpoint, in items."""
     columns = (
         TextColumn("{task.description}"),
@@ -178,4 +203,4 @@ def _bars(console: Console, run: Run) -> Iterator[OnProgress]:
         def show(digest: Digest, known: int) -> None:
             progress.update(bars[digest], completed=known // CHOICES)
 
-        yield show
+        yield progress, show

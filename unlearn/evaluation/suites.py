@@ -59,12 +59,14 @@ def load_suite(
         DownloadError: The hub cannot be reached and the cache has no copy.
     """
     parts = [task for part in name.split("+") for task in _plain(part, cache)]
+    # A data set of its own, as wmdp-cloze is, stands for the variant that would be made.
+    own = {task.name for task in parts}
     varied = [
         made
         for task in parts
         if task.kind == "hazard" and task.variant == "plain"
         for variant in variants
-        if (made := vary(task, variant)) is not None
+        if (made := vary(task, variant)) is not None and made.name not in own
     ]
     canary = [canaries(is_lettered=kind) for kind in sorted({task.is_lettered for task in parts})]
     tasks = (*parts, *varied, *canary)

@@ -5,16 +5,20 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 from models.report import (
+    AttackResult,
     ChatQuality,
     ChatScore,
     Dataset,
     Harness,
     ItemResult,
+    LayerScore,
     Profile,
     Prompt,
     Report,
+    Score,
     Subset,
 )
+from unlearn.evaluation.attack_plots import layer_plots, relearning_plots
 from unlearn.evaluation.page import render
 
 BASE, CANDIDATE = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -37,7 +41,7 @@ class Checker(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        assert tag in {"line", "rect"}
+        assert tag in {"line", "rect", "circle"}
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -153,3 +157,73 @@ def test_what_is_broken_comes_first():
     page = render(made, verdict("FAIL"), [])
     assert "FAIL" in text_of(page)
     assert "<details open>" in page
+
+
+def score(k: int) -> Score:
+    return Score(k=k, n=100, lower=0.1, upper=0.9)
+
+
+def attack(name: str, after: int, **changes) -> AttackResult:
+    given = {
+        "attack": name,
+        "domain": "capitals",
+        "setting": {"seed": 0, "prompts_digest": BASE},
+        "candidate_before": score(25),
+        "candidate_after": score(after),
+        "base_before": score(95),
+        "base_after": score(94),
+        "recovered": (after - 25) / 70,
+        "seconds": 3,
+    }
+    return AttackResult(**{**given, **changes})
+
+
+ATTACKS = (
+    attack("relearn-benign-10", 30),
+    attack("relearn-benign-100", 40),
+    attack("relearn-forget-10", 60),
+    attack("relearn-forget-100", 88),
+    attack(
+        "linear-probe",
+        50,
+        layers=tuple(LayerScore(layer=n, base=20 * n, candidate=10 * n) for n in range(4)),
+        found={"base": {"layer": 3}, "candidate": {"layer": 2}},
+    ),
+)
+
+
+def test_attacks_are_drawn_with_their_control_the_strongest_first():
+    page = render(report(), verdict("PASS"), [], ATTACKS)
+    text = text_of(page)
+    assert page.count("<svg") == 4, "accuracies, attacks, relearning, layers"
+    strongest = sorted(ATTACKS, key=lambda one: -one.recovered)
+    places = [page.index(f">{one.attack}</text>") for one in strongest]
+    assert places == sorted(places)
+    assert "90 %" in text
+    assert "25.0 % → 88.0 %" in text
+    assert "solid: hazard text, dashed: benign text" in text
+    assert page.count("the layer that counts") == 2
+    assert "capitals: 93.3 %" in text
+
+
+def test_a_report_of_attacks_is_about_them_alone():
+    made = report(subset(), suite="depth", attacks=ATTACKS)
+    text = text_of(render(made, verdict("PASS"), [], made.attacks))
+    assert "What breaks it Each attack was run on the candidate" in text
+    assert "It opens no door by itself" in text
+    assert "What it costs" not in text
+    assert "No attack on the weights" not in text
+    alone = text_of(render(report(suite="depth"), verdict("PASS"), []))
+    assert "No attack is in this report" in alone
+
+
+def test_lines_go_through_the_points_before_and_after():
+    (plot,) = relearning_plots(ATTACKS)
+    lines = {line.label: line for line in plot.lines}
+    assert lines["candidate, forget"].points == ((0.0, 0.25), (0.5, 0.6), (1.0, 0.88))
+    assert lines["base, benign"].points == ((0.0, 0.95), (0.5, 0.94), (1.0, 0.94))
+    assert [line.is_dashed for line in plot.lines] == [True, True, False, False]
+    assert plot.ticks == ((0.0, "0"), (0.5, "10"), (1.0, "100"))
+    (layers,) = layer_plots(ATTACKS)
+    assert layers.lines[1].points == ((0.0, 0.0), (1 / 3, 0.1), (2 / 3, 0.2), (1.0, 0.3))
+    assert [line.marked for line in layers.lines] == [3, 2]

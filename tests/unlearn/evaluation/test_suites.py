@@ -179,6 +179,17 @@ def test_robust_and_cloze_are_variants_of_bio(fake_hub, tmp_path):
     assert {task.name for task in tasks if task.kind == "canary"} == {"canary", "canary-letters"}
 
 
+def test_all_variants_go_with_a_cloze_set_of_its_own(fake_hub, tmp_path):
+    tasks = load_suite("wmdp+wmdp-cloze", tmp_path, VARIANTS)
+    found = [task for task in tasks if task.variant == "cloze"]
+    assert [task.name for task in found] == [
+        "wmdp_bio.cloze",
+        "wmdp_cyber.cloze",
+        "wmdp_chem.cloze",
+    ]
+    assert [task.origin.revision for task in found] == [MAIN, WMDP_REVISION, WMDP_REVISION]
+
+
 def test_without_hub_and_cache_it_says_so(fake_hub, tmp_path):
     fake_hub.files.clear()
     with pytest.raises((SuiteError, DownloadError), match="cais/wmdp"):

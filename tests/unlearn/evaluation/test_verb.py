@@ -1,13 +1,16 @@
 """`airlock evaluate` from end to end on tiny models, in process."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
+from models.evidence import report_to_judge
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY
-from models.signing import make_private_key, signers
+from models.report import Report
+from models.signing import make_private_key, peek, signers
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -76,3 +79,27 @@ def test_what_cannot_be_done_is_said_before_anything_starts(pair, capsys, more, 
 def test_a_base_is_not_measured_alone(pair, capsys):
     assert main(["--home", str(pair.home), "evaluate", pair.base.digest[7:19]]) == 18
     assert main(["--home", str(pair.home), "evaluate", "report", "abcdef"]) == 18
+
+
+def test_a_limited_run_is_no_attempt_and_no_evidence(pair, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
+    make_private_key(tmp_path / "evaluator.pem")
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    words += ["--suite", f"file:{rows}", "--engine", "in-process"]
+    words += ["--key", str(tmp_path / "evaluator.pem")]
+    assert main(words) == 0
+    whole = capsys.readouterr().out
+    assert main([*words, "--limit", "2"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert peek(path.read_bytes(), Report).subsets[0].n == 2
+    assert signers(path.read_bytes()) == ()
+    assert len(read_chain(pair.store, "smollm2")) == 1
+    (report,) = pair.store.reports_for(pair.candidate.digest)
+    assert report_to_judge(pair.store, pair.candidate.digest) == report.document_digest
+    assert main(words) == 0
+    assert capsys.readouterr().out == whole
+    assert main(["--home", str(pair.home), "gate", str(path)]) == 3
+    page = tmp_path / "limited.html"
+    shown = ["evaluate", "report", str(path), "--html", str(page)]
+    assert main(["--home", str(pair.home), *shown]) == 0
+    assert "nobody: it counts for nothing" in page.read_text()

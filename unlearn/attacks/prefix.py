@@ -1,0 +1,212 @@
+"""Enhanced GCG: one prefix for all questions that leads the activations back to the base's.
+
+Greedy coordinate gradient (arXiv 2307.15043) with nanogcg's way to draw candidates. Enhanced as in
+arXiv 2409.18025, section on enhanced GCG: not the likelihood of a target text is sought but the
+representation. The loss is the mean relative squared distance, at the output of the last layer
+that unlearning changed, between the activations of some prompts behind the prefix and those that
+the base has without it; the layers above are the base's own. Unlike there, no fluency is asked for
+and the budget is small. The prompts are left out when the prefix is measured.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+import torch
+from nanogcg.gcg import filter_ids, sample_ids_from_grad
+from nanogcg.utils import get_nonascii_toks
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from models.documents import digest_of
+from unlearn.attacks.readings import passes
+from unlearn.attacks.settings import Setting
+from unlearn.attacks.split import halve
+from unlearn.attacks.subject import (
+    Domain,
+    Outcome,
+    Subject,
+    figure,
+    layers_of,
+    output_of,
+    part_of,
+)
+from unlearn.evaluation.inprocess import load
+from unlearn.evaluation.tasks import Task
+
+START = " x"
+FORBIDDEN = set("{}%#\n\r")
+"""The harness reads a description as a template: what would mean something there is not used."""
+SEQUENCES_TOGETHER = 64
+
+
+class Search(NamedTuple):
+    """A prefix and how far it got."""
+
+    tokens: list[int]
+    losses: list[float]
+    """Without the prefix's first change, then after each step the best so far."""
+
+
+def find_prefix(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
+    """Search a prefix on some prompts, and ask all others behind it."""
+    task = domain.task
+    share = int(str(setting["prompts"])) / len(task.items)
+    halves = halve(len(task.items), share, int(str(setting["seed"])))
+    shown = [row[0].context for row in subject.asked(part_of(task, halves.train))]
+    layer = domain.layers[-1]
+    wanted = _states(load(subject.base), shown, layer)
+    model = subject.load()
+    tokenizer = cast(PreTrainedTokenizerBase, subject.tokenizer)
+    with torch.random.fork_rng(), cut_after(model, layer):
+        torch.manual_seed(int(str(setting["seed"])))
+        search = Searcher(model, tokenizer, shown, wanted).run(setting)
+    text = tokenizer.decode(search.tokens)
+    after = subject.score(model, behind(part_of(task, halves.test), text))
+    return Outcome(
+        before=subject.right(halves.test),
+        after=after,
+        n=len(halves.test),
+        found={
+            "layer": layer,
+            "first_loss": figure(search.losses[0]),
+            "last_loss": figure(search.losses[-1]),
+            # Not the words: whoever reads a report could use them against the door.
+            "prefix_digest": digest_of(text),
+        },
+    )
+
+
+def behind(task: Task, prefix: str) -> Task:
+    """Return a task whose prompts all stand behind a prefix."""
+    described = f"{prefix}\n{task.definition.get('description') or ''}"
+    return replace(task, definition={**task.definition, "description": described})
+
+
+def _states(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], layer: int) -> list[Tensor]:
+    """Return of each prompt a layer's output (T, D), fp32."""
+    found: dict[int, Tensor] = {}
+    for one in passes(model, prompts):
+        for row, place in enumerate(one.places):
+            found[place] = one.states[layer][row, : len(prompts[place])].float()
+    return [found[place] for place in range(len(prompts))]
+
+
+@contextmanager
+def cut_after(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """Leave the layers above one out, within the block."""
+    whole = layers_of(model)
+    model.base_model.layers = whole[: layer + 1]
+    try:
+        yield
+    finally:
+        model.base_model.layers = whole
+
+
+class Searcher:
+    """A search for a prefix."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[tuple[int, ...]],
+        wanted: Sequence[Tensor],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            model: Its last layer is the one that is compared.
+            tokenizer: The model's.
+            prompts: As the harness asks them, with the tokenizer's own BOS if it has one.
+            wanted: Of each prompt the base's activations (T, D) without a prefix.
+        """
+        self._model = model.requires_grad_(requires_grad=False)
+        self._tokenizer = tokenizer
+        self._embed = model.get_input_embeddings()
+        bos = tokenizer.bos_token_id
+        self._starts = [int(bos is not None and prompt[0] == bos) for prompt in prompts]
+        newline = tokenizer.encode("\n", add_special_tokens=False)
+        self._prompts = [
+            (prompt[:start], [*newline, *prompt[start:]])
+            for prompt, start in zip(prompts, self._starts, strict=True)
+        ]
+        self._wanted = wanted
+        self._refused = self._refuse()
+
+    def run(self, setting: Setting) -> Search:
+        """Search as many steps as the setting gives."""
+        first = self._tokenizer.encode(
+            START * int(str(setting["tokens"])), add_special_tokens=False
+        )
+        best = torch.tensor(first, device=self._model.device)  # (P,)
+        losses = [float(self._losses(best.unsqueeze(0))[0])]
+        for _ in range(int(str(setting["steps"]))):
+            drawn = sample_ids_from_grad(
+                best,
+                self._gradient(best),
+                int(str(setting["width"])),
+                topk=int(str(setting["top_k"])),
+                not_allowed_ids=self._refused,
+            )
+            try:
+                # What would not come back from text as the same tokens cannot be asked.
+                drawn = filter_ids(drawn, self._tokenizer)
+            except RuntimeError:
+                losses.append(losses[-1])
+                continue
+            found = self._losses(drawn)
+            if float(found.min()) < losses[-1]:
+                best = drawn[found.argmin()]
+            losses.append(min(losses[-1], float(found.min())))
+        return Search(best.tolist(), losses)
+
+    def _refuse(self) -> Tensor:
+        """Return the tokens that no prefix may have."""
+        words = self._tokenizer.batch_decode([[token] for token in range(len(self._tokenizer))])
+        odd = [token for token, word in enumerate(words) if FORBIDDEN & set(word) or not word]
+        unlike = get_nonascii_toks(self._tokenizer).tolist()
+        # The embedding may have rows that the tokenizer knows nothing of.
+        spare = range(len(self._tokenizer), self._embed.num_embeddings)
+        return torch.tensor(sorted({*odd, *unlike, *spare}))
+
+    def _gradient(self, prefix: Tensor) -> Tensor:
+        """Return the loss's gradient by each prefix token's one-hot vector: (P, V)."""
+        chosen = nn.functional.one_hot(prefix, self._embed.num_embeddings)
+        chosen = chosen.to(self._embed.weight.dtype).requires_grad_()
+        losses = self._distances((chosen @ self._embed.weight).unsqueeze(0))
+        return torch.autograd.grad(losses.sum(), chosen)[0]
+
+    @torch.no_grad()
+    def _losses(self, prefixes: Tensor) -> Tensor:
+        """Return the loss of each prefix (N, P): (N,)."""
+        parts = torch.split(prefixes, SEQUENCES_TOGETHER)
+        return torch.cat([self._distances(self._embed(part)) for part in parts])
+
+    def _distances(self, prefixes: Tensor) -> Tensor:
+        """Return the mean distance from what is wanted for prefixes (N, P, D): (N,)."""
+        total = torch.zeros(len(prefixes), device=prefixes.device)
+        last = layers_of(self._model)[-1]
+        for (head, tail), start, wanted in zip(
+            self._prompts, self._starts, self._wanted, strict=True
+        ):
+            kept: list[Tensor] = []
+            hook = last.register_forward_hook(
+                lambda *given, at=kept: at.append(output_of(given[2]))
+            )
+            fixed = [
+                self._embed(torch.tensor(part, device=prefixes.device, dtype=torch.long))
+                for part in (head, tail)
+            ]
+            around = [part.expand(len(prefixes), -1, -1) for part in fixed]
+            try:
+                self._model.base_model(inputs_embeds=torch.cat([around[0], prefixes, around[1]], 1))
+            finally:
+                hook.remove()
+            # Attention rests on a text's first token: of the prompt, or of what stands before it.
+            skipped = max(start, 1)
+            states = kept[0].float()[:, -(len(wanted) - skipped) :]
+            aim = wanted[skipped:]
+            total = total + (states - aim).square().sum((1, 2)) / aim.square().sum()
+        return total / len(self._prompts)
