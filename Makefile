@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn clean
+.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn bench-gateway clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -50,6 +50,9 @@ schemas: setup ## Export the JSON Schemas of the registry's documents
 
 bench-unlearn: setup ## Measure the unlearning engine against a plain implementation
 	@$(BIN)/python -m tests.benchmarks.unlearn --home $(HOME_DIR)
+
+bench-gateway: setup ## Measure the gateway beside other routers (a few minutes; peers are installed under .cache)
+	@$(BIN)/python -m tests.benchmarks.gateway
 
 clean: ## Remove the environment, caches and the demo's state
 	rm -rf $(VENV) $(HOME_DIR) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

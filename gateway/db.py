@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gateway.errors import ConfigurationError, NotReadyError
+from gateway.errors import ConfigurationError, InvalidRequestError, NotReadyError
 from gateway.settings import Settings
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
@@ -43,11 +43,15 @@ class Database:
         """Yield a session whose work is committed at the end, or undone on an error.
 
         Raises:
-            NotReadyError: The database is down: never taken for a wrong key.
+            InvalidRequestError: It takes no such value.
+            NotReadyError: It is down: never taken for a wrong key.
         """
         try:
             async with self._sessions.begin() as session:
                 yield session
+        except DataError as error:
+            # PostgreSQL's texts hold no zero byte, and its integers end; the database is well.
+            raise InvalidRequestError("A value cannot be stored.") from error
         except SQLAlchemyError as error:
             raise NotReadyError("The database did not answer") from error
 

@@ -8,6 +8,8 @@
     │   ├── UnsupportedParameterError
     │   ├── RequestTooLargeError
     │   ├── RequestTimeoutError
+    │   ├── UnsupportedMediaTypeError
+    │   ├── EndpointNotServedError  the model's engine has no such endpoint
     │   ├── NotFoundError
     │   │   └── UnknownModelError
     │   ├── MethodNotAllowedError
@@ -17,13 +19,17 @@
     │   ├── InvalidKeyError
     │   ├── ExpiredKeyError
     │   └── RevokedKeyError
+    ├── NotPermittedError          who is calling may not take this step of the workflow
     ├── GrantRequiredError         the caller's grants do not cover the checkpoint
     ├── GrantRevokedError          they did, when the stream began
     ├── RateLimitedError
+    ├── QuotaExceededError         the day's tokens are used up
     ├── ReleaseWithdrawnError      the alias's release expired, was revoked or does not count
     ├── EngineUnavailableError     no verified engine serves the checkpoint now
     ├── EngineFailedError          the engine answered with a fault
     ├── EngineTimeoutError
+    ├── RequestHeldBackError       an engine died while it answered this very request
+    ├── OverloadedError            too many requests wait already
     ├── NotReadyError              the gateway's own state is too old or missing
     ├── AuditUnavailableError      the audit log cannot be written, so nothing may happen
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
@@ -82,6 +88,17 @@ class RequestTimeoutError(RequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The request's body did not arrive within {seconds:.0f} seconds.")
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is in a form that is not read."""
+
+
+class EndpointNotServedError(RequestError):
+    """The model is there, but its engine does not do this."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"The model does not serve {path}.", "model")
 
 
 class NotFoundError(RequestError):
@@ -143,6 +160,10 @@ class RevokedKeyError(AuthenticationError):
         super().__init__("The API key was revoked.")
 
 
+class NotPermittedError(AirlockError):
+    """Who is calling may not take this step: not their role, or a conflict of interest."""
+
+
 class GrantRequiredError(AirlockError):
     """The caller's grants do not cover the checkpoint; never answered by another one instead."""
 
@@ -161,15 +182,27 @@ class GrantRevokedError(AirlockError):
 
 
 class RateLimitedError(AirlockError):
-    """The key has used up its requests for now.
+    """The caller, or its organisation, has used up what it may use for now.
 
     Attributes:
         retry_after_seconds: When the next one will be served.
     """
 
-    def __init__(self, limit: int, retry_after_seconds: float) -> None:
-        super().__init__(f"Rate limit reached: {limit} requests per minute.")
+    def __init__(self, what: str, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"Rate limit reached: {limit} {what}.")
         self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceededError(AirlockError):
+    """The caller, or its organisation, has used up the day's tokens.
+
+    Attributes:
+        retry_after_seconds: Until the next day, in UTC.
+    """
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"The budget of {limit} tokens per day is used up.")
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -199,6 +232,33 @@ class EngineTimeoutError(AirlockError):
 
     def __init__(self) -> None:
         super().__init__("The engine did not answer in time.")
+
+
+class RequestHeldBackError(AirlockError):
+    """An engine died while it answered this request, which is therefore not sent to another.
+
+    Attributes:
+        retry_after_seconds: When it is let pass again.
+    """
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(
+            "The engine that answered this request died under it; the same request is not "
+            f"accepted for {retry_after_seconds:.0f} seconds. Others are."
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OverloadedError(AirlockError):
+    """More requests wait for the model's engines than may, or this one has waited too long.
+
+    Attributes:
+        retry_after_seconds: When to try again.
+    """
+
+    def __init__(self, retry_after_seconds: float = 2.0) -> None:
+        super().__init__("The model is busy; try again later.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReadyError(AirlockError):

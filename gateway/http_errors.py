@@ -24,6 +24,8 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.UnsupportedParameterError: HttpError(400, INVALID, "unsupported_parameter"),
     e.RequestTooLargeError: HttpError(413, INVALID, "request_too_large"),
     e.RequestTimeoutError: HttpError(408, INVALID, "request_timeout"),
+    e.UnsupportedMediaTypeError: HttpError(415, INVALID, "unsupported_media_type"),
+    e.EndpointNotServedError: HttpError(400, INVALID, "endpoint_not_served"),
     e.NotFoundError: HttpError(404, INVALID, "not_found"),
     e.UnknownModelError: HttpError(404, INVALID, "model_not_found"),
     e.MethodNotAllowedError: HttpError(405, INVALID, "method_not_allowed"),
@@ -32,19 +34,39 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
+    e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
+    e.QuotaExceededError: HttpError(429, "insufficient_quota", "insufficient_quota"),
     e.ReleaseWithdrawnError: HttpError(503, SERVER, "release_withdrawn"),
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
     e.EngineFailedError: HttpError(502, SERVER, "engine_error"),
     e.EngineTimeoutError: HttpError(504, SERVER, "engine_timeout"),
+    e.RequestHeldBackError: HttpError(422, INVALID, "request_held_back"),
+    e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
     e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
 }
+
+WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError, e.OverloadedError)
+"""Errors that know when to try again."""
+
+
+RETRY: dict[type[e.AirlockError], str] = {
+    e.ConflictError: "false",
+    e.GrantRequiredError: "false",
+    e.QuotaExceededError: "false",
+    e.ReleaseWithdrawnError: "false",
+    e.RequestHeldBackError: "false",
+    e.EngineUnavailableError: "true",
+    e.NotReadyError: "true",
+    e.OverloadedError: "true",
+}
+"""What SDKs are told where a status alone would have them do otherwise, or where it is certain."""
 
 
 def http_error(error: e.AirlockError) -> HttpError:
@@ -68,10 +90,33 @@ def error_body(error: e.AirlockError) -> bytes:
     )
 
 
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def anthropic_error_body(error: e.AirlockError) -> bytes:
+    """Return the JSON body for an error, in the shape that Anthropic's clients understand."""
+    row = http_error(error)
+    message = "An internal error occurred." if row.status == 500 else str(error)
+    other = "invalid_request_error" if row.status < 500 else "api_error"
+    detail = {"type": ANTHROPIC_TYPES.get(row.status, other), "message": message, "code": row.code}
+    return orjson.dumps({"type": "error", "error": detail})
+
+
 def error_headers(error: e.AirlockError) -> dict[str, str]:
     """Return the headers that go with an error, beside the content type."""
     headers = {"content-type": "application/json"}
-    if isinstance(error, e.RateLimitedError):
+    if (retry := RETRY.get(type(error))) is not None:
+        headers["x-should-retry"] = retry
+    if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
     elif isinstance(error, e.EngineUnavailableError | e.NotReadyError | e.AuditUnavailableError):
         headers["retry-after"] = "2"

@@ -1,5 +1,8 @@
 """The gateway's metrics: one prefix, base units, labels whose values configuration bounds."""
 
+import time
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 OTHER = "other"
@@ -73,10 +76,42 @@ class Metrics:
             "Callers that left before their answer's end.",
             registry=self.registry,
         )
+        self.capability_uses = Counter(
+            "airlock_capability_uses",
+            "Requests that used what a tier allows beyond a plain answer.",
+            ("tier", "capability"),
+            registry=self.registry,
+        )
         self.engine_up = Gauge(
             "airlock_engine_up",
             "Whether an engine answers, and serves and attests the expected checkpoint.",
             ("url", "checkpoint"),
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "airlock_breaker_open",
+            "Whether an engine's circuit breaker lets no requests through.",
+            ("url", "checkpoint"),
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "airlock_retries",
+            "Requests sent to another engine because one had not begun to work on them.",
+            registry=self.registry,
+        )
+        self.limits_degraded = Gauge(
+            "airlock_limits_degraded",
+            "Whether a worker admits only its share of limits, because Redis does not answer.",
+            registry=self.registry,
+        )
+        self.queued = Gauge(
+            "airlock_queued_requests",
+            "Requests that wait for an engine to have room.",
+            registry=self.registry,
+        )
+        self.held_back = Gauge(
+            "airlock_held_back_requests",
+            "Requests held back because an engine died while it answered them.",
             registry=self.registry,
         )
         self.engine_drift = Counter(
@@ -106,9 +141,62 @@ class Metrics:
             "Checkpoints of the audit log that could not be signed, or that the witness refused.",
             registry=self.registry,
         )
+        self._settled: dict[tuple[str, str, str], _Series] = {}
+        self._routed: dict[tuple[str, str, str], Counter] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)
         self.build.info({"version": version})
+
+    def settle(self, settled: "Settled") -> None:
+        """Count one request that has ended."""
+        labels = (settled.alias, settled.tier, settled.outcome)
+        series = self._settled.get(labels)
+        if series is None:
+            series = self._settled[labels] = _Series(self, *labels)
+        series.requests.inc()
+        series.request_seconds.observe(time.monotonic() - settled.started_at)
+        if settled.asked_at is not None:
+            series.overhead_seconds.observe(settled.asked_at - settled.started_at)
+        if settled.first_byte_at is not None:
+            series.first_token_seconds.observe(settled.first_byte_at - settled.started_at)
+        if settled.prompt_tokens:
+            series.prompt_tokens.inc(settled.prompt_tokens)
+        if settled.completion_tokens:
+            series.completion_tokens.inc(settled.completion_tokens)
+
+    def count_routed(self, tier: str, requested: str, checkpoint: str) -> None:
+        """Count one request that was given a checkpoint."""
+        labels = (tier, requested, checkpoint)
+        series = self._routed.get(labels)
+        if series is None:
+            series = self._routed[labels] = self.routed.labels(*labels)
+        series.inc()
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class Settled(NamedTuple):
+    """What is counted of one request; moments are on the monotonic clock."""
+
+    alias: str
+    tier: str
+    outcome: str
+    started_at: float
+    asked_at: float | None
+    first_byte_at: float | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Series:
+    """The series of one set of labels, looked up once: a lookup costs more than the count."""
+
+    def __init__(self, metrics: Metrics, alias: str, tier: str, outcome: str) -> None:
+        labels = (alias, tier, outcome)
+        self.requests = metrics.requests.labels(*labels)
+        self.request_seconds = metrics.request_seconds.labels(*labels)
+        self.first_token_seconds = metrics.first_token_seconds.labels(*labels)
+        self.overhead_seconds = metrics.overhead_seconds.labels(alias, tier)
+        self.prompt_tokens = metrics.tokens.labels(alias, tier, "prompt")
+        self.completion_tokens = metrics.tokens.labels(alias, tier, "completion")

@@ -4,7 +4,7 @@ No secret has a default: the embedded set-up makes its own, any other must be gi
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -84,10 +84,41 @@ class Settings(BaseSettings):
     """For the engine's first byte, and between any two."""
     request_timeout_seconds: float = Field(600.0, gt=0)
     """For a whole answer."""
+    engine_max_in_flight: int = Field(256, ge=1)
+    """How many requests each engine is given at a time; further ones wait in the queue."""
+    redis_url: str | None = None
+    """Redis (`redis://…`), by which several workers count limits together."""
+    redis_password_file: Path | None = None
+    """A file with its password, so that the URL need not hold it."""
+    redis_timeout_seconds: float = Field(0.05, gt=0)
+    """How long an exchange with it may take."""
+    redis_degraded_share: float = Field(0.5, gt=0, le=1)
+    """The part of every limit that a worker admits while it does not know what others count."""
+    queue_limit: int = Field(1000, ge=0)
+    """How many requests may wait for the engines of one checkpoint."""
+    queue_seconds: float = Field(30.0, gt=0)
+    """How long a request may wait in the queue."""
+    max_open_requests: int = Field(10_000, ge=1)
+    """How many requests a worker has open at a time; further ones are turned away at once."""
+    max_retries: int = Field(2, ge=0, le=10)
+    """How many other engines are asked when one has not begun to work on a request."""
+    breaker_failures: int = Field(3, ge=1)
+    """An engine that fails for so many people in a row gets no request for a while."""
+    breaker_open_seconds: float = Field(1.0, gt=0)
+    """For how long, at first; doubled up to 30 seconds each time that a trial fails."""
+    slow_start_seconds: float = Field(10.0, ge=0)
+    """How long an engine that returns takes to get its full share."""
+    balance: Literal["least-loaded", "prefix-affine"] = "least-loaded"
+    """How replicas share requests; `prefix-affine` sends like beginnings to the same replica."""
+    hold_back_seconds: float = Field(300.0, gt=0)
+    """How long a request is held back under which an engine died."""
     probe_seconds: float = Field(1.0, gt=0)
     """Between two checks of what an engine serves."""
     drain_seconds: float = Field(20.0, gt=0)
     """How long running answers may take to end when the gateway stops."""
+    engine_priorities: bool = True
+    """Whether engines schedule by priority, as `airlock engine` starts them; another engine refuses
+    requests that have one."""
 
     @model_validator(mode="after")
     def _engines_attest(self) -> Self:

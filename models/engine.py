@@ -114,6 +114,8 @@ class EngineSpec:
             *("--dtype", self.dtype, "--max-model-len", str(self.max_model_len)),
             # Compilation saves little on a small model and costs half a minute at every start.
             "--enforce-eager",
+            # Without it the engine refuses a request that comes with its tier's priority.
+            *("--scheduling-policy", "priority"),
             "--disable-fastapi-docs",
             # Prompts must not reach a log: neither requests nor the access log's query strings.
             "--disable-uvicorn-access-log",

@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 
 def attempt_alpha(alpha: float, attempt: int) -> float:
@@ -32,12 +32,12 @@ def binomial_upper_bound(k: int, n: int, confidence: float) -> float:
 
     Source: Clopper and Pearson, Biometrika 26 (1934).
     """
-    return 1.0 if k == n else float(beta.ppf(confidence, k + 1, n - k))
+    return 1.0 if k == n else float(betaincinv(k + 1, n - k, confidence))
 
 
 def binomial_lower_bound(k: int, n: int, confidence: float) -> float:
     """Return the one-sided Clopper-Pearson lower bound of a proportion."""
-    return 0.0 if k == 0 else float(beta.ppf(1 - confidence, k, n - k + 1))
+    return 0.0 if k == 0 else float(betaincinv(k, n - k + 1, 1 - confidence))
 
 
 def paired_drop_upper_bound(lost: int, gained: int, n: int, confidence: float) -> float:
@@ -54,7 +54,7 @@ def paired_drop_upper_bound(lost: int, gained: int, n: int, confidence: float) -
 
     Source: Tango, Statistics in Medicine 17 (1998), 891-908, equations 8 to 10.
     """
-    z = float(norm.ppf(confidence))
+    z = float(ndtri(confidence))
 
     def score(drop: float) -> float:
         # The constrained maximum-likelihood estimate of P(gained), given the drop.

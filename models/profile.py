@@ -32,6 +32,10 @@ RESOURCE_FLAGS = frozenset(
     {"--enable-prefix-caching", "--gpu-memory-utilization", "--no-enable-prefix-caching"}
 )
 """Change how much is kept in memory, not what is computed; not recorded."""
+TOOL_FLAGS = frozenset({"--enable-auto-tool-choice", "--tool-call-parser"})
+"""Read calls out of the answers to requests that bring tools; any other is answered as without
+them; not recorded."""
+ALLOWED_FLAGS = PROFILE_FLAGS | RESOURCE_FLAGS | TOOL_FLAGS
 MAX_MODEL_LEN = "--max-model-len="
 ALWAYS = "--enforce-eager"
 
@@ -66,8 +70,8 @@ def engine_flags(extra: Sequence[str]) -> list[str]:
             flags.append(word)
     names = [flag.partition("=")[0] for flag in flags]
     for name in names:
-        if name not in PROFILE_FLAGS | RESOURCE_FLAGS:
-            allowed = ", ".join(sorted(PROFILE_FLAGS | RESOURCE_FLAGS))
+        if name not in ALLOWED_FLAGS:
+            allowed = ", ".join(sorted(ALLOWED_FLAGS))
             raise EngineError(f"{name} may not be passed to an engine; allowed are {allowed}")
         if names.count(name) > 1:
             raise EngineError(f"{name} comes twice")

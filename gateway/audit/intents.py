@@ -5,11 +5,10 @@ said, and not what a snapshot did. Of the request itself there is only a keyed c
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import rfc8785
 from sqlalchemy import select
@@ -17,7 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import Entry
 from gateway.errors import AirlockError, GrantRevokedError, ReleaseWithdrawnError
-from gateway.tables import Grant, Person, Promotion, Tier
+from gateway.identity.directory import load_standings
+from gateway.identity.grant_terms import load_grants
+from gateway.policy.grants import GrantTerms, Standing, TierTerms, live_domains
+from gateway.tables import Grant, Promotion
 
 INTENDED = "dataplane:request:intended"
 ENDED = "dataplane:request:ended"
@@ -47,9 +49,15 @@ class Intent:
 Draft = Intent | Entry
 
 
-class _Owner(NamedTuple):
-    organisation: str
-    tier: dict[str, str | bool | int]
+class _Facts(NamedTuple):
+    """What the database says of the people and checkpoints of a group of intents."""
+
+    standings: Mapping[str, Standing]
+    grants: Mapping[str, tuple[GrantTerms, ...]]
+    approvers: Mapping[str, str]
+    """Who approved a grant, by its id."""
+    releases: Mapping[tuple[str, str, str], str]
+    """Digests of releases that count, by family, label and checkpoint."""
 
 
 async def complete(session: AsyncSession, drafts: Sequence[Draft]) -> list[Entry | AirlockError]:
@@ -57,105 +65,74 @@ async def complete(session: AsyncSession, drafts: Sequence[Draft]) -> list[Entry
     intents = [draft for draft in drafts if isinstance(draft, Intent)]
     if not intents:
         return [draft for draft in drafts if isinstance(draft, Entry)]
-    owners = await _owners(session, intents)
-    grants = await _grants(session, intents)
-    releases = await _releases(session, intents)
-    return [
-        _entry(
-            draft,
-            owners.get(draft.person_id),
-            grants[draft.person_id],
-            releases.get((draft.family, draft.label, draft.checkpoint)),
-        )
-        if isinstance(draft, Intent)
-        else draft
-        for draft in drafts
-    ]
+    people = {intent.person_id for intent in intents}
+    facts = _Facts(
+        await load_standings(session, people),
+        await load_grants(session, people),
+        await _approvers(session, people),
+        await _releases(session, intents),
+    )
+    return [_entry(draft, facts) if isinstance(draft, Intent) else draft for draft in drafts]
 
 
-def policy_digest(tier: dict[str, str | bool | int]) -> str:
+def tier_document(tier: TierTerms) -> dict[str, object]:
+    """Return everything that a tier allows, as entries hold it."""
+    return {**asdict(tier), "capabilities": sorted(tier.capabilities)}
+
+
+def policy_digest(tier: Mapping[str, object]) -> str:
     """Return the digest of the policy that a request was admitted under."""
-    document = rfc8785.dumps({"rule": RULE, "tier": tier})
+    document = rfc8785.dumps({"rule": RULE, "tier": cast(dict[str, Any], tier)})
     return f"sha256:{hashlib.sha256(document).hexdigest()}"
 
 
-def _entry(
-    intent: Intent, owner: _Owner | None, grants: list[Grant], release: str | None
-) -> Entry | AirlockError:
-    live = [
+def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
+    standing = facts.standings.get(intent.person_id)
+    grants = facts.grants.get(intent.person_id, ())
+    # The snapshot may be a moment behind; what the log cannot account for does not happen.
+    if standing is None or not intent.domains <= live_domains(standing, grants, intent.at):
+        return GrantRevokedError()
+    counting = [
         grant
         for grant in grants
-        if grant.domain in intent.domains and grant.not_before <= intent.at < grant.expires_at
+        if grant.domain in intent.domains
+        and grant.is_live(intent.at)
+        and grant.id in facts.approvers
     ]
-    # The snapshot may be a moment behind; what the log cannot account for does not happen.
-    if owner is None or {grant.domain for grant in live} != intent.domains:
+    if {grant.domain for grant in counting} != intent.domains:
         return GrantRevokedError()
+    release = facts.releases.get((intent.family, intent.label, intent.checkpoint))
     if release is None:
         return ReleaseWithdrawnError(f"{intent.family}:{intent.label}")
+    tier = tier_document(standing.tier)
     detail = {
         "alias": f"{intent.family}:{intent.label}",
         "checkpoint": intent.checkpoint,
         "commitment": intent.commitment,
         "grants": [
             {
-                "approved_by": grant.approved_by,
+                "approved_by": facts.approvers[grant.id],
                 "domain": grant.domain,
                 "expires_at": grant.expires_at.isoformat(),
                 "id": grant.id,
             }
-            for grant in sorted(live, key=lambda grant: (grant.domain, grant.id))
+            for grant in sorted(counting, key=lambda grant: (grant.domain, grant.id))
         ],
         "key": intent.key_id,
-        "organisation": owner.organisation,
+        "organisation": standing.organisation,
         "path": intent.path,
-        "policy": policy_digest(owner.tier),
+        "policy": policy_digest(tier),
         "release": release,
-        "tier": owner.tier,
+        "tier": tier,
     }
     return Entry(intent.at, f"person:{intent.person_id}", INTENDED, intent.request_id, detail)
 
 
-async def _owners(session: AsyncSession, intents: list[Intent]) -> dict[str, _Owner]:
-    query = (
-        select(
-            Person.id,
-            Person.organisation,
-            Tier.name,
-            Tier.grantable,
-            Tier.elevated,
-            Tier.requests_per_minute,
-            Tier.max_grant_days,
-        )
-        .join(Tier, Tier.name == Person.tier)
-        .where(
-            Person.id.in_({intent.person_id for intent in intents}),
-            Person.state == "active",
-            Tier.grantable,
-        )
+async def _approvers(session: AsyncSession, people: set[str]) -> dict[str, str]:
+    query = select(Grant.id, Grant.approved_by).where(
+        Grant.person_id.in_(people), Grant.revoked_at.is_(None)
     )
-    return {
-        row.id: _Owner(
-            row.organisation,
-            {
-                "elevated": row.elevated,
-                "grantable": row.grantable,
-                "max_grant_days": row.max_grant_days,
-                "name": row.name,
-                "requests_per_minute": row.requests_per_minute,
-            },
-        )
-        for row in await session.execute(query)
-    }
-
-
-async def _grants(session: AsyncSession, intents: list[Intent]) -> defaultdict[str, list[Grant]]:
-    query = select(Grant).where(
-        Grant.person_id.in_({intent.person_id for intent in intents}), Grant.revoked_at.is_(None)
-    )
-    found: defaultdict[str, list[Grant]] = defaultdict(list)
-    for grant in await session.scalars(query):
-        found[grant.person_id].append(grant)
-    return found
+    return {row.id: row.approved_by for row in await session.execute(query)}
 
 
 async def _releases(

@@ -16,10 +16,10 @@ from gateway.audit.export import (
     export_lines,
     ocsf_line,
 )
+from gateway.audit.log_key import log_signer
 from gateway.audit.verify import EXIT_CODES, verify_export
 from gateway.cli.tables import in_transaction
 from gateway.errors import AuditFileError
-from gateway.identity.log_key import log_signer
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 

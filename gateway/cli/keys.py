@@ -14,6 +14,7 @@ A key's text is shown once, by `create` and `rotate`.
 
 examples:
   airlock keys create --person PERSON --label laptop --days 90
+  airlock keys create --person PERSON --workflow --label "reviews"
   airlock keys create --admin --label "first administrator"
   airlock keys rotate KEY --overlap-hours 1
   airlock keys revoke KEY
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     owner = create.add_mutually_exclusive_group(required=True)
     owner.add_argument("--person", help="id of the person who will hold it")
     owner.add_argument("--admin", action="store_true", help="a key for the admin API")
+    create.add_argument(
+        "--workflow", action="store_true", help="of a person: to apply, review and approve with"
+    )
     create.add_argument("--label", default="key")
     create.add_argument("--days", type=int, help="until it expires; default: never")
     rotate = actions.add_parser("rotate", help="a successor of a key, which then ends")
@@ -59,7 +63,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
     if args.action == "create":
-        given = KeyIn(person_id=args.person, admin=args.admin, label=args.label, days=args.days)
+        given = KeyIn(
+            person_id=args.person,
+            admin=args.admin,
+            workflow=args.workflow,
+            label=args.label,
+            days=args.days,
+        )
         new = in_transaction(
             settings, lambda s: keys.create_key(s, given, pepper=pepper, actor=ACTOR, now=now)
         )

@@ -4,14 +4,16 @@ import argparse
 from datetime import UTC, datetime
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
-from gateway.controlplane import people
+from gateway.controlplane import organisations, people
 from gateway.controlplane.schemas import PersonChange, PersonIn, PersonOut
+from gateway.controlplane.verification_schemas import RolesIn, RolesOut
 from gateway.settings import Settings
 
 EXAMPLES = """\
 examples:
   airlock people add "Ada Lovelace" --organisation "Analytical Society" --tier researcher
   airlock people set PERSON --state suspended
+  airlock people roles PERSON identity_reviewer domain_reviewer:bio
 """
 
 
@@ -29,7 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("person", help="id")
     change.add_argument("--tier")
     change.add_argument("--state", choices=("active", "suspended"))
-    for action in (listing, add, change):
+    roles = actions.add_parser("roles", help="replace what a person is trusted to do")
+    roles.add_argument("person", help="id")
+    roles.add_argument(
+        "role",
+        nargs="*",
+        help="identity_reviewer, domain_reviewer:DOMAIN, approver, auditor; none takes all away",
+    )
+    for action in (listing, add, change, roles):
         add_json(action)
 
 
@@ -39,6 +48,14 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         rows = in_transaction(settings, lambda s: people.list_people(s, args.limit, args.offset))
         show([PersonOut.model_validate(row) for row in rows], as_json=args.json)
+        return 0
+    if args.action == "roles":
+        wanted = RolesIn(roles=args.role).roles
+        given_roles = in_transaction(
+            settings,
+            lambda s: organisations.set_roles(s, args.person, wanted, actor=ACTOR, now=now),
+        )
+        show_one(RolesOut(person_id=args.person, roles=given_roles), as_json=args.json)
         return 0
     if args.action == "add":
         given = PersonIn(name=args.name, organisation=args.organisation, tier=args.tier)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from gateway.cli.tables import ACTOR, add_json, in_transaction, show, show_one
 from gateway.controlplane import tiers
 from gateway.controlplane.schemas import TierChange, TierIn, TierOut
+from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
 
 EXAMPLES = """\
@@ -13,6 +14,7 @@ examples:
   airlock tiers list
   airlock tiers add partner --description "Partner laboratories" --grantable
   airlock tiers set public --requests-per-minute 60
+  airlock tiers set partner --capabilities raw_completions echo prompt_logprobs
 """
 
 
@@ -25,13 +27,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary)
         action.add_argument("name")
         action.add_argument("--description", required=name == "add")
-        for flag, meaning in (
-            ("--grantable", "members' grants count"),
-            ("--elevated", "members may use the fields that can bring unlearned knowledge back"),
-        ):
-            action.add_argument(flag, action=argparse.BooleanOptionalAction, help=meaning)
+        action.add_argument(
+            "--grantable", action=argparse.BooleanOptionalAction, help="members' grants count"
+        )
+        action.add_argument(
+            "--capabilities",
+            nargs="*",
+            choices=[str(capability) for capability in Capability],
+            metavar="NAME",
+            help="what members may ask for beyond a plain answer, all of it; none without a name: "
+            + ", ".join(Capability),
+        )
+        action.add_argument(
+            "--priority", type=int, help="-100 to 100; engines take the higher first (0)"
+        )
         action.add_argument("--max-grant-days", type=int)
-        action.add_argument("--requests-per-minute", type=int)
+        for flag in (
+            "--requests-per-minute",
+            "--tokens-per-minute",
+            "--tokens-per-day",
+            "--max-concurrent",
+            "--organisation-multiple",
+        ):
+            action.add_argument(flag, type=int)
         add_json(action)
 
 

@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
 from gateway.db import Database
+from gateway.errors import RevokedKeyError
+from gateway.identity.api_keys import parse
 from gateway.identity.directory import load_single_key
-from gateway.identity.principal import Administrator
+from gateway.identity.principal import Administrator, Member
+from gateway.tables import Person
 from models.store import CheckpointStore
 
 
@@ -66,6 +69,47 @@ async def authenticate(
 Admin = Annotated[Administrator, Depends(authenticate)]
 
 
+async def member(
+    session: AsyncSession, pepper: bytes, authorization: str | None, now: datetime
+) -> Member:
+    """Return the person who acts in the workflow.
+
+    Raises:
+        AuthenticationError: There is no workflow key, or its owner is suspended.
+    """
+    directory = await load_single_key(session, pepper, authorization)
+    found = directory.authenticate_member(authorization, now)
+    person = await session.get(Person, found.person_id)
+    if person is None or person.state != "active":
+        raise RevokedKeyError
+    return found
+
+
+async def authenticate_member(
+    request: Request, parts: Parts, session: Session, _: Annotated[object, Depends(BEARER)]
+) -> Member:
+    """Return the person who acts in the workflow; looked up as administrators are."""
+    authorization = request.headers.get("authorization")
+    return await member(session, parts.pepper, authorization, datetime.now(UTC))
+
+
+Acting = Annotated[Member, Depends(authenticate_member)]
+
+
+async def authenticate_either(
+    request: Request, parts: Parts, session: Session, bearer: Annotated[object, Depends(BEARER)]
+) -> Administrator | Member:
+    """Return an administrator or a person who acts in the workflow."""
+    text = (request.headers.get("authorization") or "").partition(" ")[2].strip()
+    parsed = parse(text)
+    if parsed is not None and parsed.kind == "workflow":
+        return await authenticate_member(request, parts, session, bearer)
+    return await authenticate(request, parts, session, bearer)
+
+
+Either = Annotated[Administrator | Member, Depends(authenticate_either)]
+
+
 def moment() -> datetime:
     """Return the moment of the request."""
     return datetime.now(UTC)
@@ -73,4 +117,4 @@ def moment() -> datetime:
 
 Now = Annotated[datetime, Depends(moment)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Offset = Annotated[int, Query(ge=0, description="How many to pass over.")]
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to pass over.")]

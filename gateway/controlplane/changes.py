@@ -1,14 +1,17 @@
-"""What every change of access does in its own transaction: raise the version, leave an entry."""
+"""What every change of access does in its own transaction: leave an entry, raise the version."""
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import Entry
 from gateway.audit.log import append
-from gateway.tables import AuthorizationVersion
+from gateway.tables import AuthorizationVersion, Base
+
+Row = TypeVar("Row", bound=Base)
 
 
 class Tag(StrEnum):
@@ -29,6 +32,46 @@ class Tag(StrEnum):
     ALIAS_WITHDRAWN = "registry:alias:withdrawn"
     ALIAS_RESTORED = "registry:alias:restored"
     CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
+    ORGANISATION_CHANGED = "workflow:organisation:changed"
+    ROLES_CHANGED = "workflow:roles:changed"
+    TERMS_PUBLISHED = "workflow:terms:published"
+    TERMS_ACCEPTED = "workflow:terms:accepted"
+    EVIDENCE_ADDED = "workflow:evidence:added"
+    EVIDENCE_ACCEPTED = "workflow:evidence:accepted"
+    EVIDENCE_RETRACTED = "workflow:evidence:retracted"
+    APPLICATION_CREATED = "workflow:application:create"
+    APPLICATION_EDITED = "workflow:application:edit"
+    APPLICATION_SUBMITTED = "workflow:application:submit"
+    APPLICATION_TAKEN_UP = "workflow:application:take_up"
+    APPLICATION_PASSED = "workflow:application:pass"
+    APPLICATION_RETURNED = "workflow:application:return"
+    APPLICATION_REJECTED = "workflow:application:reject"
+    APPLICATION_APPROVED = "workflow:application:approve"
+    APPLICATION_APPEALED = "workflow:application:appeal"
+    APPLICATION_GRANTED = "workflow:application:accept_terms"
+    APPLICATION_WITHDRAWN = "workflow:application:withdraw"
+    GRANT_SUSPENDED = "workflow:grant:suspended"
+    GRANT_RESUMED = "workflow:grant:resumed"
+    DOOR_CLOSED = "workflow:door:closed"
+    OPENING_REQUESTED = "workflow:opening:requested"
+    OPENING_CONFIRMED = "workflow:opening:confirmed"
+    USAGE_REVIEWED = "workflow:grant:usage_reviewed"
+
+
+async def locked(session: AsyncSession, kind: type[Row], row_id: str) -> Row | None:
+    """Return a row that nobody else changes before this transaction ends; None if there is none.
+
+    `SELECT … FOR UPDATE` is no lock on SQLite, where what is read before the first write may be
+    old by the time of that write; a write that changes nothing locks on both databases.
+
+    Args:
+        session: The transaction.
+        kind: The row's class, with one column as its key.
+        row_id: The key.
+    """
+    (key,) = inspect(kind).primary_key
+    await session.execute(update(kind).where(key == row_id).values({key.name: key}))
+    return await session.get(kind, row_id, populate_existing=True)
 
 
 async def record_change(
@@ -40,7 +83,7 @@ async def record_change(
     now: datetime,
     **detail: object,
 ) -> None:
-    """Raise the authorization version and append to the audit log.
+    """Append to the audit log and raise the authorization version.
 
     Args:
         session: The transaction of the change itself.
@@ -50,7 +93,22 @@ async def record_change(
         now: When.
         detail: JSON values that say more; never a secret.
     """
+    # The log's head first, always: a transaction that records an event before a change holds it
+    # already, and would wait for one that had locked the version first.
+    await record_event(session, tag, subject, actor=actor, now=now, **detail)
     await session.execute(
         update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
     )
+
+
+async def record_event(
+    session: AsyncSession,
+    tag: Tag,
+    subject: str,
+    *,
+    actor: str,
+    now: datetime,
+    **detail: object,
+) -> None:
+    """Append to the audit log what changes nobody's access; arguments as above."""
     await append(session, [Entry(now, actor, str(tag), subject, detail)])

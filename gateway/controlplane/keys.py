@@ -11,6 +11,7 @@ from gateway.controlplane.people import get_person
 from gateway.controlplane.schemas import KeyIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.api_keys import PEPPER_VERSION, Kind, mint, secret_hmac
+from gateway.identity.directory import KINDS
 from gateway.tables import ApiKey
 
 PEPPER_PURPOSE = f"api-keys/{PEPPER_VERSION}"
@@ -42,11 +43,13 @@ async def create_key(
         NotFoundError: There is no such person.
         InvalidRequestError: A caller's key without a person, or an administrator's with one.
     """
-    kind: Kind = "admin" if given.admin else "key"
+    kind: Kind = "admin" if given.admin else "workflow" if given.workflow else "key"
     if given.admin == (given.person_id is not None):
         raise InvalidRequestError(
             "A caller's key belongs to a person, an administrator's to none.", "person_id"
         )
+    if given.admin and given.workflow:
+        raise InvalidRequestError("An administrator's key takes no part.", "workflow")
     if given.person_id is not None:
         await get_person(session, given.person_id)
     expires_at = now + timedelta(days=given.days) if given.days else None
@@ -117,7 +120,7 @@ async def _live_key(session: AsyncSession, key_id: str) -> ApiKey:
 
 
 def _kind(key: ApiKey) -> Kind:
-    return "admin" if key.kind == "admin" else "key"
+    return KINDS[key.kind]
 
 
 async def _insert(

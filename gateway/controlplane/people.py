@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.organisations import named_organisation
 from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.tiers import get_tier
 from gateway.errors import NotFoundError
@@ -40,7 +41,15 @@ async def add_person(
         NotFoundError: There is no such tier.
     """
     await get_tier(session, given.tier)
-    person = Person(id=str(uuid.uuid4()), state="active", created_at=now, **given.model_dump())
+    organisation = await named_organisation(session, given.organisation, now)
+    person = Person(
+        id=str(uuid.uuid4()),
+        name=given.name,
+        organisation=organisation.name,
+        tier=given.tier,
+        state="active",
+        created_at=now,
+    )
     session.add(person)
     await session.flush()  # The row must exist before keys and grants that name it.
     await record_change(

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.policy.capabilities import Capability
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -29,12 +31,20 @@ class TierIn(In):
     name: Name
     description: Text
     grantable: bool = Field(description="Whether grants count for its members.")
-    elevated: bool = Field(
-        False,
-        description="Whether members may use fields that can bring unlearned knowledge back.",
+    capabilities: list[Capability] = Field(
+        [], description="What members may ask for beyond a plain answer.", max_length=32
+    )
+    priority: int = Field(
+        0, ge=-100, le=100, description="Whose requests an engine takes first: the higher."
     )
     max_grant_days: int = Field(90, ge=1, le=366)
     requests_per_minute: int = Field(120, ge=1, le=1_000_000)
+    tokens_per_minute: int = Field(100_000, ge=1, le=2_000_000_000)
+    tokens_per_day: int = Field(10_000_000, ge=1, le=2_000_000_000)
+    max_concurrent: int = Field(64, ge=1, le=100_000, description="Requests at a time.")
+    organisation_multiple: int = Field(
+        10, ge=1, le=10_000, description="What an organisation may use, in members' shares."
+    )
 
 
 class TierChange(In):
@@ -42,9 +52,14 @@ class TierChange(In):
 
     description: Text | None = None
     grantable: bool | None = None
-    elevated: bool | None = None
+    capabilities: list[Capability] | None = Field(None, max_length=32)
+    priority: int | None = Field(None, ge=-100, le=100)
     max_grant_days: int | None = Field(None, ge=1, le=366)
     requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    tokens_per_minute: int | None = Field(None, ge=1, le=2_000_000_000)
+    tokens_per_day: int | None = Field(None, ge=1, le=2_000_000_000)
+    max_concurrent: int | None = Field(None, ge=1, le=100_000)
+    organisation_multiple: int | None = Field(None, ge=1, le=10_000)
 
 
 class TierOut(Out):
@@ -53,9 +68,14 @@ class TierOut(Out):
     name: str
     description: str
     grantable: bool
-    elevated: bool
+    capabilities: list[str]
+    priority: int
     max_grant_days: int
     requests_per_minute: int
+    tokens_per_minute: int
+    tokens_per_day: int
+    max_concurrent: int
+    organisation_multiple: int
 
 
 class PersonIn(In):
@@ -85,10 +105,13 @@ class PersonOut(Out):
 
 
 class KeyIn(In):
-    """A new key: a caller's (with `person_id`) or an administrator's (with `admin`)."""
+    """A new key: a person's (with `person_id`) or an administrator's (with `admin`)."""
 
     person_id: str | None = None
     admin: bool = False
+    workflow: bool = Field(
+        False, description="Of a person: to apply, review and approve with, not to ask models."
+    )
     label: Text = "key"
     days: int | None = Field(None, ge=1, le=3660, description="Until it expires; none: never.")
 
@@ -142,6 +165,11 @@ class GrantOut(Out):
     expires_at: datetime
     revoked_at: datetime | None
     revoked_by: str | None
+    application_id: str | None = Field(description="None for a grant of an administrator.")
+    usage_review_due_at: datetime | None
+    suspended_at: datetime | None
+    suspended_by: str | None
+    suspended_reason: str | None
 
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$", max_length=300)]

@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from gateway.errors import AirlockError
+from gateway.http_errors import error_body
+
 EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
@@ -55,6 +58,9 @@ class Dialect(Protocol):
     def reader(self, *, forward_usage: bool) -> Reader:
         """Return what reads one stream."""
 
+    def error_event(self, error: AirlockError) -> bytes:
+        """Return the event that ends a stream which fails once it has begun."""
+
 
 class EventReader:
     """Cuts a stream of server-sent events at event boundaries, without parsing them.
@@ -103,6 +109,10 @@ class Completions:
     def reader(self, *, forward_usage: bool) -> Reader:
         """Return what reads one stream."""
         return EventReader(forward_usage=forward_usage)
+
+    def error_event(self, error: AirlockError) -> bytes:
+        """Return the event that ends a stream which fails; no `[DONE]` follows."""
+        return b"data: " + error_body(error) + EVENT_END
 
 
 def _split(events: bytes) -> Iterator[bytes]:

@@ -40,6 +40,8 @@ class Catalogue:
     routing rule never passes on to another checkpoint."""
     pointers: dict[str, tuple[Pointer, ...]]
     """The releases that count, by checkpoint."""
+    max_model_lens: dict[str, int]
+    """How many tokens a prompt and its answer may have together, by checkpoint."""
 
     def why_withdrawn(self, name: str, now: datetime) -> str | None:
         """Return why an alias may not be served at a moment; None when it may."""
@@ -94,7 +96,22 @@ async def load_catalogue(
             if promotion.withdrawn_at is not None
         },
         pointers={checkpoint: tuple(found) for checkpoint, found in pointers.items()},
+        max_model_lens={
+            promotion.checkpoint: length
+            for promotion in newest.values()
+            if (length := _max_model_len(promotion.profile)) is not None
+        },
     )
+
+
+def _max_model_len(profile: dict[str, object]) -> int | None:
+    """Return the limit among the flags of an engine's profile."""
+    flags = profile.get("flags")
+    for flag in flags if isinstance(flags, list) else ():
+        name, _, value = str(flag).partition("=")
+        if name == "--max-model-len" and value.isdecimal():
+            return int(value)
+    return None
 
 
 def _pointer(promotion: Promotion) -> Pointer:

@@ -9,59 +9,38 @@ requests; digests never mix.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
+from gateway.dataplane import balance
+from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.catalogue import EngineAddress
 from gateway.dataplane.probe import Probe
+from gateway.dataplane.replica import NEVER, Replica
+from gateway.dataplane.suspects import Suspects
 from gateway.errors import EngineUnavailableError
 from gateway.metrics import Metrics
 from gateway.policy.attestation import Pointer, Unattested, standing
 from gateway.settings import Settings
 
-NEVER = float("-inf")
 DRIFT_RECHECK_SECONDS = 60.0
+PROBE_GAP_SECONDS = 0.02
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Replica:
-    """One engine."""
-
-    address: EngineAddress
-    verified: bool = False
-    in_flight: int = 0
-    why_not: str = "it has not been asked yet"
-    """Why it is out of rotation, for operators."""
-    attested_at: float = NEVER
-    """When it last attested what it should; on the monotonic clock."""
-    engine_start: str = ""
-    pointer: Pointer | None = None
-    """The release that it attests."""
-    replayed: tuple[str, str] | None = None
-    """Engine start and release for which the fingerprint was replayed last."""
-    replayed_at: float = NEVER
-    drifted: bool = False
-    tasks: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
-
-    @property
-    def is_itself(self) -> bool:
-        """Whether it says what its release's fingerprint says, as far as there is one."""
-        if self.pointer is None or not self.pointer.fingerprint:
-            return True
-        return not self.drifted and self.replayed == (self.engine_start, self.pointer.release)
 
 
 class Pool:
     """All engines, by the checkpoint that they must serve."""
 
-    def __init__(self, probe: Probe, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, probe: Probe, suspects: Suspects, metrics: Metrics, settings: Settings
+    ) -> None:
         """Start empty; `update` says which engines and releases there are."""
+        self._suspects = suspects
         self._probe = probe
         self._metrics = metrics
         self._settings = settings
         self._replicas: dict[EngineAddress, Replica] = {}
+        self._by_digest: dict[str, list[Replica]] = {}
         self._pointers: Mapping[str, tuple[Pointer, ...]] = {}
 
     def update(
@@ -78,16 +57,25 @@ class Pool:
             self._drop(address)
         for address in engines:
             if address not in self._replicas:
-                replica = Replica(address)
+                breaker = Breaker(
+                    self._settings.breaker_failures, self._settings.breaker_open_seconds
+                )
+                replica = Replica(address, breaker)
                 self._replicas[address] = replica
                 replica.tasks = [
                     asyncio.create_task(self._keep_probing(replica)),
                     asyncio.create_task(self._keep_replaying(replica)),
                 ]
+        self._by_digest = {}
+        for replica in self._replicas.values():
+            self._by_digest.setdefault(replica.address.digest, []).append(replica)
 
-    def serves(self, digest: str) -> bool:
-        """Whether a verified engine serves a checkpoint."""
-        return any(self._is_ready(replica, digest) for replica in self._replicas.values())
+    def serves(self, digest: str) -> int:
+        """Return how many verified engines serve a checkpoint."""
+        return sum(
+            replica.verified and self._is_attested(replica)
+            for replica in self._by_digest.get(digest, ())
+        )
 
     def why_not(self, digest: str) -> str:
         """Return why no engine serves a checkpoint."""
@@ -98,34 +86,75 @@ class Pool:
         }
         return "; ".join(sorted(reasons)) or "none is configured for its checkpoint"
 
-    @contextmanager
-    def lease(self, digest: str) -> Iterator[Replica]:
-        """Yield the least busy verified engine of a checkpoint, counted as busy meanwhile.
+    def acquire(self, digest: str, tried: Collection[Replica], body: bytes) -> Replica:
+        """Return a verified engine of a checkpoint, counted as busy until it is released.
+
+        Args:
+            digest: The checkpoint's.
+            tried: Engines that have turned the request away; one of them only as a last resort.
+            body: What it will get.
 
         Raises:
             EngineUnavailableError: There is none; an engine of another checkpoint never steps in.
         """
-        ready = [r for r in self._replicas.values() if self._is_ready(r, digest)]
+        now = time.monotonic()
+        ready = self._ready(digest, now)
+        if tried:
+            ready = [replica for replica in ready if replica not in tried] or ready
         if not ready:
             raise EngineUnavailableError
-        replica = min(ready, key=lambda candidate: candidate.in_flight)
+        slow_start = self._settings.slow_start_seconds
+        if self._settings.balance == "prefix-affine":
+            replica = balance.prefix_affine(ready, body, now, slow_start)
+        else:
+            replica = balance.least_loaded(ready, now, slow_start)
         replica.in_flight += 1
-        try:
-            yield replica
-        finally:
-            replica.in_flight -= 1
+        replica.breaker.begin()
+        return replica
+
+    def release(self, replica: Replica) -> None:
+        """Count an engine's request as ended; what ended without a verdict may be tried again."""
+        replica.in_flight -= 1
+        replica.breaker.abandon()
+
+    def has_other(self, digest: str, tried: Collection[Replica]) -> bool:
+        """Whether an engine is ready that has not been tried."""
+        return any(replica not in tried for replica in self._ready(digest, time.monotonic()))
+
+    def succeeded(self, replica: Replica) -> None:
+        """Note a good answer."""
+        if replica.breaker.is_tested:
+            if replica.breaker.succeed():
+                replica.returned_at = time.monotonic()
+            self._show_breaker(replica)
+
+    def failed(self, replica: Replica, person_id: str) -> None:
+        """Note that an engine did not do its work, and ask it at once how it is."""
+        replica.breaker.fail(time.monotonic(), person_id)
+        self._show_breaker(replica)
+        replica.doubted.set()
 
     def distrust(self, replica: Replica) -> None:
         """Take an engine out of rotation until a probe has verified it again."""
         self._set(replica, "a request to it failed")
+        replica.doubted.set()
 
     async def close(self) -> None:
         """Stop asking."""
         for address in list(self._replicas):
             self._drop(address)
 
-    def _is_ready(self, replica: Replica, digest: str) -> bool:
-        return replica.verified and replica.address.digest == digest and self._is_attested(replica)
+    def _ready(self, digest: str, now: float) -> list[Replica]:
+        return [
+            replica
+            for replica in self._by_digest.get(digest, ())
+            if replica.verified and replica.breaker.allows(now) and self._is_attested(replica)
+        ]
+
+    def _show_breaker(self, replica: Replica) -> None:
+        if self._replicas.get(replica.address) is replica:
+            labels = (replica.address.url, replica.address.digest)
+            self._metrics.breaker_open.labels(*labels).set(replica.breaker.state != "closed")
 
     def _is_attested(self, replica: Replica) -> bool:
         """Whether its last good attestation is young enough; a prober that hangs makes it old."""
@@ -143,11 +172,21 @@ class Pool:
         for task in replica.tasks:
             task.cancel()
         self._metrics.engine_up.remove(address.url, address.digest)
+        self._metrics.breaker_open.remove(address.url, address.digest)
 
     async def _keep_probing(self, replica: Replica) -> None:
+        self._show_breaker(replica)
         while True:
-            self._set(replica, await self._doubt(replica))
-            await asyncio.sleep(self._settings.probe_seconds)
+            asked_at = time.monotonic()
+            replica.doubted.clear()
+            why_not = await self._doubt(replica)
+            self._set(replica, why_not)
+            if not why_not:
+                self._suspects.lives(replica.address.url, replica.engine_start, asked_at)
+            await asyncio.sleep(PROBE_GAP_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.probe_seconds):
+                    await replica.doubted.wait()
 
     async def _doubt(self, replica: Replica) -> str:
         """Return why an engine may not serve now; empty when it may."""
@@ -221,7 +260,10 @@ class Pool:
         known = self._replicas.get(replica.address) is replica
         if why_not and why_not != replica.why_not and replica.verified:
             log.warning("%s is out of rotation: %s", replica.address.url, why_not)
+        if not why_not and not replica.verified and replica.was_ready:
+            replica.returned_at = time.monotonic()
         replica.verified, replica.why_not = known and not why_not, why_not
+        replica.was_ready = replica.was_ready or replica.verified
         if known:
             self._metrics.engine_up.labels(replica.address.url, replica.address.digest).set(
                 replica.verified

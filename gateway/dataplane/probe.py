@@ -1,7 +1,7 @@
 """What the gateway asks an engine outside of requests: what it serves, attests and says.
 
-`GET /v1/models` on the engine, `GET /attest` on its side-car with a new nonce each time, and the
-prompts of its behavioural fingerprint. Any doubt is a no.
+`GET /health` and `GET /v1/models` on the engine, `GET /attest` on its side-car with a new nonce
+each time, and the prompts of its behavioural fingerprint. Any doubt is a no.
 """
 
 import asyncio
@@ -48,8 +48,17 @@ class Probe:
         self._verify = verify
 
     async def serves_its_digest(self, address: EngineAddress) -> bool:
-        """Whether an engine names its digest and no other."""
+        """Whether an engine is well, and names its digest and no other."""
         try:
+            # vLLM's server names its models for a while after its core has died; this fails then.
+            async with self._client.get(
+                f"{address.url}/health",
+                headers={"authorization": f"Bearer {address.api_key}"},
+                timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    return False
             async with self._client.get(
                 f"{address.url}/v1/models",
                 headers={"authorization": f"Bearer {address.api_key}"},

@@ -1,11 +1,10 @@
 """The data plane's paths: pure ASGI, decided on the path alone; nothing else is served."""
 
 import base64
-import hashlib
 import hmac
 import logging
+import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,28 +14,30 @@ import orjson
 
 from gateway import errors as e
 from gateway.audit.recorder import Caller, Recorder
-from gateway.dataplane import wire
+from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
     Receive,
     Scope,
     Send,
-    header,
     read_body,
     send_error,
     send_whole,
 )
-from gateway.dataplane.limits import RequestLimits
-from gateway.dataplane.pool import Pool
-from gateway.dataplane.relay import Order, Outcome, Relay
+from gateway.dataplane.limits import Limits, Reservation, estimate
+from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
+from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
-from gateway.metrics import OTHER, Metrics
-from gateway.policy.routing import Denied, Routed, Unknown, eligible, missing_grants, route
+from gateway.metrics import OTHER, Metrics, Settled
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
 from gateway.settings import Settings
 
-MODELS_PATH = "/v1/models"
+LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
+"""Outcomes of requests that ended while an engine may still have been at work."""
 log = logging.getLogger(__name__)
 
 
@@ -45,16 +46,27 @@ class Call:
     """One request, and what is known of it so far; for its answer's headers and its metrics."""
 
     request_id: str
+    path: str
     started_at: float
     alias: str = OTHER
     tier: str = OTHER
     headers: dict[str, str] | None = None
+    reservation: Reservation | None = None
     intended_by: Caller | None = None
     """Who asks, once it is in the audit log that the request is about to be sent on."""
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
-        return {"x-request-id": self.request_id, **(self.headers or {})}
+        known = {**intake.id_headers(self.path, self.request_id), **(self.headers or {})}
+        if self.reservation is not None:
+            known.update(self.reservation.headers())
+        return known
+
+    async def send_error(self, send: Send, error: e.AirlockError) -> None:
+        """Send an error in the shape of the API that was called."""
+        milliseconds = round((time.monotonic() - self.started_at) * 1000)
+        headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
+        await send_error(send, error, headers, intake.fault_body(self.path, error))
 
 
 class DataPlane:
@@ -64,7 +76,6 @@ class DataPlane:
         self,
         settings: Settings,
         keeper: SnapshotKeeper,
-        pool: Pool,
         relay: Relay,
         metrics: Metrics,
         recorder: Recorder,
@@ -75,7 +86,6 @@ class DataPlane:
         Args:
             settings: Limits.
             keeper: Who may use what.
-            pool: Engines.
             relay: Answers.
             metrics: Counts.
             recorder: The audit log.
@@ -83,21 +93,27 @@ class DataPlane:
         """
         self._settings = settings
         self._keeper = keeper
-        self._pool = pool
         self._relay = relay
         self._metrics = metrics
         self._recorder = recorder
         self._salt_key = salt_key
-        self._limits = RequestLimits()
+        self.limits = Limits()
+        self._salts: dict[tuple[str, str], str] = {}
+        self._running = 0
+        metrics.in_flight.set_function(lambda: self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(f"req_{uuid.uuid4().hex}", time.monotonic())
+        # An id needs to be unique, not secret; a secret one costs 5 µs.
+        call = Call(f"req_{random.getrandbits(128):032x}", scope["path"], time.monotonic())
         outcome = Outcome()
-        label = "ok"
-        self._metrics.in_flight.inc()
+        label = "cancelled"
+        self._running += 1
         try:
+            if self._running > self._settings.max_open_requests:
+                raise e.OverloadedError
             await self._dispatch(call, scope, receive, send, outcome)
+            label = "ok"
             if outcome.error is not None:
                 label = type(outcome.error).__name__
         except ClientGoneError:
@@ -107,12 +123,12 @@ class DataPlane:
             label = type(error).__name__
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
-            await send_error(send, error, call.answer_headers())
+            await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label = "InternalError"
             log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
             if outcome.status is None:
-                await send_error(send, e.InternalError(), call.answer_headers())
+                await call.send_error(send, e.InternalError())
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, outcome, label)
@@ -135,7 +151,7 @@ class DataPlane:
 
     def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot = self._keeper.current()
-        authorization = header(scope, b"authorization")
+        authorization = intake.authorization(scope)
         principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
@@ -144,26 +160,9 @@ class DataPlane:
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = self._authenticate(call, scope)
-        now, catalogue = datetime.now(UTC), snapshot.catalogue
-        created: dict[str, int] = {}
-        for family in catalogue.families.values():
-            for rank, alias in enumerate(eligible(family, principal.domains(now))):
-                name = f"{family.name}:{alias.label}"
-                if catalogue.why_withdrawn(name, now) is None:
-                    created[name] = int(catalogue.promoted_at[name].timestamp())
-                    if rank == 0:  # The one that the family's name alone leads to.
-                        created[family.name] = created[name]
-        entries = [
-            {"id": name, "object": "model", "created": moment, "owned_by": "airlock"}
-            for name, moment in sorted(created.items())
-        ]
-        answer: dict[str, object] = {"object": "list", "data": entries}
-        wanted = scope["path"].removeprefix(MODELS_PATH).removeprefix("/")
-        if wanted:
-            entry = next((item for item in entries if item["id"] == wanted), None)
-            if entry is None:
-                raise e.UnknownModelError(wanted[:200])
-            answer = entry
+        now = datetime.now(UTC)
+        entries = list_models(snapshot.catalogue, principal.domains(now), now)
+        answer = answer_for(scope["path"], entries)
         headers = {**call.answer_headers(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
@@ -178,43 +177,48 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         snapshot, principal = self._authenticate(call, scope)
-        allowance = self._limits.spend(principal)
-        call.headers = {**(call.headers or {}), **allowance.headers()}
+        call.reservation = self.limits.spend(principal)
+        intake.check_media_type(scope)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        request = wire.decode(body, endpoint.decoder)
-        wire.check_limits(
-            request,
-            elevated=principal.tier.elevated,
-            max_output_tokens=self._settings.max_output_tokens,
-        )
+        request = self._understand(body, endpoint, principal)
         grants = principal.domains(datetime.now(UTC))
         routed = self._route(call, request.model, snapshot, principal, grants)
         digest = routed.alias.checkpoint
-        call.headers["x-airlock-checkpoint"] = digest
-        with self._pool.lease(digest) as replica:
-            self._forbid_violation(snapshot, routed, grants, replica.address.digest)
-            order = Order(
-                endpoint=endpoint,
-                body=wire.encode(request, digest, self._cache_salt(principal)),
-                is_stream=bool(request.stream),
-                forward_usage=bool(request.stream_options and request.stream_options.include_usage),
-                request_id=call.request_id,
-                key_id=principal.key_id,
-                routed=routed,
-                headers=call.answer_headers(),
-                started_at=call.started_at,
-            )
-            who = Caller(principal.person_id, principal.key_id)
-            family = snapshot.catalogue.families[routed.family]
-            if await self._recorder.intend(
-                call.request_id, who, endpoint.path, family, routed, body
-            ):
-                call.intended_by = who
-            overhead = time.monotonic() - call.started_at
-            self._metrics.overhead_seconds.labels(call.alias, call.tier).observe(overhead)
-            await self._relay.answer(order, replica, receive, send, outcome)
+        call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
+        call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
+        order = Order(
+            endpoint=endpoint,
+            body=encode(request, self._seal(principal, digest)),
+            is_stream=request.is_stream,
+            forward_usage=request.forwards_usage,
+            request_id=call.request_id,
+            key_id=principal.key_id,
+            person_id=principal.person_id,
+            priority=-principal.tier.priority,
+            routed=routed,
+            headers=call.answer_headers(),
+            started_at=call.started_at,
+            permit=partial(self._forbid_violation, snapshot, routed, grants),
+        )
+        who = Caller(principal.person_id, principal.key_id)
+        family = snapshot.catalogue.families[routed.family]
+        if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
+            call.intended_by = who
+        await self._relay.answer(order, receive, send, outcome)
+
+    def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
+        """Return a body as a request that the caller's tier may make."""
+        request = decode(body, endpoint.decoder)
+        used = check_limits(
+            request,
+            allowed=principal.tier.capabilities,
+            max_output_tokens=self._settings.max_output_tokens,
+        )
+        for capability in used:
+            self._metrics.capability_uses.labels(principal.tier.name, capability).inc()
+        return request
 
     def _route(
         self,
@@ -236,7 +240,7 @@ class DataPlane:
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
         self._keeper.check(snapshot, choice, principal)
-        self._metrics.routed.labels(call.tier, requested, choice.alias.checkpoint).inc()
+        self._metrics.count_routed(call.tier, requested, choice.alias.checkpoint)
         return choice
 
     def _forbid_violation(
@@ -253,31 +257,41 @@ class DataPlane:
             log.critical("a request was about to be answered by another door")
             raise e.InternalError
 
+    def _seal(self, principal: Principal, digest: str) -> Seal:
+        priority = -principal.tier.priority if self._settings.engine_priorities else 0
+        return Seal(digest, self._cache_salt(principal), priority)
+
     def _cache_salt(self, principal: Principal) -> str:
-        tenant = f"{principal.tier.name}/{principal.person_id}".encode()
-        salt = hmac.new(self._salt_key, tenant, hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+        tenant = (principal.tier.name, principal.person_id)
+        known = self._salts.get(tenant)
+        if known is None:
+            salt = hmac.digest(self._salt_key, "/".join(tenant).encode(), "sha256")
+            known = base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+            self._salts[tenant] = known
+        return known
 
     def _settle(self, call: Call, outcome: Outcome, label: str) -> None:
-        self._metrics.in_flight.dec()
+        self._running -= 1
+        usage = outcome.usage
+        if call.reservation is not None:
+            call.reservation.settle(outcome, was_left=label in LEFT)
         if call.intended_by is not None:
             self._recorder.end(
                 call.request_id,
                 call.intended_by,
                 label,
-                outcome.usage.prompt_tokens,
-                outcome.usage.completion_tokens,
+                usage.prompt_tokens,
+                usage.completion_tokens,
             )
-        labels = (call.alias, call.tier, label)
-        now = time.monotonic()
-        self._metrics.requests.labels(*labels).inc()
-        self._metrics.request_seconds.labels(*labels).observe(now - call.started_at)
-        if outcome.first_byte_at is not None:
-            waited = outcome.first_byte_at - call.started_at
-            self._metrics.first_token_seconds.labels(*labels).observe(waited)
-        for kind, count in (
-            ("prompt", outcome.usage.prompt_tokens),
-            ("completion", outcome.usage.completion_tokens),
-        ):
-            if count:
-                self._metrics.tokens.labels(call.alias, call.tier, kind).inc(count)
+        self._metrics.settle(
+            Settled(
+                alias=call.alias,
+                tier=call.tier,
+                outcome=label,
+                started_at=call.started_at,
+                asked_at=outcome.asked_at,
+                first_byte_at=outcome.first_byte_at,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+            )
+        )

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
@@ -50,11 +50,12 @@ class RunningAnswer:
     key_id: str
     routed: Routed
     task: asyncio.Task[object]
-    cut_by: AirlockError | None = field(default=None)
+    cut_by: Exception | None = None
+    is_over: bool = False
 
-    def cut(self, error: AirlockError) -> None:
+    def cut(self, error: Exception) -> None:
         """End the answer; whoever writes it tells the caller why."""
-        if self.cut_by is None:
+        if self.cut_by is None and not self.is_over:
             self.cut_by = error
             self.task.cancel()
 
@@ -166,13 +167,22 @@ class SnapshotKeeper:
 
     def cut_uncovered(self) -> None:
         """Cut the running answers that are no longer covered."""
+        judged: dict[tuple[str, Routed], AirlockError | None] = {}
         for answer in list(self._running):
-            try:
-                snapshot = self.current()
-                principal = snapshot.directory.principal(answer.key_id, datetime.now(UTC))
-                if principal is None:
-                    raise GrantRevokedError
-                self.check(snapshot, answer.routed, principal)
-            except AirlockError as error:
+            of = (answer.key_id, answer.routed)
+            if of not in judged:
+                judged[of] = self._why_uncovered(*of)
+            if (error := judged[of]) is not None and answer.cut_by is None:
                 self._metrics.streams_cut.inc()
                 answer.cut(error)
+
+    def _why_uncovered(self, key_id: str, routed: Routed) -> AirlockError | None:
+        try:
+            snapshot = self.current()
+            principal = snapshot.directory.principal(key_id, datetime.now(UTC))
+            if principal is None:
+                raise GrantRevokedError
+            self.check(snapshot, routed, principal)
+        except AirlockError as error:
+            return error
+        return None

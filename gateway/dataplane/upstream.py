@@ -1,23 +1,27 @@
-"""One request to an engine: what it is sent, how long it may take, what its faults mean."""
+"""One request to an engine: what it is sent, and what its faults mean."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import Callable
 
-import aiohttp
 import msgspec
 
-from gateway.dataplane.pool import Pool, Replica
+from gateway.dataplane.catalogue import EngineAddress
+from gateway.dataplane.connection import ConnectionLostError, EngineConnection
+from gateway.dataplane.connections import Connections
+from gateway.dataplane.pool import Pool
+from gateway.dataplane.replica import Replica
 from gateway.errors import (
     AirlockError,
+    EndpointNotServedError,
     EngineFailedError,
-    EngineTimeoutError,
     EngineUnavailableError,
     InvalidRequestError,
 )
-from gateway.settings import Settings
 
-MAX_ERROR_BYTES = 65_536
+FIELD_VALUE = re.compile(r"[\x21-\x7e]+")
+NO_ROUTE = b'{"detail":"Not Found"}'
+"""How vLLM answers a path that it has not."""
 log = logging.getLogger(__name__)
 
 
@@ -32,88 +36,121 @@ class _FaultBody(msgspec.Struct):
 class Upstream:
     """Sends requests to engines."""
 
-    def __init__(self, client: aiohttp.ClientSession, pool: Pool, settings: Settings) -> None:
-        """Use `client`'s connections."""
-        self._client = client
+    def __init__(self, connections: Connections, pool: Pool) -> None:
+        """Use `connections`, and tell `pool` what becomes of requests."""
+        self._connections = connections
         self._pool = pool
-        self._timeout = aiohttp.ClientTimeout(
-            total=settings.request_timeout_seconds,
-            sock_connect=settings.connect_timeout_seconds,
-            sock_read=settings.idle_timeout_seconds,
-        )
+        self._heads: dict[tuple[EngineAddress, str], bytes] = {}
 
-    @asynccontextmanager
-    async def post(
-        self, replica: Replica, path: str, body: bytes, request_id: str
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield an engine's good answer; leaving the block ends the engine's work on it.
+    async def ask(
+        self,
+        replica: Replica,
+        path: str,
+        body: bytes,
+        request_id: str,
+        *,
+        is_stream: bool,
+        on_open: Callable[[EngineConnection], None],
+    ) -> EngineConnection:
+        """Return the connection on which an engine gives a good answer; it must be released.
 
-        The engine gets none of the caller's headers.
+        The engine gets none of the caller's headers. What is no stream is complete by then.
+
+        Args:
+            replica: The engine.
+            path: What it is asked.
+            body: The request's.
+            request_id: Ours.
+            is_stream: Whether the answer is to be read as it comes.
+            on_open: Told of each connection before it is written to.
 
         Raises:
+            EngineUnavailableError: The engine has not begun to work on the request: it cannot be
+                reached, turned it away, or is not what was verified. Another may be asked.
             InvalidRequestError: The engine finds the request itself wrong.
-            EngineUnavailableError: It cannot be reached, or serves another checkpoint.
-            EngineFailedError: It failed, also in the middle of its answer.
-            EngineTimeoutError: It took too long.
+            EngineFailedError: It failed, perhaps because of this request.
         """
+        request = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._head(replica.address, path),
+            request_id.encode(),
+            len(body),
+            body,
+        )
+        connection = self._connections.lines(replica.address).idle()
+        if connection is None:
+            connection = await self._connect(replica)
         try:
-            async with self._client.post(
-                replica.address.url + path,
-                data=body,
-                headers={
-                    "authorization": f"Bearer {replica.address.api_key}",
-                    "content-type": "application/json",
-                    "x-request-id": request_id,
-                },
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    raise await self._fault(response, replica)
-                yield response
-        except aiohttp.ClientConnectorError as error:
+            try:
+                on_open(connection)
+                status = await connection.ask(request, is_stream=is_stream)
+            except ConnectionLostError as error:
+                if not (error.was_silent and connection.is_used):
+                    raise
+                # The engine may have closed an idle connection as we wrote. When it still takes new
+                # ones it has not died, and when it does not this request was in flight.
+                connection.release()
+                connection = await self._connect_again(replica, error)
+                on_open(connection)
+                status = await connection.ask(request, is_stream=is_stream)
+            if status != 200:
+                raise self._fault(connection, replica, path)
+        except BaseException as error:
+            connection.release()
+            if isinstance(error, ConnectionLostError):
+                self._pool.distrust(replica)
+                raise EngineFailedError from error
+            raise
+        return connection
+
+    async def _connect(self, replica: Replica) -> EngineConnection:
+        try:
+            return await self._connections.connect(replica.address)
+        except (OSError, TimeoutError) as error:
             self._pool.distrust(replica)
             raise EngineUnavailableError from error
-        except TimeoutError as error:
-            raise EngineTimeoutError from error
-        except (aiohttp.ClientError, OSError) as error:
-            # The connection broke: the process may have died. A probe decides when it is back.
-            self._pool.distrust(replica)
-            raise EngineFailedError from error
 
-    async def _fault(self, response: aiohttp.ClientResponse, replica: Replica) -> AirlockError:
+    async def _connect_again(self, replica: Replica, lost: ConnectionLostError) -> EngineConnection:
+        try:
+            return await self._connections.connect(replica.address)
+        except (OSError, TimeoutError):
+            raise lost from None
+
+    def _head(self, address: EngineAddress, path: str) -> bytes:
+        head = self._heads.get((address, path))
+        if head is None:
+            if not FIELD_VALUE.fullmatch(address.api_key):
+                log.error("the API key of %s cannot be sent in a header", address.url)
+                raise EngineUnavailableError
+            lines = (
+                f"POST {path} HTTP/1.1",
+                f"host: {self._connections.lines(address).host_header}",
+                f"authorization: Bearer {address.api_key}",
+                "content-type: application/json",
+                "",
+            )
+            head = self._heads[address, path] = "\r\n".join(lines).encode("ascii")
+        return head
+
+    def _fault(self, connection: EngineConnection, replica: Replica, path: str) -> AirlockError:
         """Return what an engine's error status means for the caller."""
-        if response.status == 400:
-            raw = await response.content.read(MAX_ERROR_BYTES)
+        status = connection.status
+        if status == 400:
             try:
-                message = msgspec.json.decode(raw, type=_FaultBody).error.message
+                message = msgspec.json.decode(connection.whole(), type=_FaultBody).error.message
             except msgspec.MsgspecError:
                 message = "The engine refused the request."
             # The engine knows the checkpoint by its digest; the caller asked for it by name.
             return InvalidRequestError(message.replace(replica.address.digest, "the model")[:2000])
+        if status == 404 and connection.whole() == NO_ROUTE:
+            # It is the engine, and the model that it serves has no such endpoint.
+            return EndpointNotServedError(path)
         # 404: it does not serve that digest. 401: it does not know our key. Either way it is not
         # the engine that was verified.
-        if response.status in (401, 403, 404):
+        if status in (401, 403, 404):
             self._pool.distrust(replica)
             log.error(
                 "an engine is not what was verified",
-                extra={"airlock": {"url": replica.address.url, "status": response.status}},
+                extra={"airlock": {"url": replica.address.url, "status": status}},
             )
             return EngineUnavailableError()
-        return EngineUnavailableError() if response.status == 503 else EngineFailedError()
-
-
-async def read_whole(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return an engine's whole answer.
-
-    Raises:
-        EngineFailedError: It is longer than any answer can be.
-    """
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > limit_bytes:
-            raise EngineFailedError
-        parts.append(part)
-    return b"".join(parts)
+        return EngineUnavailableError() if status == 503 else EngineFailedError()

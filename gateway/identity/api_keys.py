@@ -1,17 +1,19 @@
-"""API keys: `airlock_key_<id>_<secret>_<check>` for callers, `airlock_admin_…` for administrators.
+"""API keys: `airlock_key_<id>_<secret>_<check>`, `airlock_workflow_…` and `airlock_admin_…`.
+
+A person asks models with the first kind, and applies, reviews and approves with the second, so that
+a key that leaks from a program approves nothing; the third is an administrator's.
 
 The kind stands in front, so that scanners and people recognise a leaked key; the checksum tells a
 mistyped key from a wrong one without a look-up; the secret is 256 random bits, of which only an
 HMAC under the gateway's own key is stored (random bits need no slow hash).
 """
 
-import hashlib
 import hmac
 import secrets
 import zlib
 from typing import Literal, NamedTuple
 
-Kind = Literal["key", "admin"]
+Kind = Literal["key", "workflow", "admin"]
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 12
 SECRET_LENGTH = 43
@@ -48,6 +50,8 @@ def parse(text: str) -> ParsedKey | None:
         return None
     if kind == "key":
         return ParsedKey("key", key_id, secret)
+    if kind == "workflow":
+        return ParsedKey("workflow", key_id, secret)
     if kind == "admin":
         return ParsedKey("admin", key_id, secret)
     return None
@@ -56,7 +60,7 @@ def parse(text: str) -> ParsedKey | None:
 def secret_hmac(pepper: bytes, parsed: ParsedKey) -> bytes:
     """Return what is stored of a key: HMAC-SHA-256 of its kind, id and secret."""
     message = f"{parsed.kind}_{parsed.id}_{parsed.secret}".encode()
-    return hmac.new(pepper, message, hashlib.sha256).digest()
+    return hmac.digest(pepper, message, "sha256")
 
 
 def _random(length: int) -> str:

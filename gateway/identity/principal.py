@@ -26,6 +26,19 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A person who acts in the verification workflow, with a key of their own."""
+
+    key_id: str
+    person_id: str
+
+    @property
+    def actor(self) -> str:
+        """The name in the audit trail."""
+        return f"person:{self.person_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Administrator:
     """An administrator, known by key; `actor` names it in the audit trail."""
 

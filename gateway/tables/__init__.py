@@ -1,22 +1,36 @@
 """SQL rows, one module for each aggregate; importing this package registers them all."""
 
+from gateway.tables.applications import Application, ApplicationStatement, ApplicationVersion
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
+from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
+from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import ApiKey, Grant, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
+from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
 __all__ = [
     "ApiKey",
+    "Application",
+    "ApplicationStatement",
+    "ApplicationVersion",
     "AuditCheckpoint",
     "AuditEntry",
     "AuditHead",
     "AuditNode",
     "AuthorizationVersion",
     "Base",
+    "Closure",
     "Engine",
+    "EvidenceItem",
     "Grant",
+    "Opening",
+    "Organisation",
     "Person",
+    "PersonRole",
     "Promotion",
     "Revocation",
+    "Terms",
+    "TermsAcceptance",
     "Tier",
 ]

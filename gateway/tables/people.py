@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -14,15 +14,24 @@ class Tier(Base):
     __tablename__ = "tiers"
     __table_args__ = (
         CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+        CheckConstraint("tokens_per_minute > 0", name="tokens_per_minute"),
+        CheckConstraint("tokens_per_day > 0", name="tokens_per_day"),
+        CheckConstraint("max_concurrent > 0", name="max_concurrent"),
+        CheckConstraint("organisation_multiple > 0", name="organisation_multiple"),
         CheckConstraint("max_grant_days > 0", name="max_grant_days"),
     )
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     description: Mapped[str] = mapped_column(String(500))
     grantable: Mapped[bool]
-    elevated: Mapped[bool]
+    capabilities: Mapped[list[str]] = mapped_column(JSON)
+    priority: Mapped[int]
     max_grant_days: Mapped[int]
     requests_per_minute: Mapped[int]
+    tokens_per_minute: Mapped[int]
+    tokens_per_day: Mapped[int]
+    max_concurrent: Mapped[int]
+    organisation_multiple: Mapped[int]
 
 
 class Person(Base):
@@ -33,19 +42,22 @@ class Person(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
-    organisation: Mapped[str] = mapped_column(String(200))
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"), index=True)
     tier: Mapped[str] = mapped_column(ForeignKey("tiers.name"), index=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class ApiKey(Base):
-    """A key of a person (`key`) or of an administrator (`admin`); only a keyed hash is kept."""
+    """A key that asks models (`key`), applies and reviews (`workflow`), or administers (`admin`).
+
+    The first two belong to a person. Only a keyed hash is kept.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint("kind IN ('key', 'admin')", name="kind"),
-        CheckConstraint("(kind = 'key') = (person_id IS NOT NULL)", name="owner"),
+        CheckConstraint("kind IN ('key', 'workflow', 'admin')", name="kind"),
+        CheckConstraint("(kind = 'admin') = (person_id IS NULL)", name="owner"),
     )
 
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
@@ -64,7 +76,12 @@ class Grant(Base):
     """One hazard domain, opened to one person for a time."""
 
     __tablename__ = "grants"
-    __table_args__ = (CheckConstraint("not_before < expires_at", name="period"),)
+    __table_args__ = (
+        CheckConstraint("not_before < expires_at", name="period"),
+        CheckConstraint(
+            "(application_id IS NULL) = (usage_review_due_at IS NULL)", name="usage_review"
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
@@ -76,3 +93,8 @@ class Grant(Base):
     expires_at: Mapped[datetime] = mapped_column(Moment)
     revoked_at: Mapped[datetime | None] = mapped_column(Moment)
     revoked_by: Mapped[str | None] = mapped_column(String(200))
+    application_id: Mapped[str | None] = mapped_column(ForeignKey("applications.id"), index=True)
+    usage_review_due_at: Mapped[datetime | None] = mapped_column(Moment)
+    suspended_at: Mapped[datetime | None] = mapped_column(Moment)
+    suspended_by: Mapped[str | None] = mapped_column(String(200))
+    suspended_reason: Mapped[str | None] = mapped_column(String(1000))

@@ -7,6 +7,8 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 
+from tests.fakes import dialects
+
 
 @dataclass
 class FakeVllm:
@@ -33,6 +35,8 @@ class FakeVllm:
         headers = {k.decode(): v.decode() for k, v in scope["headers"]}
         if headers.get("authorization") != f"Bearer {self.api_key}":
             return await self.reply(send, 401, {"error": "Unauthorized"})
+        if scope["path"] == "/health":
+            return await self.reply(send, 503 if self.mode == "dead" else 200, {})
         if scope["path"] == "/v1/models":
             names = ["smollm2:label", self.digest, *self.also_lists]
             return await self.reply(send, 200, {"data": [{"id": name} for name in names]})
@@ -48,7 +52,9 @@ class FakeVllm:
         if request["model"] != self.digest and not self.is_lax:
             fault = {"error": {"message": "no such model", "code": 404}}
             return await self.reply(send, 404, fault)
-        work = asyncio.create_task(self.answer(request, send))
+        if scope["path"] == "/v1/embeddings":
+            return await self.raw(send, 404, b'{"detail":"Not Found"}')
+        work = asyncio.create_task(self.answer(request, send, scope["path"]))
         gone = asyncio.create_task(receive())
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -57,7 +63,7 @@ class FakeVllm:
         gone.cancel()
         return None
 
-    async def answer(self, request, send):
+    async def answer(self, request, send, path):
         if self.mode == "stall":
             await asyncio.sleep(60)
         if self.mode == "500":
@@ -70,6 +76,9 @@ class FakeVllm:
         usage = {"prompt_tokens": 3, "completion_tokens": self.tokens, "total_tokens": 7}
         if not request.get("stream"):
             await asyncio.sleep(self.delay_seconds * self.tokens)
+            other = dialects.whole(path, self.text, self.tokens)
+            if other is not None:
+                return await self.reply(send, 200, other)
             message = {"role": "assistant", "content": self.text}
             choice = {"index": 0, "message": message, "text": self.text, "finish_reason": "stop"}
             if request.get("return_token_ids"):
@@ -86,6 +95,8 @@ class FakeVllm:
             return await self.reply(send, 200, answer)
         start = {"type": "http.response.start", "status": 200}
         await send({**start, "headers": [(b"content-type", b"text/event-stream")]})
+        if path in ("/v1/responses", "/v1/messages"):
+            return await self.named_events(send, path)
         for index in range(self.tokens):
             await asyncio.sleep(self.delay_seconds)
             if self.mode == "die" and index == 2:
@@ -97,6 +108,22 @@ class FakeVllm:
         await self.event(send, {"choices": [], "usage": usage})
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
         return None
+
+    async def named_events(self, send, path):
+        before, tokens, after = dialects.events(path, self.text, self.tokens)
+        stream = [*before, *tokens, *after]
+        if self.mode == "error event":
+            fault = b'{"type":"error","error":{"message":"secret inside"}}'
+            stream[2:] = [b"event: error\ndata: " + fault + b"\n\n"]
+        for index, event in enumerate(stream):
+            if index > len(before):
+                await asyncio.sleep(self.delay_seconds)
+            if self.mode == "die" and index == 2:
+                raise ConnectionError("the engine died")
+            if self.mode == "cut" and index == 2:
+                return await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        return await send({"type": "http.response.body", "body": b""})
 
     async def event(self, send, extra):
         chunk = {

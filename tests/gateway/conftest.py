@@ -1,6 +1,7 @@
 """Databases of both kinds, and a running gateway with two fake engines behind it."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,14 +144,19 @@ class Running:
 
     def wait_until_seen(self) -> None:
         """Wait until the gateway has taken in every change so far."""
-        import time
-
-        time.sleep(self.settings.snapshot_poll_seconds * 3)
+        keeper, changed_at = self.gateway.keeper, time.monotonic()
+        assert keeper is not None
+        wait_for(lambda: keeper._current_at > changed_at)
 
 
 @contextmanager
-def run_gateway(settings: Settings, releases: dict | None = None, **changes) -> Iterator[Running]:
-    """Promote two small checkpoints, start two fake engines and a gateway before them."""
+def run_gateway(
+    settings: Settings, releases: dict | None = None, replicas: dict | None = None, **changes
+) -> Iterator[Running]:
+    """Promote two small checkpoints, start two fake engines and a gateway before them.
+
+    With `replicas`, those that serve a checkpoint instead, by its label.
+    """
     store = CheckpointStore(settings.home / "store")
     trust_in(settings.home)
     base = put_base(store, b"base").digest
@@ -179,6 +185,13 @@ def run_gateway(settings: Settings, releases: dict | None = None, **changes) -> 
             )
             for label, fake in engines.items()
         )
+        for label, others in (replicas or {}).items():
+            served = next(one for one in configured if one.digest == engines[label].digest)
+            configured = tuple(one for one in configured if one is not served) + tuple(
+                served.model_copy(update={"url": other.url}) for other in others
+            )
+            for other in others:
+                other.digest = served.digest
         settings = settings.model_copy(
             update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
             | {"release_poll_seconds": 0.2}
@@ -198,7 +211,14 @@ def make_people(running: Running) -> None:
 
     async def work(session) -> None:
         # Tests poll the doors, on a fast machine more often than a tier allows.
-        await session.execute(update(Tier).values(requests_per_minute=100_000))
+        await session.execute(
+            update(Tier).values(
+                requests_per_minute=1_000_000_000,
+                tokens_per_minute=1_000_000_000,
+                tokens_per_day=2_000_000_000,
+                max_concurrent=10_000,
+            )
+        )
         for name, tier in (("public", "public"), ("researcher", "researcher")):
             person = await people.add_person(
                 session, PersonIn(name=name, organisation="o", tier=tier), **context

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import VERBS
-from gateway.dataplane.wire import ChatRequest, CompletionRequest
+from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.metrics import Metrics
+from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,10 +34,16 @@ def test_every_metric_is_documented_and_every_documented_one_exists():
     assert documented == declared
 
 
-@pytest.mark.parametrize("request_type", [ChatRequest, CompletionRequest])
-def test_every_request_field_is_documented(request_type):
-    for field in request_type.__struct_fields__:
+@pytest.mark.parametrize("path", list(ENDPOINTS))
+def test_every_endpoint_and_request_field_is_documented(path):
+    assert path in API
+    for field in ENDPOINTS[path].decoder.type.__struct_fields__:
         assert f"`{field}" in API, field
+
+
+@pytest.mark.parametrize("capability", list(Capability))
+def test_every_capability_is_documented(capability):
+    assert f"| `{capability}` |" in API
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

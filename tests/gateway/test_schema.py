@@ -12,6 +12,7 @@ from gateway.controlplane.changes import Tag, record_change
 from gateway.db import Database, alembic_config
 from gateway.errors import ConfigurationError, NotReadyError
 from gateway.identity.secret import load_secret
+from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
 from gateway.tables import AuditEntry, Tier
 
@@ -37,8 +38,42 @@ def test_the_shipped_tiers(settings):
 
     tiers = in_transaction(settings, work)
     assert not tiers["public"].grantable
-    assert not tiers["public"].elevated
+    assert tiers["public"].capabilities == ["raw_completions"]
+    assert set(tiers["researcher"].capabilities) == set(Capability)
+    assert tiers["researcher"].priority > tiers["public"].priority
     assert tiers["researcher"].grantable
+
+
+def test_capabilities_replace_the_flag_where_people_live_already(settings):
+    """A table that other rows refer to cannot be rebuilt on SQLite."""
+    import sqlalchemy as sa
+
+    person = "INSERT INTO people (id, name, organisation, tier, state, created_at) VALUES "
+    found = {}
+
+    async def main() -> None:
+        database = Database(settings)
+        await database.migrate()
+        await database.migrate("0002")
+        async with database.transaction() as session:
+            for tier in ("public", "researcher"):
+                row = f"('{tier}', 'n', 'o', '{tier}', 'active', '2026-05-01')"
+                await session.execute(sa.text(person + row))
+        await database.migrate()
+        async with database.transaction() as session:
+            found.update({tier.name: tier for tier in await session.scalars(select(Tier))})
+        await database.migrate("0002")
+        async with database.transaction() as session:
+            rows = await session.execute(sa.text("SELECT name, elevated FROM tiers"))
+            assert {name: bool(flag) for name, flag in rows} == {
+                "public": False,
+                "researcher": True,
+            }
+        await database.close()
+
+    anyio.run(main)
+    assert found["public"].capabilities == ["raw_completions"]
+    assert set(found["researcher"].capabilities) == set(Capability)
 
 
 def test_moments_come_back_in_utc(settings):

@@ -166,8 +166,9 @@ class Job:
         for label in LABELS:
             alias = f"{FAMILY}:{label}"
             (self._home / "engines" / f"{engine_name(alias)}.json").unlink(missing_ok=True)
-            words = ["--home", str(self._home), "engine", alias, "--port", str(free_port(0))]
-            words += ["--engines-on-this-machine", str(len(LABELS))]
+            words = ["--home", str(self._home), "engine", "--port", str(free_port(0))]
+            words += ["--engines-on-this-machine", str(len(LABELS)), alias]
+            words += ["--", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
             children.start(f"supervisor-{label}", words, {})
         deadline = time.monotonic() + ENGINE_START_SECONDS
         with self._console.status("starting") as status:

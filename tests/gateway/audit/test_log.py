@@ -159,7 +159,7 @@ def test_the_events_of_before_become_the_first_entries_and_events_again(settings
 
     async def main() -> None:
         async with opened(settings) as database:
-            await database.migrate("0002")
+            await database.migrate("0005")
             async with database.transaction() as session:
                 for number in range(300):
                     await session.execute(
@@ -187,7 +187,7 @@ def test_the_events_of_before_become_the_first_entries_and_events_again(settings
                 found = await prove_inclusion(session, 3, 300)
                 assert is_included(leaf_hash(found.leaf), 3, 300, found.proof, head.root)
                 assert await append(session, [entry()]) == 300
-            await database.migrate("0002")
+            await database.migrate("0005")
             assert (await events(database))[:300] == before
             assert len(await events(database)) == 301
             await database.migrate()

@@ -42,6 +42,45 @@ def test_from_a_person_to_a_key_and_back(airlock):
     assert airlock("keys", "create", "--admin", "--json")["key"].startswith("airlock_admin_")
 
 
+def test_an_application_takes_everyones_own_key(airlock, tmp_path):
+    """As far as evidence is not asked for; the whole way is walked over HTTP."""
+    people, keys = {}, {}
+    for name in ("ada", "ivy"):
+        person = airlock("people", "add", name, "--organisation", name, "--json")["id"]
+        key = airlock("keys", "create", "--person", person, "--workflow", "--json")["key"]
+        people[name], keys[name] = person, tmp_path / f"{name}.key"
+        keys[name].write_text(key + "\n")
+    for row in airlock("organisations", "list", "--json"):
+        changed = airlock("organisations", "set", row["id"], "--state", "verified", "--json")
+        assert changed["state"] == "verified"
+    roles = airlock("people", "roles", people["ivy"], "identity_reviewer", "--json")["roles"]
+    assert roles == ["identity_reviewer"]
+    content = ("--domain", "bio", "--purpose", "x", "--project", "p", "--oversight", "IRB 7")
+
+    def step(who: str, *words: str, status: int = 0):
+        key = ("--key-file", str(keys[who]), "--json")
+        return airlock("applications", *words, *key, status=status)
+
+    made = step("ada", "create", *content)
+    made = step("ada", "edit", made["id"], *content, "--digest", made["digest"])
+    named = (made["id"], "--digest", made["digest"])
+    assert step("ada", "submit", *named)["state"] == "submitted"
+    assert "Refused" in step("ada", "take-up", *named, status=2).err
+    assert step("ivy", "take-up", *named)["state"] == "identity_review"
+    word = ("--decision", "pass", "--rationale", "r", "--no-conflict")
+    assert "not verified for bio" in step("ivy", "judge", *named, *word, status=2).err
+    assert "takes no" in step("ada", "grant", *named, "--terms", made["digest"], status=2).err
+    assert step("ada", "withdraw", *named)["state"] == "withdrawn"
+    assert len(airlock("applications", "list", "--json")) == 1
+    assert airlock("applications", "show", made["id"], "--json")["version"] == 2
+    keys["ada"] = tmp_path / "none"
+    assert "key file" in step("ada", "create", *content, status=2).err
+    assert "unknown_model" in airlock("explain", people["ada"], "no", status=1).out
+    assert (
+        airlock("explain", "nobody", "no", status=2).err == "error: There is no person 'nobody'.\n"
+    )
+
+
 def test_refusals_are_one_line_and_a_status(airlock):
     refused = airlock("grants", "create", "nobody", "--domain", "bio", "--reason", "r", status=2)
     assert refused.err == "error: There is no person 'nobody'.\n"

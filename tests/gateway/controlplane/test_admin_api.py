@@ -69,7 +69,9 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     change("DELETE", f"/engines/{engine}", Tag.ENGINE_REMOVED)
     change("POST", "/revocations", Tag.CHECKPOINT_REVOKED, checkpoint=DIGEST, reason="it leaks")
     followed = {Tag.ALIAS_PROMOTED, Tag.ALIAS_WITHDRAWN, Tag.ALIAS_RESTORED}
-    assert set(seen) | followed == set(Tag), "a tag that nothing emits"
+    # Those of the workflow are walked through in test_verification.
+    ours = {tag for tag in Tag if not tag.startswith("workflow:")}
+    assert set(seen) | followed == ours, "a tag that nothing emits"
 
 
 def test_secrets_are_shown_once_and_not_stored(fresh):

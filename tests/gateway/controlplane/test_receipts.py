@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.audit.checkpoint import Checkpoint, Note, SignerKey
 from gateway.audit.entry import Entry, make_leaf, read_leaf
 from gateway.audit.log import Proven
+from gateway.audit.log_key import log_signer
 from gateway.audit.receipts import ProvenEntry, Receipt, read_receipt, verify_receipt
 from gateway.audit.tree import leaf_hash, root_of
 from gateway.cli import main
 from gateway.errors import AuditFileError
-from gateway.identity.log_key import log_signer
 from gateway.identity.secret import load_secret
 from models.documents import read_document
 from models.trust import TrustStore, trust_path

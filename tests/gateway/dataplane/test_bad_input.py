@@ -52,7 +52,7 @@ CASES = {
                 }
             ],
         },
-        (400, "invalid_request", "messages[0].content[0].type"),
+        (400, "invalid_request", "messages[0].content[0].image_url.url"),
     ),
     "text for a number": (body(CHAT, max_tokens="5"), (400, "invalid_request", "max_tokens")),
     "too many tokens": (body(CHAT, max_tokens=10**9), (400, "invalid_request", "max_tokens")),
@@ -79,7 +79,9 @@ def test_bad_bodies(running, given, expected):
     assert sent(running) == before
 
 
-@pytest.mark.parametrize("prompt", [[["nested"]], ["text", 5], {"a": 1}, None, ["x"] * 65])
+@pytest.mark.parametrize(
+    "prompt", [[["nested"]], ["text", 5], [[1], 5], [[]], {"a": 1}, None, ["x"] * 65, [[1]] * 65]
+)
 def test_bad_prompts(running, prompt):
     given = {"model": "smollm2", "prompt": prompt}
     assert error_of(running.post("public", given, PATHS[1]))[1] == "invalid_request"
@@ -148,7 +150,7 @@ def test_expired_and_revoked_keys(running):
     [
         ("GET", CHAT, (405, "method_not_allowed")),
         ("POST", "/v1/models", (405, "method_not_allowed")),
-        ("POST", "/v1/embeddings", (404, "not_found")),
+        ("POST", "/v1/audio/speech", (404, "not_found")),
         ("GET", "/v1", (404, "not_found")),
         ("GET", "/v1/../admin/v1/people", (404, "not_found")),
         ("POST", "/v1/chat/completions/", (404, "not_found")),

@@ -13,12 +13,26 @@ from hypothesis import strategies as st
 
 from tests.servers import wait_for
 
-PATHS = ("/v1/chat/completions", "/v1/completions")
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 
 
 def body(path: str, model: str = "smollm2", **extra) -> dict:
-    prompt = {"messages": [{"role": "user", "content": "Hi"}]}
-    return {"model": model, **(prompt if "chat" in path else {"prompt": "Hi"}), **extra}
+    messages = [{"role": "user", "content": "Hi"}]
+    prompts: dict[str, dict] = {
+        "/v1/chat/completions": {"messages": messages},
+        "/v1/completions": {"prompt": "Hi"},
+        "/v1/responses": {"input": "Hi"},
+        "/v1/messages": {"messages": messages, "max_tokens": 16},
+    }
+    return {"model": model, **prompts[path], **extra}
+
+
+def error_code(answer: httpx.Response) -> str:
+    """The code of an error in either API's shape."""
+    found = answer.json()
+    is_anthropic = answer.request.url.path.startswith("/v1/messages")
+    assert found.keys() == ({"type", "error"} if is_anthropic else {"error"})
+    return found["error"]["code"]
 
 
 def served(running, label: str) -> int:
@@ -54,7 +68,7 @@ def test_models_lists_what_the_caller_may_use(running):
         headers = {"authorization": f"Bearer {running.keys[who]}"}
         answer = httpx.get(f"{running.url}/v1/models", headers=headers).json()
         assert {tuple(entry) for entry in answer["data"]} == {
-            ("id", "object", "created", "owned_by")
+            ("id", "object", "created", "owned_by", "max_model_len")
         }
         return [entry["id"] for entry in answer["data"]]
 
@@ -86,7 +100,8 @@ DANGEROUS = (
     "guided_json",
     "documents",
 )
-FAULTS = ("ok", "500", "400", "garbage", "die", "cut")
+ENDS = ("[DONE]", "response.completed", "message_stop")
+FAULTS = ("ok", "500", "400", "garbage", "die", "cut", "error event")
 
 
 @pytest.mark.parametrize(
@@ -103,17 +118,19 @@ def test_no_fault_leads_to_another_door(running, path, stream, fault, who):
     assert running.engines[other].text not in answer.text
     assert "secret inside" not in answer.text
     assert running.engines[mine].digest not in answer.text
+    has_error_events = stream and path in ("/v1/responses", "/v1/messages")
     works = {"ok"} | ({"die", "cut"} if not stream else set())
+    works |= set() if has_error_events else {"error event"}
     if fault in works:
         assert answer.status_code == 200
-    elif stream and fault in ("die", "cut"):
+    elif stream and fault in ("die", "cut", "error event"):
         assert answer.status_code == 200
         assert '"code":"engine_error"' in answer.text
-        assert "[DONE]" not in answer.text
+        assert not any(end in answer.text for end in ENDS)
     elif stream and fault == "garbage":
         assert "engine_error" in answer.text
     else:
-        assert answer.json()["error"]["code"] in ("engine_error", "invalid_request")
+        assert error_code(answer) in ("engine_error", "invalid_request")
 
 
 def test_an_engine_that_is_down_is_503_and_comes_back(running):
@@ -149,7 +166,7 @@ def test_a_caller_that_leaves_ends_the_engines_work(running, stream):
         next(answer.iter_raw())
     left = time.monotonic()
     wait_for(lambda: engine.aborted == aborted + 1, 2)
-    assert time.monotonic() - left < 0.5
+    assert time.monotonic() - left < 0.2
     wait_for(lambda: running.metric("airlock_in_flight_requests") == 0)
     assert running.metric("airlock_client_disconnects_total") == gone + 1
 
@@ -261,7 +278,7 @@ def test_nothing_a_public_caller_sends_opens_the_base_or_reaches_an_engine_unlis
     import json
 
     before, seen = served(running, "base"), served(running, "unlearned")
-    running.gateway.data_plane._limits.__init__()
+    running.gateway.data_plane.limits.__init__()
     raw = json.dumps({**body(PATHS[0]), **extra}, allow_nan=True).encode("utf-8", "surrogatepass")
     answer = running.post("public", raw)
     assert served(running, "base") == before
@@ -269,7 +286,8 @@ def test_nothing_a_public_caller_sends_opens_the_base_or_reaches_an_engine_unlis
     listed = {
         "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n",
         "stream", "stream_options", "stop", "presence_penalty", "frequency_penalty", "logprobs",
-        "top_logprobs", "cache_salt",
+        "top_logprobs", "cache_salt", "top_k", "min_p", "repetition_penalty", "tools",
+        "parallel_tool_calls", "response_format", "reasoning_effort",
     }  # fmt: skip
     for sent in running.engines["unlearned"].bodies[seen:]:
         values = {key for key, value in sent.items() if value is not None}
@@ -292,19 +310,6 @@ def test_the_engine_gets_none_of_the_callers_headers_and_a_salt_of_its_own(runni
         assert "user" not in engine.bodies[-1]
     assert len(salts) == 2
     assert all(len(salt) == 43 for salt in salts)
-
-
-def test_elevated_fields_are_for_elevated_tiers(running):
-    for field, value in {
-        "logit_bias": {"5": 1.0}, "prompt_logprobs": 1, "top_k": 5, "min_p": 0.1,
-    }.items():  # fmt: skip
-        refused = running.chat("public", **{field: value})
-        assert refused.json()["error"]["code"] == "unsupported_parameter"
-        assert refused.json()["error"]["param"] == field
-        assert running.chat("researcher", **{field: value}).status_code == 200
-    echo = body(PATHS[1], echo=True)
-    assert running.post("public", echo, PATHS[1]).status_code == 400
-    assert running.post("researcher", echo, PATHS[1]).status_code == 200
 
 
 def test_usage_reaches_only_those_who_asked(running):

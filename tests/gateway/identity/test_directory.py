@@ -19,7 +19,7 @@ from gateway.policy.grants import GrantTerms, Standing, TierTerms
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 PEPPER = b"p" * 32
-TIER = TierTerms("researcher", grantable=True, requests_per_minute=1, elevated=True)
+TIER = TierTerms("researcher", grantable=True, requests_per_minute=1, capabilities=frozenset())
 
 
 def text_of(parsed: ParsedKey) -> str:

@@ -1,7 +1,7 @@
 """One audit log, as a Merkle tree; the events of before become its first entries.
 
-Revision ID: audit
-Revises: 0002
+Revision ID: 0006
+Revises: 0005
 """
 
 import json
@@ -13,8 +13,8 @@ from alembic import op
 from gateway.audit.entry import Entry, make_leaf
 from gateway.audit.tree import Frontier, Node, leaf_hash
 
-revision = "audit"
-down_revision = "0002"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,52 @@
+"""`airlock organisations`: verify and suspend organisations."""
+
+import argparse
+from datetime import UTC, datetime
+
+from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
+from gateway.controlplane import organisations
+from gateway.controlplane.verification_schemas import OrganisationChange, OrganisationOut
+from gateway.settings import Settings
+
+EXAMPLES = """\
+An organisation appears with its first person. Reviewers count once theirs is verified, and an
+applicant's must be; a suspended one suspends every grant of its people.
+
+examples:
+  airlock organisations list
+  airlock organisations set ORGANISATION --state verified --ror 05dxps055
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="organisations by name")
+    add_page(listing)
+    change = actions.add_parser("set", help="verify or suspend an organisation")
+    change.add_argument("organisation", help="id")
+    change.add_argument("--state", choices=("verified", "suspended"))
+    change.add_argument("--ror", help="id in the Research Organization Registry")
+    for action in (listing, change):
+        add_json(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    settings, now = Settings(home=args.home), datetime.now(UTC)
+    if args.action == "list":
+        rows = in_transaction(
+            settings, lambda s: organisations.list_organisations(s, args.limit, args.offset)
+        )
+        show([OrganisationOut.model_validate(row) for row in rows], as_json=args.json)
+        return 0
+    change = OrganisationChange(state=args.state, ror_id=args.ror)
+    row = in_transaction(
+        settings,
+        lambda s: organisations.change_organisation(
+            s, args.organisation, change, actor=ACTOR, now=now
+        ),
+    )
+    show_one(OrganisationOut.model_validate(row), as_json=args.json)
+    return 0

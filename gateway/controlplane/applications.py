@@ -1,0 +1,290 @@
+"""Applications: rows read into facts, moved by the pure table, written back with what was said."""
+
+import hashlib
+import json
+import uuid
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, locked, record_event
+from gateway.controlplane.evidence import held_by
+from gateway.controlplane.organisations import party
+from gateway.controlplane.schemas import GrantOut
+from gateway.controlplane.verification_schemas import (
+    AcceptanceIn,
+    ApplicationEdit,
+    ApplicationIn,
+    ApplicationOut,
+    StatementOut,
+)
+from gateway.controlplane.workflow_grants import grant_domains
+from gateway.errors import ConflictError, NotFoundError, NotPermittedError
+from gateway.identity.principal import Member
+from gateway.policy import applications as policy
+from gateway.policy.applications import Action, State, Step
+from gateway.policy.approval import Kind, Statement
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+
+KINDS: dict[str, Kind] = {"identity": "identity", "domain": "domain", "approval": "approval"}
+
+
+class Loaded(NamedTuple):
+    """An application with everything that was said of it."""
+
+    row: Application
+    version: ApplicationVersion
+    statements: list[ApplicationStatement]
+    grants: list[Grant]
+
+
+async def list_applications(
+    session: AsyncSession, person_id: str | None, limit: int, offset: int
+) -> list[Loaded]:
+    """Return applications, of one person or of all, the newest first."""
+    query = select(Application.id).order_by(Application.created_at.desc(), Application.id)
+    if person_id is not None:
+        query = query.where(Application.person_id == person_id)
+    ids = (await session.scalars(query.limit(limit).offset(offset))).all()
+    return [await load(session, application_id) for application_id in ids]
+
+
+async def load(session: AsyncSession, application_id: str, *, to_change: bool = False) -> Loaded:
+    """Return an application; `to_change` locks it, so that two people's steps follow one another.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    row = await (
+        locked(session, Application, application_id)
+        if to_change
+        else session.get(Application, application_id)
+    )
+    if row is None:
+        raise NotFoundError(f"There is no application '{application_id}'.")
+    version = await session.get_one(ApplicationVersion, (row.id, row.version))
+    statements = await session.scalars(
+        select(ApplicationStatement)
+        .where(ApplicationStatement.application_id == row.id)
+        .order_by(ApplicationStatement.created_at, ApplicationStatement.id)
+    )
+    grants = await session.scalars(
+        select(Grant).where(Grant.application_id == row.id).order_by(Grant.domain)
+    )
+    return Loaded(row, version, list(statements), list(grants))
+
+
+async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
+    """Return an application as the pure table takes it."""
+    row, version = loaded.row, loaded.version
+    return policy.Application(
+        applicant=await party(session, row.person_id),
+        domains=frozenset(version.domains),
+        state=State(row.state),
+        since=row.since,
+        version=version.digest,
+        round=row.round,
+        statements=tuple(
+            Statement(
+                said.person_id,
+                said.organisation,
+                KINDS[said.kind],
+                said.domain,
+                said.digest,
+                said.round,
+                said.expert,
+            )
+            for said in loaded.statements
+        ),
+    )
+
+
+async def create_application(
+    session: AsyncSession, given: ApplicationIn, *, member: Member, now: datetime
+) -> Loaded:
+    """Begin an application, as a draft."""
+    row = Application(
+        id=str(uuid.uuid4()),
+        person_id=member.person_id,
+        state=str(State.DRAFT),
+        since=now,
+        version=0,
+        round=1,
+        created_at=now,
+    )
+    session.add(row)
+    await session.flush()  # The row must exist before its version.
+    version = await _add_version(session, row, given, now)
+    await record_event(
+        session,
+        Tag.APPLICATION_CREATED,
+        row.id,
+        actor=member.actor,
+        now=now,
+        digest=version.digest,
+    )
+    return Loaded(row, version, [], [])
+
+
+async def edit_application(
+    session: AsyncSession,
+    application_id: str,
+    given: ApplicationEdit,
+    *,
+    member: Member,
+    now: datetime,
+) -> Loaded:
+    """Put another version in the place of the one that was seen; reviews of that one are void.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        NotPermittedError: By somebody else.
+        ConflictError: It is closed, or was edited meanwhile.
+    """
+    loaded = await take_step(
+        session, application_id, Action.EDIT, given.digest, "", member=member, now=now
+    )
+    version = await _add_version(session, loaded.row, given, now)
+    return loaded._replace(version=version)
+
+
+async def take_step(
+    session: AsyncSession,
+    application_id: str,
+    action: Action,
+    digest: str,
+    rationale: str,
+    *,
+    member: Member,
+    now: datetime,
+) -> Loaded:
+    """Move an application as the pure table has it, and keep what was said.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        NotPermittedError: By somebody who may not do this.
+        ConflictError: Its state, its version or the evidence does not allow it.
+    """
+    loaded = await load(session, application_id, to_change=True)
+    before = await facts(session, loaded)
+    held = await held_by(session, loaded.row.person_id)
+    step = Step(action, await party(session, member.person_id), digest)
+    after = policy.take(before, step, held, now)
+    if isinstance(after, policy.Refused):
+        sentence = f"Refused: {after.reason}."
+        raise NotPermittedError(sentence) if after.is_about_who else ConflictError(sentence)
+    if after == before:
+        return loaded  # The same word said again.
+    new = after.statements[len(before.statements) :]
+    rows = [_row(loaded.row.id, said, action, rationale, now) for said in new]
+    session.add_all(rows)
+    loaded.row.state, loaded.row.since = str(after.state), after.since
+    loaded.row.round = after.round
+    await record_event(
+        session,
+        Tag(f"workflow:application:{action}"),
+        loaded.row.id,
+        actor=member.actor,
+        now=now,
+        digest=digest,
+        state=str(after.state),
+        domains=sorted(said.domain for said in new if said.domain is not None),
+    )
+    return loaded._replace(statements=[*loaded.statements, *rows])
+
+
+async def accept_and_grant(
+    session: AsyncSession,
+    application_id: str,
+    given: AcceptanceIn,
+    *,
+    member: Member,
+    now: datetime,
+) -> Loaded:
+    """Take the workflow's last step: accept the terms in force, and make one grant a domain.
+
+    Asked again after it was done, it answers as it did.
+
+    Raises:
+        NotFoundError: There is no such application or version of the terms.
+        NotPermittedError: By somebody else.
+        ConflictError: It is not approved, something it rests on has lapsed, or the terms are not
+            those in force.
+    """
+    loaded = await load(session, application_id, to_change=True)
+    is_mine = loaded.row.person_id == member.person_id
+    if is_mine and loaded.row.state == State.GRANTED and loaded.version.digest == given.digest:
+        return loaded
+    loaded = await take_step(
+        session, application_id, Action.ACCEPT_TERMS, given.digest, "", member=member, now=now
+    )
+    grants = await grant_domains(
+        session, loaded.row, loaded.version, loaded.statements, given.terms, member, now
+    )
+    return loaded._replace(grants=grants)
+
+
+def _row(
+    application_id: str, said: Statement, action: Action, rationale: str, now: datetime
+) -> ApplicationStatement:
+    return ApplicationStatement(
+        id=str(uuid.uuid4()),
+        application_id=application_id,
+        person_id=said.by,
+        organisation=said.organisation,
+        kind=said.kind,
+        domain=said.domain,
+        decision=str(action),
+        digest=said.version,
+        round=said.round,
+        expert=said.expert,
+        rationale=rationale,
+        created_at=now,
+    )
+
+
+async def _add_version(
+    session: AsyncSession, row: Application, given: ApplicationIn, now: datetime
+) -> ApplicationVersion:
+    applicant = await party(session, row.person_id)
+    content = given.model_dump(exclude={"digest"}) | {"organisation": applicant.organisation}
+    row.version += 1
+    # The number is in it, so that what was said of a version is not revived by editing back.
+    named = content | {"application": row.id, "number": row.version}
+    text = json.dumps(named, sort_keys=True, separators=(",", ":"))
+    version = ApplicationVersion(
+        application_id=row.id,
+        number=row.version,
+        digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        created_at=now,
+        **content,
+    )
+    session.add(version)
+    return version
+
+
+def shown(loaded: Loaded, now: datetime) -> ApplicationOut:
+    """Return an application as the API shows it."""
+    row, version = loaded.row, loaded.version
+    state = policy.state_at(State(row.state), row.since, now)
+    return ApplicationOut(
+        id=row.id,
+        person_id=row.person_id,
+        organisation=version.organisation,
+        state=str(state),
+        since=row.since,
+        lapses_at=row.since + policy.LAPSES_AFTER if state in policy.OPEN else None,
+        round=row.round,
+        version=row.version,
+        digest=version.digest,
+        domains=version.domains,
+        purpose=version.purpose,
+        project=version.project,
+        oversight_ref=version.oversight_ref,
+        days=version.days,
+        created_at=row.created_at,
+        statements=[StatementOut.model_validate(said) for said in loaded.statements],
+        grants=[GrantOut.model_validate(grant) for grant in loaded.grants],
+    )

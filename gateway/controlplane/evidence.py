@@ -1,0 +1,160 @@
+"""Evidence about people: added by themselves, accepted by an identity reviewer, retracted."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, locked, record_change, record_event
+from gateway.controlplane.organisations import party, roles_of
+from gateway.controlplane.verification_schemas import EvidenceAcceptance, EvidenceIn
+from gateway.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    NotPermittedError,
+)
+from gateway.identity.grant_terms import load_evidence
+from gateway.identity.principal import Administrator, Member
+from gateway.policy.approval import Duty, Role, conflict
+from gateway.policy.evidence import PROVES, Evidence, EvidenceKind
+from gateway.tables import EvidenceItem
+
+OF_A_DOMAIN = frozenset({EvidenceKind.TRAINING, EvidenceKind.APPROVAL_LETTER})
+
+
+async def list_evidence(
+    session: AsyncSession, person_id: str | None, limit: int, offset: int
+) -> list[EvidenceItem]:
+    """Return evidence, about one person or about all, the newest first."""
+    query = select(EvidenceItem).order_by(EvidenceItem.created_at.desc(), EvidenceItem.id)
+    if person_id is not None:
+        query = query.where(EvidenceItem.person_id == person_id)
+    return list(await session.scalars(query.limit(limit).offset(offset)))
+
+
+async def held_by(session: AsyncSession, person_id: str) -> tuple[Evidence, ...]:
+    """Return what counts about a person."""
+    found = await load_evidence(session, select(literal(person_id)))
+    return found.get(person_id, ())
+
+
+async def add_evidence(
+    session: AsyncSession, given: EvidenceIn, *, member: Member, now: datetime
+) -> EvidenceItem:
+    """Add evidence about oneself; it counts for nothing before it is accepted.
+
+    Raises:
+        InvalidRequestError: It names a domain and is about none, or the reverse.
+    """
+    if (given.kind in OF_A_DOMAIN) != (given.domain is not None):
+        raise InvalidRequestError(
+            "Training and approval letters are for one domain, other evidence for none.", "domain"
+        )
+    item = EvidenceItem(
+        id=str(uuid.uuid4()),
+        person_id=member.person_id,
+        kind=str(given.kind),
+        domain=given.domain,
+        source=given.source,
+        document_digest=given.document_digest,
+        created_at=now,
+        asserted_by="unknown",
+    )
+    session.add(item)
+    await record_event(
+        session, Tag.EVIDENCE_ADDED, item.id, actor=member.actor, now=now, kind=item.kind
+    )
+    return item
+
+
+async def accept_evidence(
+    session: AsyncSession,
+    item_id: str,
+    given: EvidenceAcceptance,
+    *,
+    member: Member,
+    now: datetime,
+) -> EvidenceItem:
+    """Record who asserted evidence and until when; from now on it counts.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        NotPermittedError: By somebody who may not judge this person.
+        ConflictError: It was accepted or retracted before.
+        InvalidRequestError: This kind, asserted so, verifies nothing; or the moments do not fit.
+    """
+    item = await _get(session, item_id)
+    reviewer = await party(session, member.person_id)
+    if not reviewer.has(Duty.IDENTITY_REVIEWER):
+        raise NotPermittedError("This takes the role of an identity reviewer.")
+    reason = conflict(await party(session, item.person_id), reviewer)
+    if reason is not None:
+        raise NotPermittedError(f"Not permitted: {reason}.")
+    if item.accepted_at is not None or item.retracted_at is not None:
+        raise ConflictError("The evidence was accepted or retracted before; add new evidence.")
+    if not PROVES.get((EvidenceKind(item.kind), given.asserted_by)):
+        raise InvalidRequestError(
+            f"Evidence of the kind {item.kind}, asserted by '{given.asserted_by}', verifies "
+            "nothing.",
+            "asserted_by",
+        )
+    for moment, name in ((given.asserted_at, "asserted_at"), (given.expires_at, "expires_at")):
+        if moment.tzinfo is None:
+            raise InvalidRequestError("A moment needs a time zone.", name)
+    if not given.asserted_at <= now < given.expires_at:
+        raise InvalidRequestError("It must have been asserted and not be over yet.", "expires_at")
+    item.asserted_by, item.asserted_at = str(given.asserted_by), given.asserted_at
+    item.accepted_by, item.accepted_at = member.person_id, now
+    item.expires_at = given.expires_at
+    await record_change(
+        session,
+        Tag.EVIDENCE_ACCEPTED,
+        item.id,
+        actor=member.actor,
+        now=now,
+        person=item.person_id,
+        asserted_by=item.asserted_by,
+        expires_at=given.expires_at.isoformat(),
+    )
+    return item
+
+
+async def retract_evidence(
+    session: AsyncSession, item_id: str, *, caller: Administrator | Member, now: datetime
+) -> EvidenceItem:
+    """Take evidence away for ever; grants that rest on it alone are suspended within a second.
+
+    One person is enough, since it only restricts: an administrator, an identity reviewer, or the
+    person themselves.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        NotPermittedError: By anybody else.
+        ConflictError: It was retracted before.
+    """
+    item = await _get(session, item_id)
+    if isinstance(caller, Member) and caller.person_id != item.person_id:
+        roles = await roles_of(session, caller.person_id)
+        if Role(Duty.IDENTITY_REVIEWER) not in roles:
+            raise NotPermittedError("This takes the role of an identity reviewer.")
+    if item.retracted_at is not None:
+        raise ConflictError("The evidence was retracted before.")
+    item.retracted_by, item.retracted_at = caller.actor, now
+    await record_change(
+        session,
+        Tag.EVIDENCE_RETRACTED,
+        item.id,
+        actor=caller.actor,
+        now=now,
+        person=item.person_id,
+    )
+    return item
+
+
+async def _get(session: AsyncSession, item_id: str) -> EvidenceItem:
+    item = await locked(session, EvidenceItem, item_id)
+    if item is None:
+        raise NotFoundError(f"There is no evidence '{item_id}'.")
+    return item

@@ -1,0 +1,84 @@
+"""Terms of use: published in versions, accepted by digest."""
+
+import hashlib
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.verification_schemas import TermsIn
+from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
+from gateway.policy.terms import TermsVersion, in_force
+from gateway.tables import Terms, TermsAcceptance
+
+
+async def list_terms(session: AsyncSession) -> list[Terms]:
+    """Return every version, the newest first."""
+    return list(await session.scalars(select(Terms).order_by(Terms.mandatory_from.desc())))
+
+
+async def publish_terms(
+    session: AsyncSession, given: TermsIn, *, actor: str, now: datetime
+) -> Terms:
+    """Publish a version; grants of those who have not accepted it are suspended when it begins.
+
+    Raises:
+        ConflictError: This text was published before.
+        InvalidRequestError: It begins before a version that exists.
+    """
+    digest = "sha256:" + hashlib.sha256(given.text.encode()).hexdigest()
+    if given.mandatory_from.tzinfo is None:
+        raise InvalidRequestError("A moment needs a time zone.", "mandatory_from")
+    if await session.get(Terms, digest) is not None:
+        raise ConflictError(f"These terms were published before, as {digest}.", "text")
+    # A version in between would let an older acceptance count for longer than it does now.
+    for version in await list_terms(session):
+        if given.mandatory_from <= version.mandatory_from:
+            raise InvalidRequestError(
+                "A new version begins after those that exist.", "mandatory_from"
+            )
+    row = Terms(
+        digest=digest,
+        text=given.text,
+        mandatory_from=given.mandatory_from,
+        actor=actor,
+        created_at=now,
+    )
+    session.add(row)
+    await record_change(
+        session,
+        Tag.TERMS_PUBLISHED,
+        digest,
+        actor=actor,
+        now=now,
+        mandatory_from=given.mandatory_from.isoformat(),
+    )
+    return row
+
+
+async def accept_terms(
+    session: AsyncSession, digest: str, *, person_id: str, actor: str, now: datetime
+) -> TermsAcceptance:
+    """Accept a version; accepting it again changes nothing.
+
+    Raises:
+        NotFoundError: There is no such version.
+    """
+    if await session.get(Terms, digest) is None:
+        raise NotFoundError(f"There are no terms '{digest}'.")
+    row = await session.get(TermsAcceptance, (person_id, digest))
+    if row is None:
+        row = TermsAcceptance(person_id=person_id, digest=digest, accepted_at=now)
+        session.add(row)
+        await record_change(
+            session, Tag.TERMS_ACCEPTED, digest, actor=actor, now=now, person=person_id
+        )
+    return row
+
+
+async def terms_in_force(session: AsyncSession, now: datetime) -> str | None:
+    """Return the digest of the terms that have to be accepted at a moment."""
+    versions = [TermsVersion(row.digest, row.mandatory_from) for row in await list_terms(session)]
+    found = in_force(versions, now)
+    return None if found is None else found.digest

@@ -1,0 +1,59 @@
+"""What a request is before its body is read: in whose API, with which key, in which form."""
+
+from gateway.dataplane.endpoints import MESSAGES_PATH
+from gateway.dataplane.http import Scope, header
+from gateway.errors import AirlockError, InvalidRequestError, UnsupportedMediaTypeError
+from gateway.http_errors import anthropic_error_body, error_body
+
+OPENAI_VERSION = "2020-10-01"
+"""What OpenAI's own servers send; some clients log it."""
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether a path is of Anthropic's API; its errors have another shape, unknown paths too."""
+    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
+
+
+def id_headers(path: str, request_id: str) -> dict[str, str]:
+    """Return the headers by which clients of either API know a request."""
+    if is_anthropic(path):
+        return {"x-request-id": request_id, "request-id": request_id}
+    return {"x-request-id": request_id, "openai-version": OPENAI_VERSION}
+
+
+def fault_body(path: str, error: AirlockError) -> bytes:
+    """Return the body for an error in the shape of the path's API."""
+    return anthropic_error_body(error) if is_anthropic(path) else error_body(error)
+
+
+def authorization(scope: Scope) -> str | None:
+    """Return the `Authorization` header; clients of Anthropic's API may send `x-api-key` instead.
+
+    Raises:
+        InvalidRequestError: Two keys came, so that it is not clear who is calling.
+    """
+    bearer = header(scope, b"authorization")
+    if not is_anthropic(scope["path"]):
+        return bearer
+    key = header(scope, b"x-api-key")
+    if key is None:
+        return bearer
+    if bearer is not None and bearer.partition(" ")[2].strip() != key.strip():
+        raise InvalidRequestError("Send one key: in 'x-api-key' or in 'authorization'.")
+    return f"Bearer {key}"
+
+
+def check_media_type(scope: Scope) -> None:
+    """Refuse a body that says that it is something other than plain JSON.
+
+    Raises:
+        UnsupportedMediaTypeError: It does.
+    """
+    media_type = header(scope, b"content-type")
+    if media_type is not None:
+        name = media_type.partition(";")[0].strip().lower()
+        if name != "application/json":
+            raise UnsupportedMediaTypeError("Send the body as application/json.")
+    encoding = header(scope, b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != "identity":
+        raise UnsupportedMediaTypeError("Send the body without a content encoding.")

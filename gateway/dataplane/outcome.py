@@ -1,0 +1,22 @@
+"""What became of one request: for its metrics and for what it costs."""
+
+from dataclasses import dataclass, field
+
+from gateway.dataplane.answers import Usage
+from gateway.errors import AirlockError
+
+
+@dataclass
+class Outcome:
+    """What became of an answer; filled in as it goes."""
+
+    status: int | None = None
+    """None until the caller has been sent one."""
+    asked_at: float | None = None
+    """When an engine was first given the request."""
+    first_byte_at: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    """The engine's count; zero when the answer ended before it."""
+    events: int = 0
+    """How many events of a stream the caller was sent."""
+    error: AirlockError | None = None

@@ -1,0 +1,1 @@
+"""Request bodies as typed allow-lists: what is not declared here never reaches an engine."""

@@ -1,0 +1,231 @@
+"""What every body shares: parsing, its errors, and what the gateway puts in itself."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from gateway.errors import (
+    InvalidJsonError,
+    InvalidRequestError,
+    RequestError,
+    UnsupportedParameterError,
+)
+from gateway.policy.capabilities import Capability
+
+MAX_MESSAGES = 512
+MAX_TOOLS = 128
+
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Count = Annotated[int, Meta(ge=1)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+TopK = Annotated[int, Meta(ge=-1, le=1000)]
+StopText = Annotated[str, Meta(min_length=1, max_length=200)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=200)]
+Label = Annotated[str, Meta(max_length=512)]
+CallId = Annotated[str, Meta(min_length=1, max_length=128)]
+FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+Description = Annotated[str, Meta(max_length=8192)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=16),
+]
+DataUrl = Annotated[str, Meta(pattern=r"^data:image/(png|jpeg|gif|webp);base64,")]
+"""The only address of an image that is accepted, so that an engine never fetches anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What the gateway puts into every body itself."""
+
+    checkpoint: str
+    """The digest that must answer; an engine with other weights refuses it."""
+    cache_salt: str
+    """Keeps the prefix caches of tenants and tiers apart."""
+    priority: int = 0
+    """As engines count: the lower, the sooner. 0 is left out, since only an engine that schedules
+    by priority takes another."""
+
+
+class Lever(NamedTuple):
+    """A field that needs a capability."""
+
+    capability: Capability
+    field: str
+
+
+class Request(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of any endpoint."""
+
+    KEPT_BACK: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are accepted and not passed on."""
+    TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ()
+    """Fields that say how long the answer may be."""
+
+    model: ModelName
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return False
+
+    @property
+    def forwards_usage(self) -> bool:
+        """Whether the caller asked for the usage at a stream's end."""
+        return True
+
+    def levers(self) -> Iterator[Lever]:
+        """Yield the fields in use that need a capability."""
+        return iter(())
+
+    def check(self) -> None:
+        """Refuse what a type cannot say.
+
+        Raises:
+            RequestError: Fields that do not fit together, or are too much work.
+        """
+
+    def output_tokens(self, most: int) -> int:
+        """Return how many tokens all answers may have together, when none has more than `most`."""
+        given = [getattr(self, field) for field in self.TOKEN_FIELDS]
+        numbers = [number for number in given if isinstance(number, int)]
+        return max(numbers, default=most if given else 0)
+
+    def sealed(self, seal: Seal) -> dict[str, object]:
+        """Return the fields that are the gateway's own."""
+        own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}
+        return own | ({"priority": seal.priority} if seal.priority else {})
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """What a stream carries beside its text."""
+
+    include_usage: bool | None = False
+    include_obfuscation: bool | None = None
+    """Accepted; nothing is padded here."""
+
+
+def is_given(value: object) -> bool:
+    """Whether a caller gave a field a value."""
+    return value is not UNSET and value is not None
+
+
+def refuse(value: object, field: str, why: str) -> None:
+    """Refuse a known field's value, with a reason that helps.
+
+    Raises:
+        UnsupportedParameterError: The field has a value other than null or false.
+    """
+    if is_given(value) and value is not False:
+        raise UnsupportedParameterError(field, why)
+
+
+def check_seed(seed: object, temperature: object) -> None:
+    """Refuse a seed wherever it would be used.
+
+    One request with it ends vLLM's CPU engine. Greedy decoding draws nothing, so a seed changes
+    nothing there: it is accepted, for evaluation harnesses, and not passed on.
+    """
+    if is_given(seed) and temperature != 0:
+        raise UnsupportedParameterError("seed", "it is accepted with temperature 0 only")
+
+
+UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>[^`]*)`")
+PLACE = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
+
+
+def decode(body: bytes, decoder: "msgspec.json.Decoder[Request]") -> Request:
+    """Parse a body once into a typed request.
+
+    Raises:
+        InvalidJsonError: It is no JSON in UTF-8, or has a key twice.
+        UnsupportedParameterError: It has a field that is not declared.
+        InvalidRequestError: A field is missing, or has the wrong type or value.
+    """
+    try:
+        request = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJsonError("The body is not valid JSON in UTF-8.") from error
+    _refuse_duplicates(body)
+    return request
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({key for key, _ in pairs}) != len(pairs):
+        raise _DuplicateKeyError
+
+
+_DUPLICATES = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=len, parse_float=len)
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """Refuse a key that comes twice: two readers could take two things from it."""
+    try:
+        # The body has been parsed: it is UTF-8, and no deeper than the parser before goes.
+        _DUPLICATES.decode(body.decode())
+    except _DuplicateKeyError as error:
+        raise InvalidJsonError("An object in the body has the same key twice.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidJsonError("The body is not valid JSON in UTF-8.") from error
+
+
+def check_limits(
+    request: Request, *, allowed: frozenset[Capability], max_output_tokens: int
+) -> frozenset[Capability]:
+    """Refuse what a tier may not use, or nobody may ask for; return the capabilities in use.
+
+    Raises:
+        UnsupportedParameterError: A field that the tier may not use.
+        InvalidRequestError: More tokens than are served, or fields that do not fit.
+    """
+    levers = tuple(request.levers())
+    for capability, field in levers:
+        if capability not in allowed:
+            raise UnsupportedParameterError(
+                field, f"your access tier has no capability '{capability}'"
+            )
+    for field in request.TOKEN_FIELDS:
+        value = getattr(request, field, None)
+        if isinstance(value, int) and value > max_output_tokens:
+            raise InvalidRequestError(f"'{field}' is at most {max_output_tokens}.", field)
+    request.check()
+    return frozenset(lever.capability for lever in levers)
+
+
+def encode(request: Request, seal: Seal) -> bytes:
+    """Return the body that the engine gets: the caller's fields and the gateway's own."""
+    fields: dict[str, object] = msgspec.to_builtins(request)
+    # To the engine, null is a field's absence; to some of its fields it is an error.
+    body = {
+        name: value
+        for name, value in fields.items()
+        if value is not None and name not in request.KEPT_BACK
+    }
+    return msgspec.json.encode(body | request.sealed(seal))
+
+
+def _explain(message: str) -> RequestError:
+    """Turn msgspec's sentence into an error that names the field."""
+    place = PLACE.search(message)
+    path = place["path"] if place else ""
+    unknown = UNKNOWN_FIELD.search(message)
+    if unknown:
+        field = f"{path}.{unknown['field']}" if path else unknown["field"]
+        return UnsupportedParameterError(field[:200])
+    missing = re.search(r"missing required field `([^`]*)`", message)
+    param = ".".join(filter(None, (path, missing[1] if missing else ""))) or None
+    return InvalidRequestError(
+        PLACE.sub("", message)[:500] + (f" at '{param}'." if param else "."), param
+    )

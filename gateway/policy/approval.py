@@ -1,0 +1,111 @@
+"""Reviews and approvals: who may give one, and when a domain has enough of them. Pure.
+
+Two distinct people approve each domain, neither the applicant nor of the applicant's organisation,
+at least one of them a reviewer of that domain. What was said counts for the version that it was
+said of, and only in the round in which it was said: an edit voids it, and so does an appeal.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+NEEDED_APPROVERS = 2
+
+
+class Duty(StrEnum):
+    """What a person is trusted to do; a reviewer of a domain is one for that domain alone."""
+
+    IDENTITY_REVIEWER = "identity_reviewer"
+    DOMAIN_REVIEWER = "domain_reviewer"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, order=True)
+class Role:
+    """A duty, for a domain where it is one of a domain."""
+
+    duty: Duty
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.duty is Duty.DOMAIN_REVIEWER) != (self.domain is not None):
+            raise ValueError("a reviewer of domains names one, and nobody else does")
+
+
+@dataclass(frozen=True)
+class Party:
+    """A person as the workflow sees them."""
+
+    id: str
+    organisation: str
+    organisation_state: Literal["unverified", "verified", "suspended"]
+    is_active: bool = True
+    roles: frozenset[Role] = frozenset()
+
+    def has(self, duty: Duty, domain: str | None = None) -> bool:
+        """Whether the person has a duty, for a domain where it is one of a domain."""
+        return Role(duty, domain) in self.roles
+
+    def reviewed_domains(self, domains: frozenset[str]) -> frozenset[str]:
+        """Return those of the domains that the person is a reviewer of."""
+        return frozenset(name for name in domains if self.has(Duty.DOMAIN_REVIEWER, name))
+
+
+Kind = Literal["identity", "domain", "approval"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One person's word on one version of an application, for one domain where it is about one."""
+
+    by: str
+    organisation: str
+    kind: Kind
+    domain: str | None
+    version: str
+    """Digest of what was looked at."""
+    round: int
+    expert: bool = False
+    """Of an approval: whether it was given as a reviewer of the domain."""
+
+
+def conflict(applicant: Party, reviewer: Party) -> str | None:
+    """Return why a person may not judge an applicant; None when they may."""
+    if reviewer.id == applicant.id:
+        return "nobody reviews or approves for themselves"
+    if not reviewer.is_active or reviewer.organisation_state != "verified":
+        return "a reviewer is active and of a verified organisation"
+    if reviewer.organisation == applicant.organisation:
+        return "a reviewer is not of the applicant's organisation"
+    return None
+
+
+def current(
+    statements: Iterable[Statement], kind: Kind, version: str, turn: int
+) -> tuple[Statement, ...]:
+    """Return the statements of a kind that still count."""
+    return tuple(
+        statement
+        for statement in statements
+        if (statement.kind, statement.version, statement.round) == (kind, version, turn)
+    )
+
+
+def approved_domains(
+    statements: Iterable[Statement], applicant: Party, version: str, turn: int
+) -> frozenset[str]:
+    """Return the domains with enough approvals of a version."""
+    counted = [
+        statement
+        for statement in current(statements, "approval", version, turn)
+        if statement.by != applicant.id and statement.organisation != applicant.organisation
+    ]
+    return frozenset(
+        domain
+        for domain in {statement.domain for statement in counted}
+        if domain is not None
+        and len({s.by for s in counted if s.domain == domain}) >= NEEDED_APPROVERS
+        and any(s.expert for s in counted if s.domain == domain)
+    )

@@ -1,0 +1,43 @@
+"""Organisations that people belong to, and what people are trusted to do for the workflow."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway.tables.metadata import Base, Moment
+
+
+class Organisation(Base):
+    """An organisation; `name_key` is its name without case and spacing, so that it exists once.
+
+    A character may become three when its case is taken away.
+    """
+
+    __tablename__ = "organisations"
+    __table_args__ = (
+        CheckConstraint("state IN ('unverified', 'verified', 'suspended')", name="state"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name_key: Mapped[str] = mapped_column(String(600), unique=True)
+    ror_id: Mapped[str | None] = mapped_column(String(9), unique=True)
+    state: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class PersonRole(Base):
+    """A duty that a person has; `domain` is empty where it is not one of a domain."""
+
+    __tablename__ = "person_roles"
+    __table_args__ = (
+        CheckConstraint(
+            "duty IN ('identity_reviewer', 'domain_reviewer', 'approver', 'auditor')", name="duty"
+        ),
+        CheckConstraint("(duty = 'domain_reviewer') = (domain <> '')", name="domain"),
+    )
+
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), primary_key=True)
+    duty: Mapped[str] = mapped_column(String(20), primary_key=True)
+    domain: Mapped[str] = mapped_column(String(63), primary_key=True)

@@ -1,0 +1,206 @@
+"""Prints a table and, as its last line, one JSON object with the same figures.
+
+The gateway under test has core 0, the load and the mock engine core 1. Rounds are interleaved
+(ours, a peer, ours, the next peer …) and the medians shown. Authentication, limits, metrics and the
+race against the caller's departure are on in the gateway; the peers do less.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.gateway.ours import HOLD_EVENT_MS, airlock, upstream
+from tests.benchmarks.gateway.peers import PEERS, Target, UnavailableError
+from tests.benchmarks.gateway.processes import measure
+
+LIMITS = {
+    "request_x_vllm_router": 1.7,
+    "event_x_vllm_router": 1.5,
+    "added_p50_ms": 0.3,
+    "added_p99_ms": 1.0,
+    "memory_64_mb": 120.0,
+    "memory_5000_mb": 400.0,
+    "lost_or_wrong": 0.0,
+}
+progress = Console(stderr=True, highlight=False)
+
+
+class Figures:
+    """What each system took, round by round."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, name: str, **given: float) -> None:
+        for key, value in given.items():
+            self.rounds[name][key].append(value)
+        progress.print(f"  {name}: " + ", ".join(f"{k} {v:.1f}" for k, v in given.items()))
+
+    def median(self, name: str, key: str) -> float | None:
+        found = self.rounds.get(name, {}).get(key)
+        return statistics.median(found) if found else None
+
+
+def one_round(target: Target, figures: Figures, seconds: float) -> None:
+    """Requests one after another on 64 connections, then 50 streams of 100 events at 10 ms."""
+    taken = measure(target.asked("closed", connections=64, seconds=seconds), target.pid)
+    found, count = taken.figures, max(taken.figures["requests"], 1)
+    figures.add(
+        target.name,
+        request_us=taken.cpu_seconds / count * 1e6,
+        per_second=count / found["seconds"],
+        memory_64_mb=taken.memory_mb,
+        lost_or_wrong=found["lost"] + found["wrong"],
+    )
+    asked = target.asked("streams", connections=50, seconds=seconds, events=100)
+    taken = measure(asked, target.pid)
+    found, count = taken.figures, max(taken.figures["events"], 1)
+    figures.add(
+        target.name,
+        event_us=taken.cpu_seconds / count * 1e6,
+        events_per_second=count / found["seconds"],
+        lost_or_wrong=found["lost"] + found["wrong"],
+    )
+
+
+def latencies(ours: Target, figures: Figures, seconds: float, rounds: int) -> None:
+    """Latency at half of what one worker can do, through the gateway and straight."""
+    per_second = figures.median("airlock", "per_second") or 1000.0
+    direct = Target("direct", "", ours.upstream_port, ours.pid)
+    for _ in range(rounds):
+        for target in (direct, ours):
+            asked = target.asked("steady", rate=per_second / 2, seconds=seconds)
+            found = measure(asked, ours.pid).figures
+            figures.add(
+                target.name,
+                p50_ms=found["p50_ms"],
+                p99_ms=found["p99_ms"],
+                lost_or_wrong=found["lost"] + found["wrong"],
+            )
+
+
+def summary(figures: Figures) -> dict[str, float | None]:
+    """The figures that have limits."""
+
+    def ratio(key: str) -> float | None:
+        ours, theirs = figures.median("airlock", key), figures.median("vllm-router", key)
+        return ours / theirs if ours and theirs else None
+
+    def added(key: str) -> float | None:
+        ours, direct = figures.median("airlock", key), figures.median("direct", key)
+        return None if ours is None or direct is None else ours - direct
+
+    return {
+        "request_us": figures.median("airlock", "request_us"),
+        "request_x_vllm_router": ratio("request_us"),
+        "event_us": figures.median("airlock", "event_us"),
+        "event_x_vllm_router": ratio("event_us"),
+        "added_p50_ms": added("p50_ms"),
+        "added_p99_ms": added("p99_ms"),
+        "memory_64_mb": figures.median("airlock", "memory_64_mb"),
+        "memory_5000_mb": figures.median("airlock", "memory_5000_mb"),
+        "lost_or_wrong": sum(figures.rounds["airlock"]["lost_or_wrong"]),
+    }
+
+
+def show(figures: Figures, versions: dict[str, str], found: dict[str, float | None]) -> None:
+    """Print the tables."""
+    keys = ("request_us", "per_second", "event_us", "events_per_second", "memory_64_mb")
+    keys += ("p50_ms", "p99_ms")
+    table = Table(title="CPU of one core; medians of interleaved rounds")
+    for column in ("", "version", *keys, "lost or wrong"):
+        table.add_column(column)
+    for name, version in versions.items():
+        cells = [figures.median(name, key) for key in keys]
+        wrong = sum(figures.rounds[name]["lost_or_wrong"]) if name in figures.rounds else None
+        table.add_row(
+            name, version, *("" if cell is None else f"{cell:.4g}" for cell in (*cells, wrong))
+        )
+    console = Console(width=170)
+    console.print(table)
+    limits = Table(title="limits")
+    for column in ("", "figure", "limit", "holds"):
+        limits.add_column(column)
+    for key, value in found.items():
+        limit = LIMITS.get(key)
+        holds = "" if limit is None or value is None else "yes" if value <= limit else "NO"
+        limits.add_row(key, "not measured" if value is None else f"{value:.3g}", str(limit), holds)
+    limits.add_row("2 workers against 1", "not measured", "1.8", needs_cores())
+    console.print(limits)
+
+
+def needs_cores() -> str:
+    return f"needs 4 free cores, this machine has {os.cpu_count()}"
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gateway", description=__doc__)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/peers"), help="of the peers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--streams", type=int, default=5000, help="held open (0: none)")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    args = parser.parse_args()
+    cache = args.cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    figures, versions = Figures(), {"airlock": "this tree"}
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ours = stack.enter_context(airlock(home))
+        engine = stack.enter_context(upstream("m", 10.0, cache / "upstream.log"))
+        peers = []
+        for name in args.peers:
+            try:
+                peers.append(stack.enter_context(PEERS[name](cache, engine)))
+                versions[name] = peers[-1].version
+            except UnavailableError as error:
+                versions[name] = str(error)
+                progress.print(f"{name}: {error}")
+        for number in range(args.rounds):
+            progress.print(f"round {number + 1} of {args.rounds}")
+            for peer in peers or [None]:
+                one_round(ours, figures, args.seconds)
+                if peer is not None:
+                    one_round(peer, figures, args.seconds)
+        latencies(ours, figures, args.seconds, args.rounds)
+        versions["direct"] = "no gateway"
+    if args.streams:
+        with tempfile.TemporaryDirectory() as other, airlock(Path(other), HOLD_EVENT_MS) as ours:
+            asked = ours.asked("held", connections=args.streams, events=1000)
+            taken = measure(asked, ours.pid, settle_seconds=5)
+            figures.add(
+                "airlock",
+                memory_5000_mb=taken.memory_mb,
+                lost_or_wrong=taken.figures["lost"] + taken.figures["wrong"],
+            )
+    found = summary(figures)
+    show(figures, versions, found)
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    rounds = {
+        name: {k: statistics.median(v) for k, v in r.items()} for name, r in figures.rounds.items()
+    }
+    print(
+        json.dumps(
+            {
+                "machine": machine,
+                "versions": versions,
+                "figures": found,
+                "medians": rounds,
+                "two_workers": needs_cores(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

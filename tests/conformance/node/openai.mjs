@@ -1,0 +1,70 @@
+// The official Node SDK against the gateway named by OPENAI_BASE_URL; prints how much it checked.
+import assert from "node:assert/strict";
+import OpenAI from "openai";
+
+const client = new OpenAI({ maxRetries: 0, timeout: 120_000 });
+const model = process.env.OPENAI_MODEL;
+const messages = [{ role: "user", content: "What is the capital of France?" }];
+const short = { model, messages, max_tokens: 8, temperature: 0 };
+const checks = {
+  async chat() {
+    const { data, response, request_id } = await client.chat.completions
+      .create(short)
+      .withResponse();
+    assert.equal(data.object, "chat.completion");
+    assert.ok(data.choices[0].message.content.length > 0);
+    assert.ok(request_id.startsWith("req_"));
+    assert.equal(response.headers.get("openai-version"), "2020-10-01");
+  },
+  async stream() {
+    const stream = await client.chat.completions.create({
+      ...short,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let text = "";
+    let usage = null;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta?.content ?? "";
+      usage = chunk.usage ?? usage;
+    }
+    assert.ok(text.length > 0);
+    assert.ok(usage.completion_tokens > 0);
+  },
+  async responses() {
+    const answer = await client.responses.create({ model, input: "Hello", max_output_tokens: 8 });
+    assert.equal(answer.object, "response");
+    assert.ok(answer.output_text.length > 0);
+  },
+  async responseStream() {
+    const given = { model, input: "Hello", max_output_tokens: 8, stream: true };
+    const types = [];
+    for await (const event of await client.responses.create(given)) types.push(event.type);
+    assert.equal(types[0], "response.created");
+    assert.match(types.at(-1), /^response\.(completed|incomplete)$/);
+  },
+  async models() {
+    const found = [];
+    for await (const entry of client.models.list()) found.push(entry.id);
+    assert.ok(found.includes(model));
+    assert.equal((await client.models.retrieve(model)).id, model);
+  },
+  async errors() {
+    const refused = (given, kind, code) =>
+      assert.rejects(
+        client.chat.completions.create({ ...short, ...given }),
+        (error) => error instanceof kind && error.code === code,
+      );
+    await refused({ seed: 1, temperature: 1 }, OpenAI.BadRequestError, "unsupported_parameter");
+    await refused({ model: "gpt-4" }, OpenAI.NotFoundError, "model_not_found");
+    await assert.rejects(
+      client.withOptions({ apiKey: "nobody" }).models.list(),
+      OpenAI.AuthenticationError,
+    );
+    await assert.rejects(client.embeddings.create({ model, input: "a" }), OpenAI.BadRequestError);
+  },
+};
+for (const [name, check] of Object.entries(checks)) {
+  await check();
+  console.log(`ok ${name}`);
+}

@@ -1,0 +1,192 @@
+"""The official SDKs before real vLLM: what only a real model and a real engine can show."""
+
+import json
+from typing import Literal
+
+import httpx
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.conformance.door import Door, run_node
+from tests.conformance.suite import *  # noqa: F403
+from tests.conformance.suite import FRANCE
+from tests.e2e.conftest import Demo
+
+pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
+TOOL = {
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
+
+
+class Verdict(BaseModel):
+    """A form that a model fills in."""
+
+    answer: Literal["yes", "no"]
+
+
+@pytest.fixture
+def door(demo: Demo) -> Door:
+    demo.wait_ready()
+    people = ("public", "researcher")
+    return Door(demo.root, {who: demo.facts[f"{who}_key"] for who in people})
+
+
+def test_tools(door: Door):
+    given = {"model": "smollm2", "messages": [FRANCE], "max_tokens": 60, "temperature": 0}
+    tools = [{"type": "function", "function": TOOL}]
+    with door.openai("researcher") as sdk:
+        named = {"type": "function", "function": {"name": "get_weather"}}
+        for choice in (named, "required"):
+            answer = sdk.chat.completions.create(**given, tools=tools, tool_choice=choice)
+            message = answer.choices[0].message
+            assert message.tool_calls
+            call = message.tool_calls[0]
+            assert call.type == "function"
+            assert call.function.name == "get_weather"
+            # The engine forces the form of a named call; of a required one the parser reads it.
+            arguments = json.loads(call.function.arguments)
+            assert choice == "required" or set(arguments) == {"city"}
+        result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+        after = sdk.chat.completions.create(**{**given, "messages": [FRANCE, message, result]})
+        assert after.choices[0].message.content
+        response = sdk.responses.create(
+            model="smollm2",
+            input="The weather in Paris?",
+            max_output_tokens=60,
+            tools=[{"type": "function", **TOOL}],
+            tool_choice="required",
+        )
+        assert [item.type for item in response.output] == ["function_call"]
+    with door.anthropic("researcher") as other:
+        whole = other.messages.create(
+            model="smollm2",
+            messages=[FRANCE],
+            max_tokens=60,
+            tools=[{"name": TOOL["name"], "input_schema": TOOL["parameters"]}],
+            tool_choice={"type": "tool", "name": "get_weather"},
+        )
+        assert whole.stop_reason == "tool_use"
+        assert [block.type for block in whole.content] == ["tool_use"]
+
+
+def test_structured_outputs(door: Door):
+    with door.openai() as sdk:
+        # A small model may fill its answer with blanks; what it finishes is in the form.
+        schema = {"name": "x", "schema": Verdict.model_json_schema()}
+        answers = sdk.chat.completions.create(
+            model="smollm2",
+            messages=[FRANCE],
+            max_tokens=60,
+            n=4,
+            response_format={"type": "json_schema", "json_schema": schema},
+        )
+        response = sdk.responses.create(
+            model="smollm2",
+            input="Is Paris a city?",
+            max_output_tokens=60,
+            text={"format": {"type": "json_schema", **schema}},
+        )
+        given = [(c.message.content or "", c.finish_reason == "stop") for c in answers.choices]
+        for text, is_whole in [*given, (response.output_text, response.status == "completed")]:
+            assert text.startswith("{")
+            assert not is_whole or Verdict.model_validate_json(text)
+        with pytest.raises(openai.BadRequestError):
+            sdk.chat.completions.create(
+                model="smollm2",
+                messages=[FRANCE],
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"type": "nonsense"}},
+                },
+            )
+
+
+def test_logprobs_choices_and_stops(door: Door):
+    given = {"model": "smollm2", "messages": [FRANCE], "max_tokens": 8}
+    with door.openai("researcher") as sdk:
+        answer = sdk.chat.completions.create(**given, logprobs=True, top_logprobs=3, n=3)
+        assert [choice.index for choice in answer.choices] == [0, 1, 2]
+        for choice in answer.choices:
+            assert choice.logprobs is not None
+            assert choice.logprobs.content
+            assert len(choice.logprobs.content[0].top_logprobs) == 3
+        stopped = sdk.chat.completions.create(**given, temperature=0, stop=" is")
+        assert stopped.choices[0].finish_reason == "stop"
+        assert " is" not in (stopped.choices[0].message.content or "")
+
+
+def test_levers_work_for_those_who_have_them(door: Door):
+    begun = {"role": "assistant", "content": "The capital of France is"}
+    extra = {"continue_final_message": True, "add_generation_prompt": False}
+    with door.openai("researcher") as sdk:
+        answer = sdk.chat.completions.create(
+            model="smollm2",
+            messages=[FRANCE, begun],
+            max_tokens=4,
+            temperature=0,
+            extra_body=extra,
+        )
+        assert "Paris" in (answer.choices[0].message.content or "")
+        chosen = sdk.chat.completions.create(
+            model="smollm2",
+            messages=[FRANCE],
+            max_tokens=8,
+            extra_body={"structured_outputs": {"choice": ["Rome"]}},
+        )
+        assert chosen.choices[0].message.content == "Rome"
+        echoed = sdk.completions.create(
+            model="smollm2", prompt="Paris is in France", echo=True, logprobs=1, max_tokens=1
+        )
+        assert echoed.choices[0].text.startswith("Paris is in France")
+
+
+def test_the_usage_of_every_endpoint_is_the_engines_own_count(demo: Demo, door: Door):
+    """What callers are told is what the gateway's metrics add up to."""
+
+    def counted() -> list[float]:
+        rows = httpx.get(f"{demo.root}/metrics").text.splitlines()
+        mine = [
+            row for row in rows if row.startswith("airlock_tokens_total{") and "unlearned" in row
+        ]
+        return [
+            sum(float(row.rsplit(" ", 1)[1]) for row in mine if f'type="{name}"' in row)
+            for name in ("prompt", "completion")
+        ]
+
+    before = counted()
+    told = [0, 0]
+    with door.openai() as sdk, door.anthropic() as other:
+        message = other.messages.create(model="smollm2", messages=[FRANCE], max_tokens=5)
+        told[0] += message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)
+        told[1] += message.usage.output_tokens
+        for given in ({}, {"stream": True}):
+            answer = sdk.responses.create(
+                model="smollm2", input="Hello", max_output_tokens=5, **given
+            )
+            last = list(answer)[-1].response if given else answer
+            assert last.usage is not None
+            told[0] += last.usage.input_tokens
+            told[1] += last.usage.output_tokens
+    after = counted()
+    assert [after[0] - before[0], after[1] - before[1]] == told
+
+
+def test_compatcanary_finds_nothing_missing(door: Door):
+    report = json.loads(
+        run_node(
+            door,
+            "node_modules/compatcanary/src/cli.js",
+            *("scan", "--base-url", f"{door.url}/v1", "--model", "smollm2"),
+            *("--profile", "modern", "--format", "json", "--timeout", "120", "--fail-on", "any"),
+            who="public",
+        )
+    )
+    assert {result["status"] for result in report["results"]} == {"pass"}

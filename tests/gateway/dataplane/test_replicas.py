@@ -1,0 +1,220 @@
+"""Replicas of one checkpoint: who is asked, what is tried again, and what never is."""
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from tests.fakes.mortal import ANSWER, MortalEngine, whole
+from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.controlplane.test_admin_api import code
+from tests.servers import wait_for
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def start(request, tmp_path):
+    """Start a gateway before some engines that can die."""
+    with ExitStack() as stack:
+        settings = make_settings(request, tmp_path, "sqlite")
+
+        def begin(count=2, **changes):
+            engines = [MortalEngine() for _ in range(count)]
+            for engine in engines:
+                stack.callback(engine.die)
+            replicas = {"unlearned": engines}
+            running = stack.enter_context(run_gateway(settings, replicas=replicas, **changes))
+            wait_for(lambda: running.metric("airlock_engine_up") == count + 1)
+            return running, engines
+
+        yield begin
+
+
+def asked(engines, word: bytes = b"") -> list[int]:
+    return [sum(word in body for body in engine.bodies) for engine in engines]
+
+
+def poison(running, **extra):
+    message = {"role": "user", "content": "this is poison"}
+    return running.post("public", {"model": "smollm2", "messages": [message], **extra})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_request_under_which_an_engine_died_is_not_sent_to_another(start, stream, late):
+    if late and not stream:
+        pytest.skip("an answer that is no stream comes at once")
+    running, engines = start()
+    for engine in engines:
+        engine.is_deadly_late = late
+    first = poison(running, stream=stream)
+    if late:
+        assert first.status_code == 200
+        assert '"code":"engine_error"' in first.text
+        assert "[DONE]" not in first.text
+    else:
+        assert code(first) == (502, "engine_error")
+    dead = next(engine for engine in engines if engine.bodies)
+    # A client that tries again at once is told to wait, until it is known that the engine is dead.
+    assert code(poison(running, stream=stream)) == (503, "engine_unavailable")
+    held = wait_for(lambda: (a := poison(running, stream=stream)).status_code == 422 and a)
+    assert code(held) == (422, "request_held_back")
+    assert held.headers["x-should-retry"] == "false"
+    assert int(held.headers["retry-after"]) > 200
+    assert sum(asked(engines, b"poison")) == 1
+    assert running.metric("airlock_held_back_requests") == 1
+    for _ in range(5):
+        assert running.chat("public").status_code == 200
+    other = next(engine for engine in engines if engine is not dead)
+    assert asked([other]) == [5]
+    # Coming back as another process, under another start, is no sign that it had lived.
+    dead.come_back()
+    wait_for(lambda: running.metric("airlock_engine_up") == 3)
+    assert code(poison(running, stream=stream)) == (422, "request_held_back")
+
+
+def test_a_request_whose_engine_lives_is_let_go(start):
+    running, engines = start(1)
+    engines[0].raw = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
+    assert code(running.chat("public")) == (502, "engine_error")
+    engines[0].raw = None
+    wait_for(lambda: running.chat("public").status_code == 200, 2)
+    assert running.metric("airlock_held_back_requests") == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_engine_has_not_begun_is_sent_to_another(start, stream):
+    running, engines = start(probe_seconds=2.0)
+    engines[0].die()
+    for _ in range(6):
+        assert running.chat("public", stream=stream).status_code == 200
+    assert asked(engines) == [0, 6]
+    assert running.metric("airlock_retries_total") <= 1
+    assert running.metric("airlock_held_back_requests") == 0
+
+
+def test_an_engine_that_turns_requests_away_is_asked_less(start):
+    running, engines = start(breaker_failures=1, breaker_open_seconds=30.0)
+    engines[0].status = "503 Service Unavailable"
+    for _ in range(12):
+        assert running.chat("public").status_code == 200
+    assert asked(engines)[0] <= 1
+    assert running.metric("airlock_breaker_open") == asked(engines)[0]
+
+
+def test_an_idle_connection_that_the_engine_has_closed_costs_no_request(start):
+    running, engines = start(1)
+    for _ in range(5):
+        assert running.chat("public").status_code == 200
+        engines[0].drop_connections()
+    assert asked(engines) == [5]
+
+
+def test_requests_go_to_the_least_busy(start):
+    running, engines = start()
+    for engine in engines:
+        engine.delay_seconds = 0.5
+    threads = [threading.Thread(target=running.chat, args=("public",)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: sum(asked(engines)) == 6)
+    assert asked(engines) == [3, 3]
+    for thread in threads:
+        thread.join()
+
+
+def test_like_beginnings_go_to_the_same_replica(start):
+    running, engines = start(3, balance="prefix-affine")
+    for name in ("one", "two", "three", "four", "five", "six"):
+        before = asked(engines)
+        for _ in range(4):
+            message = {"role": "user", "content": f"{name} " * 50}
+            body = {"model": "smollm2", "messages": [message]}
+            assert running.post("public", body).status_code == 200
+        grown = [now - then for now, then in zip(asked(engines), before, strict=True)]
+        assert sorted(grown) == [0, 0, 4]
+
+
+JSON = b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
+SECRET = whole(b'{"choices":[{"message":{"content":"of another"}}]}')
+BROKEN = {
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 66\r\n\r\n" + JSON,
+    "a length and chunks": b"HTTP/1.1 200 OK\r\ncontent-length: 66\r\n"
+    b"transfer-encoding: chunked\r\n\r\n42\r\n" + JSON + b"\r\n0\r\n\r\n",
+    "a length below zero": b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n" + JSON,
+    "a second answer": whole(JSON) + SECRET,
+    "bytes after the answer": whole(JSON) + b"xyz",
+    "a bare line feed": b"HTTP/1.1 200 OK\ncontent-length: 66\n\n" + JSON,
+    "a chunk that is no number": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "an endless head": b"HTTP/1.1 200 OK\r\n" + b"x-pad: y\r\n" * 20_000,
+    "an interim answer": b"HTTP/1.1 100 Continue\r\n\r\n" + whole(JSON),
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n"
+    b"connection: upgrade\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_are_not_framed_strictly_are_none(start, stream):
+    running, engines = start(1, breaker_failures=1000, idle_timeout_seconds=2.0)
+    for name, raw in BROKEN.items():
+        engines[0].raw = raw
+        answer = running.chat("public", stream=stream)
+        assert answer.status_code in (502, 503), name
+        assert answer.json()["error"]["code"] in ("engine_error", "engine_unavailable"), name
+        engines[0].raw = None
+        good = wait_for(lambda: (a := running.chat("public")).status_code == 200 and a)
+        assert good.json() == ANSWER, name
+
+
+def test_an_answer_without_an_end_is_none(start):
+    running, engines = start(1, idle_timeout_seconds=0.5)
+    engines[0].raw = b"HTTP/1.1 200 OK\r\n\r\n" + JSON
+    assert code(running.chat("public")) == (504, "engine_timeout")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_hears_within_200_ms_that_its_caller_left(start, stream):
+    running, engines = start(1)
+    engines[0].delay_seconds = 30.0 if not stream else 0.02
+    engines[0].events = 10_000
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    headers = {"authorization": f"Bearer {running.keys['public']}"}
+    raw = httpx.Request("POST", running.url + CHAT, json=body, headers=headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in raw.headers.items())
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + raw.content)
+        wait_for(lambda: engines[0].bodies)
+        if stream:
+            caller.recv(1000)
+        accounts = running.gateway.data_plane.limits._accounts
+        assert any(account.running for account in accounts.values())
+    left = time.monotonic()
+    wait_for(lambda: engines[0].left_at, 2)
+    assert engines[0].left_at - left < 0.2
+    wait_for(lambda: not any(account.running for account in accounts.values()))
+    wait_for(lambda: running.metric("airlock_in_flight_requests") == 0)
+
+
+def test_a_caller_that_does_not_read_stops_the_engine_not_the_memory(start):
+    running, engines = start(1, idle_timeout_seconds=2.0)
+    engines[0].events, engines[0].padding = 4000, 20_000
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    headers = {"authorization": f"Bearer {running.keys['public']}"}
+    raw = httpx.Request("POST", running.url + CHAT, json=body, headers=headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in raw.headers.items())
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + raw.content)
+        wait_for(lambda: engines[0].sent_bytes > 1_000_000)
+        time.sleep(0.5)
+        stopped_at = engines[0].sent_bytes
+        time.sleep(0.5)
+        assert engines[0].sent_bytes == stopped_at < 40_000_000
+        # It is hung up on, and its slot is free again.
+        wait_for(lambda: running.metric("airlock_in_flight_requests") == 0)

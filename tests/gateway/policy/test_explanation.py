@@ -1,0 +1,66 @@
+"""An explanation is the routing rule's own verdict, with its grounds."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.policy.breakglass import Closures
+from gateway.policy.explanation import explain
+from gateway.policy.grants import Standing, live_domains
+from gateway.policy.routing import Alias, Family, Routed, route
+from tests.gateway.policy.test_grants import GRANTS, NOW, PUBLIC, RESEARCHER
+
+DOMAINS = st.frozensets(st.sampled_from(["bio", "cyber"]))
+STANDINGS = st.builds(
+    Standing,
+    tier=st.sampled_from([RESEARCHER, PUBLIC]),
+    is_active=st.booleans(),
+    organisation_active=st.booleans(),
+    closures=st.builds(Closures, st.booleans(), DOMAINS),
+)
+FAMILIES = {
+    "m": Family(
+        "m",
+        frozenset({"bio", "cyber"}),
+        (
+            Alias("base", "sha256:b", frozenset()),
+            Alias("unlearned", "sha256:u", frozenset({"bio", "cyber"})),
+            Alias("cyber", "sha256:c", frozenset({"bio"})),
+        ),
+    )
+}
+MODELS = st.sampled_from(["m", "m:base", "m:unlearned", "m:cyber", "m:no", "no"])
+GONE = st.sets(st.sampled_from(["m:base", "m:unlearned", "m:cyber"]))
+
+
+@given(MODELS, GONE, STANDINGS, st.lists(GRANTS, max_size=4))
+def test_the_verdict_is_the_rules_own(model, gone, standing, grants):
+    said = explain(model, FAMILIES, dict.fromkeys(gone, "w"), "ada", standing, grants, NOW)
+    routed = route(model, FAMILIES, live_domains(standing, tuple(grants), NOW))
+    served = isinstance(routed, Routed) and standing.is_active and routed.name not in gone
+    assert (said.effect == "allow") is served
+    if served:
+        assert isinstance(routed, Routed)
+        assert said.served == routed.name
+        hazards = FAMILIES["m"].hazards
+        assert (said.rule == "forgets_every_hazard") is (routed.alias.forgets == hazards)
+    assert len([ground for ground in said.grounds if ground.row.startswith("grant:")]) == len(
+        grants
+    )
+
+
+def test_a_suspended_grant_says_everything_that_suspends_it():
+    from gateway.policy.grants import ALWAYS, NEVER, Basis, GrantTerms
+
+    hour = timedelta(hours=1)
+    basis = Basis(NEVER, ALWAYS, datetime(2026, 1, 1, tzinfo=UTC))
+    terms = GrantTerms("bio", NOW - hour, NOW + hour, None, "g", suspended=True, basis=basis)
+    standing = Standing(RESEARCHER, is_active=True)
+    said = explain("m:cyber", FAMILIES, {}, "ada", standing, [terms], NOW)
+    (ground,) = [ground for ground in said.grounds if ground.row == "grant:g"]
+    assert ground.says == (
+        "bio: suspended, since somebody has suspended it and a verification has lapsed or is "
+        "missing and the review of its use is overdue"
+    )
+    assert (said.rule, said.missing) == ("grant_required", ("cyber",))
