@@ -155,6 +155,11 @@ def _grant_facts(intent: Leaf, grants: Sequence[Leaf]) -> list[str]:
             and entry.detail.get("domain") == grant["domain"],
             f"grant {grant['id']} was given to another person, or for another domain",
         )
+        # Who makes a grant alone, an administrator, is its approver; others are named beside.
+        _must(
+            entry.detail.get("approved_by", entry.actor) == grant["approved_by"],
+            f"grant {grant['id']} was approved by others",
+        )
         facts.append(
             f"grant {grant['id']} for {grant['domain']}, approved by {grant['approved_by']}, "
             f"recorded by {entry.actor} as entry {leaf.seq}, until {grant['expires_at']}"

@@ -13,6 +13,7 @@ from gateway.audit.intents import ENDED, INTENDED
 from gateway.audit.log import prove_inclusion, sign_head
 from gateway.audit.receipts import ProvenEntry, Receipt
 from gateway.controlplane.access import Now, Parts, Session
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.routes import ERRORS
 from gateway.errors import InvalidKeyError, NotFoundError
 from gateway.identity.directory import load_single_key
@@ -100,8 +101,12 @@ def _grant_ids(detail: object) -> list[str]:
 
 
 async def _maker(session: AsyncSession, grant_id: str) -> int:
-    """Return the number of the entry that made a grant: the first about it."""
-    query = select(AuditEntry.seq).where(AuditEntry.subject == grant_id).order_by(AuditEntry.seq)
+    """Return the number of the entry that made a grant."""
+    query = (
+        select(AuditEntry.seq)
+        .where(AuditEntry.subject == grant_id, AuditEntry.tag == str(Tag.GRANT_CREATED))
+        .order_by(AuditEntry.seq)
+    )
     found: int | None = await session.scalar(query.limit(1))
     if found is None:
         raise NotFoundError(f"There is no entry about the grant '{grant_id}'.")

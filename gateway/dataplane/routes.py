@@ -188,6 +188,8 @@ class DataPlane:
         digest = routed.alias.checkpoint
         call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
         call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
+        permit = partial(self._forbid_violation, snapshot, routed, grants)
+        permit(digest)  # The log would refuse a violation as well, but without an alarm.
         order = Order(
             endpoint=endpoint,
             body=encode(request, self._seal(principal, digest)),
@@ -200,7 +202,7 @@ class DataPlane:
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,
-            permit=partial(self._forbid_violation, snapshot, routed, grants),
+            permit=permit,
         )
         who = Caller(principal.person_id, principal.key_id)
         family = snapshot.catalogue.families[routed.family]

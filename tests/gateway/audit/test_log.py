@@ -15,6 +15,7 @@ from gateway.audit.checkpoint import is_signed
 from gateway.audit.entry import Entry, make_leaf, read_leaf
 from gateway.audit.log import append, prove_consistency, prove_inclusion, read_head, sign_head
 from gateway.audit.tree import is_consistent, is_included, leaf_hash, root_of
+from gateway.controlplane.changes import Tag, record_change, record_event
 from gateway.db import Database
 from gateway.errors import AuditFileError, NotReadyError
 from gateway.tables import AuditEntry
@@ -191,5 +192,34 @@ def test_the_events_of_before_become_the_first_entries_and_events_again(settings
             assert (await events(database))[:300] == before
             assert len(await events(database)) == 301
             await database.migrate()
+
+    anyio.run(main)
+
+
+def test_an_event_before_a_change_and_a_change_alone_do_not_lock_each_other_out(settings):
+    """As a person takes the workflow's last step while an administrator changes a tier."""
+
+    async def main() -> None:
+        began = anyio.Event()
+
+        async def both(database: Database) -> None:
+            async with database.transaction() as session:
+                await record_event(session, Tag.ROLES_CHANGED, "a", actor="x", now=NOW)
+                began.set()
+                await anyio.sleep(0.3)
+                await record_change(session, Tag.TIER_CHANGED, "b", actor="x", now=NOW)
+
+        async def one(database: Database) -> None:
+            await began.wait()
+            async with database.transaction() as session:
+                await record_change(session, Tag.TIER_CHANGED, "c", actor="y", now=NOW)
+
+        async with opened(settings) as first, opened(settings) as second:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(both, first)
+                tasks.start_soon(one, second)
+            async with first.transaction() as session:
+                rows = await session.scalars(select(AuditEntry.subject).order_by(AuditEntry.seq))
+                assert list(rows) == ["a", "b", "c"]
 
     anyio.run(main)

@@ -17,6 +17,7 @@ from gateway.errors import AuditFileError
 from gateway.identity.secret import load_secret
 from models.documents import read_document
 from models.trust import TrustStore, trust_path
+from tests.gateway.controlplane.workflow import Workflow
 from tests.gateway.dataplane.test_audit import ASK, entries
 
 
@@ -85,6 +86,28 @@ def test_who_may_have_a_receipt(running, asked):
     assert httpx.get(f"{running.url}/v1/receipts/{asked}").status_code == 401
 
 
+@pytest.mark.parametrize("how", ["workflow", "emergency"])
+def test_a_receipt_names_both_who_approved(fresh, how):
+    workflow = Workflow(fresh)
+    if how == "workflow":
+        workflow.verify()
+        workflow.to_grant()
+    else:
+        given = {"person_id": workflow.people["ada"], "domain": "capitals", "minutes": 5}
+        opening = workflow.must("dan", "POST", "/openings", reason="r", **given)["id"]
+        workflow.must("app", "POST", f"/openings/{opening}/confirm")
+    fresh.wait_until_seen()
+    answer = fresh.chat(fresh.keys["ada"], "smollm2:base")
+    assert answer.status_code == 200
+    found = get(fresh, answer.headers["x-request-id"], fresh.keys["ada"])
+    assert found.status_code == 200, found.text
+    log_key = log_signer(fresh.settings, load_secret(fresh.settings)).verifier
+    keys = read_document(trust_path(fresh.settings.home), TrustStore)
+    facts = "\n".join(verify_receipt(read_receipt(found.content), log_key, keys).facts)
+    both = sorted(f"person:{workflow.people[name]}" for name in ("dan", "app"))
+    assert any(f"approved by {', '.join(each)}," in facts for each in (both, both[::-1]))
+
+
 def rewritten(receipt: Receipt, signer, change) -> Receipt:
     """Return a receipt of a log of its own whose intent says something else, signed by its key."""
     leaf = read_leaf(receipt.intent.leaf.encode())
@@ -115,8 +138,9 @@ WRONG_INTENTS = {
     "another checkpoint": (lambda d: d.update(checkpoint="sha256:" + "0" * 64), "checkpoint"),
     "another release": (lambda d: d.update(release="sha256:" + "0" * 64), "release"),
     "another policy": (lambda d: d.update(policy="sha256:" + "0" * 64), "policy"),
-    "another tier": (lambda d: d["tier"].update(elevated=False, name="x"), "policy"),
+    "another tier": (lambda d: d["tier"].update(priority=9, name="x"), "policy"),
     "another domain": (lambda d: d["grants"][0].update(domain="other"), "domain"),
+    "another approver": (lambda d: d["grants"][0].update(approved_by="x"), "approved by others"),
     "another grant": (lambda d: d["grants"][0].update(id="other"), "not in the receipt"),
     "no grants": (lambda d: d.update(grants=[]), "no grants"),
 }

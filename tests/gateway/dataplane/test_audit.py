@@ -119,12 +119,14 @@ def test_no_audit_no_base(fresh):
                 yield session
 
     seen = len(fresh.engines["base"].bodies)
+    used = _used(fresh)
     database.__class__ = Down
     try:
         answer = fresh.post("researcher", ASK)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "audit_unavailable"
         assert answer.headers["retry-after"]
+        assert _used(fresh) == used, "what was reserved is given back"
         assert len(fresh.engines["base"].bodies) == seen
         assert fresh.post("public", ASK).status_code == 200
         assert fresh.metric("airlock_audit_failures_total") >= 1
@@ -167,6 +169,16 @@ def test_the_log_refuses_what_the_database_no_longer_covers(fresh, monkeypatch):
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "grant_revoked"
     assert len(fresh.engines["base"].bodies) == seen
+
+
+def _used(running) -> dict[tuple[str, str], tuple[int, int]]:
+    """What of the researcher's tokens and places is in use; requests count, refused or not."""
+    accounts = running.gateway.data_plane.limits.accounts()
+    return {
+        (kind, name): (account.tokens, account.running)
+        for kind, name, account in accounts
+        if name == running.people["researcher"]
+    } or {("person", running.people["researcher"]): (0, 0)}
 
 
 def _stays_current(keeper):
