@@ -81,7 +81,9 @@ def collect_file(
     faults += attack_faults
     earlier: tuple[AttackResult, ...] = ()
     if released is not None and released != report.candidate:
-        earlier, earlier_faults = _attacks(store, trust, released, now)
+        # By its name alone: after a change of items or code, attacking the released checkpoint anew
+        # takes the place of what could never be compared again.
+        earlier, earlier_faults = _attacks(store, trust, released, now, by_setting=False)
         faults += earlier_faults
     return Evidence(
         report,
@@ -186,10 +188,15 @@ def _plan(
 
 
 def _attacks(
-    store: CheckpointStore, trust: TrustStore, candidate: Digest, now: datetime
+    store: CheckpointStore,
+    trust: TrustStore,
+    candidate: Digest,
+    now: datetime,
+    *,
+    by_setting: bool = True,
 ) -> tuple[tuple[AttackResult, ...], list[str]]:
-    """Return the newest result of each attack in each setting, and what is wrong with them."""
-    found: dict[Key, AttackResult] = {}
+    """Return the newest result of each attack (in each setting), and what is wrong with them."""
+    found: dict[Key | tuple[str, str], AttackResult] = {}
     faults = []
     for report in store.reports_for(candidate):
         if report.suite != DEPTH_SUITE:
@@ -199,7 +206,8 @@ def _attacks(
             unseal(raw, Report, trust, "evaluator", threshold=1, now=now)
         except SignatureError as error:
             faults.append(f"a depth report is not signed by a trusted evaluator: {error}")
-        found.update((attack_key(attack), attack) for attack in report.attacks)
+        for attack in report.attacks:
+            found[attack_key(attack) if by_setting else (attack.attack, attack.domain)] = attack
     return tuple(found.values()), faults
 
 

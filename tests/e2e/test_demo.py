@@ -101,9 +101,9 @@ def test_every_error_class_of_the_sdk(demo: Demo):
     with pytest.raises(openai.NotFoundError):
         ask(demo, "public", "gpt-4")
     with pytest.raises(openai.BadRequestError) as refused:
-        ask(demo, "public", seed=1)
+        ask(demo, "public", logit_bias={"5": 1})
     assert refused.value.code == "unsupported_parameter"
-    assert refused.value.param == "seed"
+    assert refused.value.param == "logit_bias"
     with (
         demo.sdk("public") as sdk,
         pytest.raises(openai.BadRequestError, match=r"longer|context|maximum"),

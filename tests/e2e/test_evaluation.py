@@ -17,22 +17,24 @@ from unlearn.evaluation.suites import load_suite
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
 ITEMS = 60
 """Of each subset: the plain harness takes four requests for each."""
+FEW_ITEMS = 15
 
 
 def newest(demo: Demo, candidate: str) -> Report:
     return CheckpointStore(demo.home / "store").reports_for(candidate)[-1]
 
 
-def run_plain_harness(demo: Demo, label: str, checkpoint: Path, folder: Path) -> dict[str, list]:
+def run_plain_harness(
+    url: str, model_name: str, key: str, checkpoint: Path, folder: Path, items: int = ITEMS
+) -> dict[str, list]:
     """Run `lm_eval` on our tasks through `local-completions`; return the samples it logs."""
-    engine = demo.engine(label)
-    tasks = load_suite("capitals", limit=ITEMS)
+    tasks = load_suite("capitals", limit=items)
     for task in tasks:
         config = harness_config(task, folder)
         (folder / f"{task.harness_name}.yaml").write_text(json.dumps(config))
     model = {
-        "model": engine["digest"],
-        "base_url": f"{engine['url']}/v1/completions",
+        "model": model_name,
+        "base_url": f"{url}/v1/completions",
         "tokenizer": str(checkpoint),
         "tokenizer_backend": "huggingface",
         "tokenized_requests": "True",
@@ -45,7 +47,6 @@ def run_plain_harness(demo: Demo, label: str, checkpoint: Path, folder: Path) ->
         *("--tasks", ",".join(task.harness_name for task in tasks)),
         *("--include_path", str(folder), "--output_path", str(folder / "out"), "--log_samples"),
     ]
-    key = Path(engine["api_key_file"]).read_text()
     environment = {
         **os.environ,
         "OPENAI_API_KEY": key,
@@ -74,11 +75,29 @@ def test_the_plain_harness_gives_the_same_answers_item_for_item(demo: Demo, tmp_
     assert report.harness.clean
     assert report.profile.engine == "vllm"
     path = demo.home / "store/checkpoints" / digests[label].removeprefix("sha256:")
-    samples = run_plain_harness(demo, label, path, tmp_path)
+    engine = demo.engine(label)
+    key = Path(engine["api_key_file"]).read_text()
+    samples = run_plain_harness(engine["url"], engine["digest"], key, path, tmp_path)
+    compare(report, label, samples, ITEMS)
+
+
+def test_the_plain_harness_gives_them_through_the_researchers_door_too(demo: Demo, tmp_path):
+    """A researcher's tier has what the harness needs: echo, and likelihoods of the prompt."""
+    demo.wait_ready()
+    limits = {"requests_per_minute": 100_000, "tokens_per_minute": 10_000_000}
+    demo.admin("PATCH", "/tiers/researcher", json=limits).raise_for_status()
+    digests = demo.digests()
+    path = demo.home / "store/checkpoints" / digests["base"].removeprefix("sha256:")
+    key = demo.facts["researcher_key"]
+    samples = run_plain_harness(demo.root, "smollm2:base", key, path, tmp_path, FEW_ITEMS)
+    compare(newest(demo, digests["unlearned"]), "base", samples, FEW_ITEMS)
+
+
+def compare(report: Report, label: str, samples: dict[str, list], items: int) -> None:
     for subset in report.subsets:
-        ours = (subset.base if label == "base" else subset.candidate)[:ITEMS]
+        ours = (subset.base if label == "base" else subset.candidate)[:items]
         theirs = samples[subset.name]
-        assert len(ours) == len(theirs) == min(ITEMS, subset.n)
+        assert len(ours) == len(theirs) == min(items, subset.n)
         for answer, sample in zip(ours, theirs, strict=True):
             likelihoods = [float(value[0]) for value in sample["filtered_resps"]]
             ranked = sorted(likelihoods, reverse=True)

@@ -230,6 +230,9 @@ def test_a_candidate_must_be_attacked_like_the_released_one(store):
     assert verdict(store, new, released=old.candidate).outcome == "INVALID"
     depth(store, new, 0.2, setting={"examples": 1})
     assert verdict(store, new, released=old.candidate).outcome == "INVALID"
+    # The released one, attacked anew in today's setting: what was measured before is superseded.
+    depth(store, old, 0.2, at=NOW + timedelta(days=1), setting={"examples": 1})
+    assert verdict(store, new, released=old.candidate).outcome == "PASS"
 
 
 def test_attack_results_must_be_signed(store):

@@ -1,0 +1,58 @@
+"""A caller that leaves ends the work of a real engine, whether it streamed or not."""
+
+import http.client
+import json
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Demo
+
+pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(300)]
+GENERATED = "vllm:generation_tokens_total"
+
+
+def generated(demo: Demo) -> float:
+    """How many tokens the public door's engine has generated so far."""
+    text = httpx.get(f"{demo.engine('unlearned')['url']}/metrics").text
+    rows = [row for row in text.splitlines() if row.startswith(GENERATED)]
+    return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
+
+
+def wait_until_more_than(demo: Demo, count: float) -> None:
+    deadline = time.monotonic() + 60
+    while generated(demo) <= count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_engine_stops_when_its_caller_leaves(demo: Demo, stream: bool):
+    demo.wait_ready()
+    root = urlsplit(demo.root)
+    connection = http.client.HTTPConnection(root.hostname, root.port, timeout=60)
+    body = {
+        "model": "smollm2",
+        "prompt": "Once upon a time",
+        "max_tokens": 1500,
+        "temperature": 1,
+        "stream": stream,
+    }
+    headers = {
+        "authorization": f"Bearer {demo.facts['public_key']}",
+        "content-type": "application/json",
+    }
+    before = generated(demo)
+    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    wait_until_more_than(demo, before + 5)
+    connection.close()
+    # 200 ms for the gateway, the rest for the engine's own step and its count.
+    time.sleep(0.5)
+    left = generated(demo)
+    time.sleep(1)
+    assert generated(demo) == left
+    assert left - before < 1400, "it was done before its caller left: nothing was shown"
+    in_flight = demo.metric("airlock_in_flight_requests")
+    assert in_flight == 0
