@@ -10,16 +10,22 @@ from importlib.metadata import version
 
 import aiohttp
 from cryptography.fernet import Fernet
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from gateway import errors as e
+from gateway.audit.intents import complete
+from gateway.audit.log_key import log_signer
+from gateway.audit.notary import Notary
+from gateway.audit.recorder import Recorder
+from gateway.audit.writer import Writer
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
+from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
 from gateway.controlplane.verification_routes import router as verification_router
@@ -35,10 +41,10 @@ from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
-from gateway.http_errors import error_body, error_headers, http_error
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +61,9 @@ class Gateway:
         self._pepper = secret.derive(PEPPER_PURPOSE)
         self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
+        self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self._signer = log_signer(settings, secret)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
@@ -64,7 +72,9 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, on its path alone."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1") and self.data_plane:
+        path = scope["path"] if scope["type"] == "http" else ""
+        is_receipt = path.startswith("/v1/receipts/")
+        if path.startswith("/v1") and not is_receipt and self.data_plane:
             await self.data_plane(scope, receive, send)
         else:
             await self.http(scope, receive, send)
@@ -96,17 +106,25 @@ class Gateway:
             self.metrics.queued.set_function(admission.waiting)
             relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
-            self.data_plane = DataPlane(settings, keeper, relay, self.metrics, self._salt_key)
+            writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
+            notary = Notary(self.database, self._signer, client, self.metrics, settings)
+            recorder = Recorder(writer, self._commitment_key)
+            self.data_plane = DataPlane(
+                settings, keeper, relay, self.metrics, recorder, self._salt_key
+            )
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
+                    tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
                 ]
+                tasks.create_task(writer.run())
                 yield
                 for task in running:
                     task.cancel()
+                writer.stop()
             await pool.close()
             connections.close()
         await self.database.close()
@@ -196,17 +214,20 @@ class Gateway:
             lifespan=self.lifespan,
         )
         app.state.control_plane = ControlPlane(
-            self.database, self._pepper, self._cipher, self.settings.require_attestation
+            self.database,
+            self._pepper,
+            self._cipher,
+            self.settings.require_attestation,
+            CheckpointStore(self.settings.home / "store"),
+            self._signer,
         )
         app.include_router(router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
-        _document_errors_as_they_are(app)
-        app.add_exception_handler(e.AirlockError, _on_airlock_error)
-        app.add_exception_handler(RequestValidationError, _on_validation_error)
-        app.add_exception_handler(HTTPException, _on_http_exception)
-        app.add_exception_handler(Exception, _on_defect)
+        app.include_router(audit_router)
+        app.include_router(receipts_router)
+        answer_faults(app)
 
         @app.get("/healthz", include_in_schema=False)
         async def healthz() -> dict[str, str]:
@@ -225,16 +246,6 @@ class Gateway:
         return app
 
 
-def _document_errors_as_they_are(app: FastAPI) -> None:
-    """Leave FastAPI's own 422 out of the OpenAPI document: here such a request is a 400."""
-    document = app.openapi()
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
-
-
 def create_app(settings: Settings) -> Gateway:
     """Return the gateway as an ASGI application.
 
@@ -242,37 +253,3 @@ def create_app(settings: Settings) -> Gateway:
         ConfigurationError: A setting is missing or does not fit.
     """
     return Gateway(settings, load_secret(settings))
-
-
-def _render(error: e.AirlockError) -> Response:
-    return Response(error_body(error), http_error(error).status, error_headers(error))
-
-
-async def _on_airlock_error(_: Request, error: Exception) -> Response:
-    return _render(error if isinstance(error, e.AirlockError) else e.InternalError())
-
-
-async def _on_validation_error(_: Request, error: Exception) -> Response:
-    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-    place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
-    field = ".".join(place) or None
-    if first.get("type") == "json_invalid":
-        return _render(e.InvalidJsonError("The body is not valid JSON."))
-    if first.get("type") == "extra_forbidden" and field:
-        return _render(e.UnsupportedParameterError(field))
-    return _render(e.InvalidRequestError(f"{field or 'body'}: {first.get('msg', '')}", field))
-
-
-async def _on_http_exception(_: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405 and isinstance(error, HTTPException):
-        return _render(
-            e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method"))
-        )
-    if status == 404:
-        return _render(e.NotFoundError("There is nothing at this path."))
-    return _render(e.InvalidRequestError("The request could not be understood."))
-
-
-async def _on_defect(_: Request, error: Exception) -> Response:
-    return _render(e.InternalError())

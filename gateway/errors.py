@@ -31,6 +31,8 @@
     ├── RequestHeldBackError       an engine died while it answered this very request
     ├── OverloadedError            too many requests wait already
     ├── NotReadyError              the gateway's own state is too old or missing
+    ├── AuditUnavailableError      the audit log cannot be written, so nothing may happen
+    ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
 `http_errors` has one row for each leaf.
@@ -264,6 +266,17 @@ class NotReadyError(AirlockError):
 
     def __init__(self, why: str = "The gateway's state is not up to date") -> None:
         super().__init__(f"{why}; try again in a moment.")
+
+
+class AuditUnavailableError(AirlockError):
+    """The audit log did not take an entry, and what it was to record must not happen without."""
+
+    def __init__(self) -> None:
+        super().__init__("The audit log cannot be written right now; try again.")
+
+
+class AuditFileError(AirlockError):
+    """An export, a receipt, a checkpoint or a key of the audit log cannot be understood."""
 
 
 class InternalError(AirlockError):

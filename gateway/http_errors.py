@@ -46,6 +46,8 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.RequestHeldBackError: HttpError(422, INVALID, "request_held_back"),
     e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
+    e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
+    e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
 }
@@ -116,7 +118,7 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["x-should-retry"] = retry
     if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError):
+    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError | e.AuditUnavailableError):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):
         headers["retry-after"] = "30"

@@ -125,6 +125,22 @@ class Metrics:
             "Since keys, grants and promotions were last known to be current.",
             registry=self.registry,
         )
+        self.audit_append_seconds = Histogram(
+            "airlock_audit_append_seconds",
+            "From an audit entry's arrival to its being durable in the log.",
+            buckets=OVERHEAD_SECONDS,
+            registry=self.registry,
+        )
+        self.audit_failures = Counter(
+            "airlock_audit_failures",
+            "Groups of audit entries that could not be written; base requests were refused.",
+            registry=self.registry,
+        )
+        self.audit_witness_failures = Counter(
+            "airlock_audit_witness_failures",
+            "Checkpoints of the audit log that could not be signed, or that the witness refused.",
+            registry=self.registry,
+        )
         self._settled: dict[tuple[str, str, str], _Series] = {}
         self._routed: dict[tuple[str, str, str], Counter] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)

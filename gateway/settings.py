@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     """With an older snapshot, only checkpoints that have forgotten every hazard are served."""
     snapshot_max_age_seconds: float = Field(60.0, gt=0)
     """With an older snapshot, nothing is served."""
+    audit_origin: str = Field("airlock/audit", pattern=r"^[^\s+]{1,200}$")
+    """The audit log's name, which that its checkpoints begin with: `example.org/airlock`."""
+    audit_checkpoint_seconds: float = Field(10.0, gt=0)
+    """How often the audit log's newest state is signed, and shown to the witness."""
+    audit_witness_url: str | None = None
+    """The root address of the witness (`airlock audit witness`), if there is one."""
+    audit_witness_key: str | None = None
+    """The witness's public key, as `airlock audit witness` prints it."""
+    audit_timeout_seconds: float = Field(2.0, gt=0)
+    """When a request is not in the audit log by then, it is not sent to a base checkpoint."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     """The longest request body."""
     body_timeout_seconds: float = Field(30.0, gt=0)
@@ -118,6 +128,12 @@ class Settings(BaseSettings):
                 f"engines without attest_url: {', '.join(silent)}; name their side-cars, or set "
                 "AIRLOCK_REQUIRE_ATTESTATION=false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _witness_is_known(self) -> Self:
+        if (self.audit_witness_url is None) != (self.audit_witness_key is None):
+            raise ValueError("AIRLOCK_AUDIT_WITNESS_URL and …_KEY are set together, or neither")
         return self
 
     @property

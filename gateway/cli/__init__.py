@@ -31,6 +31,7 @@ VERBS = {
     "organisations": Verb("gateway.cli.organisations", "verify and suspend organisations"),
     "applications": Verb("gateway.cli.applications", "apply for access, review and approve"),
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
+    "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),

@@ -10,12 +10,14 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.audit.checkpoint import SignerKey
 from gateway.db import Database
 from gateway.errors import RevokedKeyError
 from gateway.identity.api_keys import parse
 from gateway.identity.directory import load_single_key
 from gateway.identity.principal import Administrator, Member
 from gateway.tables import Person
+from models.store import CheckpointStore
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class ControlPlane:
     cipher: Fernet
     must_attest: bool
     """Whether a new engine must name its side-car."""
+    store: CheckpointStore
+    signer: SignerKey
+    """Of the audit log."""
 
 
 def control_plane(request: Request) -> ControlPlane:

@@ -117,7 +117,7 @@ async def create_application(
     session.add(row)
     await session.flush()  # The row must exist before its version.
     version = await _add_version(session, row, given, now)
-    record_event(
+    await record_event(
         session,
         Tag.APPLICATION_CREATED,
         row.id,
@@ -182,7 +182,7 @@ async def take_step(
     session.add_all(rows)
     loaded.row.state, loaded.row.since = str(after.state), after.since
     loaded.row.round = after.round
-    record_event(
+    await record_event(
         session,
         Tag(f"workflow:application:{action}"),
         loaded.row.id,

@@ -136,7 +136,7 @@ async def confirm(
         closure = await _standing_closure(session, opening.closure_id)
         closure.lifted_by, closure.lifted_at = both, now
     else:
-        await _grant(session, opening, both, now)
+        await _grant(session, opening, both, member, now)
     await record_change(
         session,
         Tag.OPENING_CONFIRMED,
@@ -151,7 +151,9 @@ async def confirm(
     return opening
 
 
-async def _grant(session: AsyncSession, opening: Opening, both: str, now: datetime) -> None:
+async def _grant(
+    session: AsyncSession, opening: Opening, both: str, member: Member, now: datetime
+) -> None:
     length = min(timedelta(minutes=opening.minutes or 0), policy.LONGEST_EMERGENCY)
     grant = Grant(
         id=str(uuid.uuid4()),
@@ -166,6 +168,19 @@ async def _grant(session: AsyncSession, opening: Opening, both: str, now: dateti
     session.add(grant)
     await session.flush()  # The opening refers to this row.
     opening.grant_id = grant.id
+    # Receipts look for the entry that made a grant under its own id.
+    await record_change(
+        session,
+        Tag.GRANT_CREATED,
+        grant.id,
+        actor=member.actor,
+        now=now,
+        person=grant.person_id,
+        domain=grant.domain,
+        opening=opening.id,
+        approved_by=both,
+        expires_at=grant.expires_at.isoformat(),
+    )
 
 
 async def _ask(
@@ -178,7 +193,7 @@ async def _ask(
     asking = await party(session, member.person_id)
     _check(policy.refusal(asking, opening.domain, beneficiary))
     session.add(opening)
-    record_event(
+    await record_event(
         session,
         Tag.OPENING_REQUESTED,
         opening.id,

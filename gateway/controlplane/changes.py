@@ -1,4 +1,4 @@
-"""What every change of access does, in its own transaction: raise the version, leave an event."""
+"""What every change of access does in its own transaction: leave an entry, raise the version."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,7 +7,9 @@ from typing import TypeVar
 from sqlalchemy import inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.tables import AuditEvent, AuthorizationVersion, Base
+from gateway.audit.entry import Entry
+from gateway.audit.log import append
+from gateway.tables import AuthorizationVersion, Base
 
 Row = TypeVar("Row", bound=Base)
 
@@ -81,7 +83,7 @@ async def record_change(
     now: datetime,
     **detail: object,
 ) -> None:
-    """Raise the authorization version and add an audit event.
+    """Append to the audit log and raise the authorization version.
 
     Args:
         session: The transaction of the change itself.
@@ -91,13 +93,15 @@ async def record_change(
         now: When.
         detail: JSON values that say more; never a secret.
     """
+    # The log's head first, always: a transaction that records an event before a change holds it
+    # already, and would wait for one that had locked the version first.
+    await record_event(session, tag, subject, actor=actor, now=now, **detail)
     await session.execute(
         update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
     )
-    record_event(session, tag, subject, actor=actor, now=now, **detail)
 
 
-def record_event(
+async def record_event(
     session: AsyncSession,
     tag: Tag,
     subject: str,
@@ -106,5 +110,5 @@ def record_event(
     now: datetime,
     **detail: object,
 ) -> None:
-    """Add an audit event of something that changes nobody's access; arguments as above."""
-    session.add(AuditEvent(at=now, actor=actor, tag=str(tag), subject=subject, detail=detail))
+    """Append to the audit log what changes nobody's access; arguments as above."""
+    await append(session, [Entry(now, actor, str(tag), subject, detail)])

@@ -63,7 +63,9 @@ async def add_evidence(
         asserted_by="unknown",
     )
     session.add(item)
-    record_event(session, Tag.EVIDENCE_ADDED, item.id, actor=member.actor, now=now, kind=item.kind)
+    await record_event(
+        session, Tag.EVIDENCE_ADDED, item.id, actor=member.actor, now=now, kind=item.kind
+    )
     return item
 
 

@@ -23,10 +23,10 @@ async def explain_person(
     Raises:
         NotFoundError: There is no such person.
     """
-    standings = await load_standings(session, person_id)
+    standings = await load_standings(session, {person_id})
     if person_id not in standings:
         raise NotFoundError(f"There is no person '{person_id}'.")
-    grants = await load_grants(session, person_id)
+    grants = await load_grants(session, {person_id})
     promotions = await current_promotions(session)
     return explain(
         model,

@@ -103,7 +103,7 @@ async def set_roles(
     for text in roles:
         duty, _, domain = text.partition(":")
         session.add(PersonRole(person_id=person_id, duty=duty, domain=domain))
-    record_event(session, Tag.ROLES_CHANGED, person_id, actor=actor, now=now, roles=roles)
+    await record_event(session, Tag.ROLES_CHANGED, person_id, actor=actor, now=now, roles=roles)
     return roles
 
 

@@ -1,15 +1,13 @@
-"""The admin API, `/admin/v1`: tiers, people, keys, grants, aliases, engines, audit events."""
+"""The admin API, `/admin/v1`: tiers, people, keys, grants, aliases, engines."""
 
 from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import select
 
 from gateway.controlplane import engines, grants, keys, people, serving, tiers
 from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session, authenticate
 from gateway.controlplane.schemas import (
-    AuditEventOut,
     EngineIn,
     EngineOut,
     ErrorOut,
@@ -29,7 +27,6 @@ from gateway.controlplane.schemas import (
     TierIn,
     TierOut,
 )
-from gateway.tables import AuditEvent
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "A field is unknown, missing or wrong."},
@@ -213,12 +210,3 @@ async def post_engine(
 async def delete_engine(engine_id: str, session: Session, admin: Admin, now: Now) -> None:
     """Take an engine out."""
     await engines.remove_engine(session, engine_id, actor=admin.actor, now=now)
-
-
-@router.get("/audit-events", tags=["audit"])
-async def get_audit_events(
-    session: Session, limit: Limit = 100, offset: Offset = 0
-) -> list[AuditEventOut]:
-    """List changes of access, the newest first."""
-    query = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit).offset(offset)
-    return [AuditEventOut.model_validate(event) for event in await session.scalars(query)]

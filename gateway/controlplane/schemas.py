@@ -247,7 +247,7 @@ class ErrorOut(BaseModel):
 
 
 class AuditEventOut(Out):
-    """One change of access."""
+    """One entry of the audit log; `id` is its number in it."""
 
     id: int
     at: datetime

@@ -13,6 +13,7 @@ from functools import partial
 import orjson
 
 from gateway import errors as e
+from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
@@ -51,6 +52,8 @@ class Call:
     tier: str = OTHER
     headers: dict[str, str] | None = None
     reservation: Reservation | None = None
+    intended_by: Caller | None = None
+    """Who asks, once it is in the audit log that the request is about to be sent on."""
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
@@ -75,6 +78,7 @@ class DataPlane:
         keeper: SnapshotKeeper,
         relay: Relay,
         metrics: Metrics,
+        recorder: Recorder,
         salt_key: bytes,
     ) -> None:
         """Serve with these parts.
@@ -84,12 +88,14 @@ class DataPlane:
             keeper: Who may use what.
             relay: Answers.
             metrics: Counts.
+            recorder: The audit log.
             salt_key: Keeps tenants' prefix caches apart.
         """
         self._settings = settings
         self._keeper = keeper
         self._relay = relay
         self._metrics = metrics
+        self._recorder = recorder
         self._salt_key = salt_key
         self.limits = Limits()
         self._salts: dict[tuple[str, str], str] = {}
@@ -182,6 +188,8 @@ class DataPlane:
         digest = routed.alias.checkpoint
         call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
         call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
+        permit = partial(self._forbid_violation, snapshot, routed, grants)
+        permit(digest)  # The log would refuse a violation as well, but without an alarm.
         order = Order(
             endpoint=endpoint,
             body=encode(request, self._seal(principal, digest)),
@@ -194,8 +202,12 @@ class DataPlane:
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,
-            permit=partial(self._forbid_violation, snapshot, routed, grants),
+            permit=permit,
         )
+        who = Caller(principal.person_id, principal.key_id)
+        family = snapshot.catalogue.families[routed.family]
+        if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
+            call.intended_by = who
         await self._relay.answer(order, receive, send, outcome)
 
     def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
@@ -225,6 +237,8 @@ class DataPlane:
             case Unknown(name):
                 raise e.UnknownModelError(name)
             case Denied(name, missing):
+                who = Caller(principal.person_id, principal.key_id)
+                self._recorder.deny(call.request_id, who, name, missing)
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
         self._keeper.check(snapshot, choice, principal)
@@ -263,6 +277,14 @@ class DataPlane:
         usage = outcome.usage
         if call.reservation is not None:
             call.reservation.settle(outcome, was_left=label in LEFT)
+        if call.intended_by is not None:
+            self._recorder.end(
+                call.request_id,
+                call.intended_by,
+                label,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+            )
         self._metrics.settle(
             Settled(
                 alias=call.alias,

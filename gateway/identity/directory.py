@@ -6,7 +6,7 @@ so keys and grants expire without a reload.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -165,16 +165,19 @@ def _records(
 async def load_single_key(
     session: AsyncSession, pepper: bytes, authorization: str | None
 ) -> Directory:
-    """Read a directory that knows only the key in an `Authorization` header."""
+    """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
     rows = await session.execute(SELECT_KEYS.where(ApiKey.id == (parsed.id if parsed else "")))
-    return Directory(pepper, _records(rows), {}, {})
+    keys = _records(rows)
+    owners = {record.person_id for record in keys.values() if record.person_id is not None}
+    people = await load_standings(session, owners) if owners else {}
+    return Directory(pepper, keys, people, {})
 
 
 async def load_standings(
-    session: AsyncSession, person_id: str | None = None
+    session: AsyncSession, people: Collection[str] | None = None
 ) -> dict[str, Standing]:
-    """Read the standing of every person, or of one."""
+    """Read the standing of every person, or of some."""
     tiers = {
         name: TierTerms(name, grantable, per_minute, known(capabilities), *others)
         for name, grantable, per_minute, capabilities, *others in await session.execute(
@@ -196,8 +199,8 @@ async def load_standings(
     query = select(
         Person.id, Person.tier, Person.state, Organisation.name, Organisation.state
     ).join(Organisation, Organisation.name == Person.organisation)
-    if person_id is not None:
-        query = query.where(Person.id == person_id)
+    if people is not None:
+        query = query.where(Person.id.in_(people))
     return {
         found: Standing(tiers[tier], state == "active", name, organisation != "suspended", closures)
         for found, tier, state, name, organisation in await session.execute(query)

@@ -1,6 +1,7 @@
 """Grants as the live decision takes them: their terms, with what they rest on, at one version."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Select, select
@@ -16,9 +17,9 @@ ASSERTED_BY = {str(by): by for by in AssertedBy}
 
 
 async def load_grants(
-    session: AsyncSession, person_id: str | None = None
+    session: AsyncSession, of: Collection[str] | None = None
 ) -> dict[str, tuple[GrantTerms, ...]]:
-    """Read the grants of every person that are not revoked, or all of one person's."""
+    """Read the grants of every person that are not revoked, or all of some people's."""
     query = select(
         Grant.id,
         Grant.person_id,
@@ -30,14 +31,10 @@ async def load_grants(
         Grant.application_id,
         Grant.usage_review_due_at,
     )
-    query = query.where(
-        Grant.revoked_at.is_(None) if person_id is None else Grant.person_id == person_id
-    )
+    which = Grant.revoked_at.is_(None) if of is None else Grant.person_id.in_(of)
+    query = query.where(which)
     rows = (await session.execute(query)).all()
-    people = select(Grant.person_id).where(
-        Grant.application_id.is_not(None),
-        Grant.revoked_at.is_(None) if person_id is None else Grant.person_id == person_id,
-    )
+    people = select(Grant.person_id).where(Grant.application_id.is_not(None), which)
     needs_basis = any(row.application_id is not None for row in rows)
     evidence = await load_evidence(session, people) if needs_basis else {}
     accepted = await _load_terms(session, people) if needs_basis else {}

@@ -1,7 +1,7 @@
 """SQL rows, one module for each aggregate; importing this package registers them all."""
 
 from gateway.tables.applications import Application, ApplicationStatement, ApplicationVersion
-from gateway.tables.audit import AuditEvent
+from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
@@ -14,7 +14,10 @@ __all__ = [
     "Application",
     "ApplicationStatement",
     "ApplicationVersion",
-    "AuditEvent",
+    "AuditCheckpoint",
+    "AuditEntry",
+    "AuditHead",
+    "AuditNode",
     "AuthorizationVersion",
     "Base",
     "Closure",

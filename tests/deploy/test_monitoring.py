@@ -142,5 +142,12 @@ def test_panels_do_not_overlap(path: Path):
 
 def test_every_metric_that_only_an_incident_moves_is_on_a_dashboard():
     text = "".join(path.read_text() for path in DASHBOARDS)
-    for name in ("tier_violation_total", "snapshot_age_seconds", "engine_up", "streams_cut_total"):
+    for name in (
+        "tier_violation_total",
+        "snapshot_age_seconds",
+        "engine_up",
+        "streams_cut_total",
+        "audit_failures_total",
+        "audit_witness_failures_total",
+    ):
         assert f"airlock_{name}" in text

@@ -14,7 +14,7 @@ from gateway.errors import ConfigurationError, NotReadyError
 from gateway.identity.secret import load_secret
 from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
-from gateway.tables import AuditEvent, Tier
+from gateway.tables import AuditEntry, Tier
 
 
 def test_up_down_up_and_nothing_undeclared(settings):
@@ -83,7 +83,7 @@ def test_moments_come_back_in_utc(settings):
         await record_change(session, Tag.TIER_CHANGED, "x", actor="a", now=given)
 
     async def read(session):
-        return (await session.scalars(select(AuditEvent))).one().at
+        return (await session.scalars(select(AuditEntry))).one().at
 
     in_transaction(settings, write)
     found = in_transaction(settings, read)
@@ -101,7 +101,7 @@ def test_a_failing_transaction_leaves_nothing(settings):
         in_transaction(settings, fail)
 
     async def read(session):
-        return list(await session.scalars(select(AuditEvent)))
+        return list(await session.scalars(select(AuditEntry)))
 
     assert in_transaction(settings, read) == []
 

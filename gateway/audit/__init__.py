@@ -1,0 +1,1 @@
+"""The audit trail: an append-only Merkle log in the database, its proofs, receipts and exports."""

@@ -1,0 +1,112 @@
+"""The data plane's side of the log: an intent before a request is sent on, its outcome after.
+
+Requests to public checkpoints are not recorded one by one; metrics count them.
+"""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from gateway.audit.entry import Entry
+from gateway.audit.intents import DENIED, ENDED, Draft, Intent
+from gateway.audit.writer import Writer
+from gateway.policy.routing import Family, Routed, missing_grants
+
+
+class Caller(NamedTuple):
+    """Who asks, by which key."""
+
+    person_id: str
+    key_id: str
+
+    @property
+    def actor(self) -> str:
+        """The name in the log."""
+        return f"person:{self.person_id}"
+
+
+class Recorder:
+    """Records requests; without its word none is sent to a checkpoint that knows a hazard."""
+
+    def __init__(self, writer: Writer[Draft], commitment_key: bytes) -> None:
+        """Record through `writer`; commit to bodies under `commitment_key`."""
+        self._writer = writer
+        self._commitment_key = commitment_key
+
+    async def intend(
+        self,
+        request_id: str,
+        caller: Caller,
+        path: str,
+        family: Family,
+        routed: Routed,
+        body: bytes,
+    ) -> bool:
+        """Return when it is durable that a request is about to be sent on; whether it had to be.
+
+        Args:
+            request_id: Of the request.
+            caller: Who asks.
+            path: Of the endpoint.
+            family: Of the checkpoint that answers, with all its hazards.
+            routed: The checkpoint that answers.
+            body: The request's; only a keyed commitment to it is kept.
+
+        Raises:
+            AuditUnavailableError: It is not durable: the request must not be sent on.
+            GrantRevokedError: The database knows of no grants that cover it.
+            ReleaseWithdrawnError: Nor of a release that counts.
+        """
+        domains = missing_grants(family, routed.alias, frozenset())
+        if not domains:
+            return False
+        await self._writer.write(
+            Intent(
+                at=datetime.now(UTC),
+                request_id=request_id,
+                person_id=caller.person_id,
+                key_id=caller.key_id,
+                path=path,
+                family=routed.family,
+                label=routed.alias.label,
+                checkpoint=routed.alias.checkpoint,
+                domains=domains,
+                commitment=commit(self._commitment_key, request_id, body),
+            )
+        )
+        return True
+
+    def end(
+        self,
+        request_id: str,
+        caller: Caller,
+        outcome: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+    ) -> None:
+        """Record how a request that was intended has ended; never waits, never fails."""
+        detail = {
+            "completion_tokens": completion_tokens,
+            "outcome": outcome,
+            "prompt_tokens": prompt_tokens,
+        }
+        entry = Entry(datetime.now(UTC), caller.actor, ENDED, request_id, detail)
+        self._writer.write_soon(entry, even_if_full=True)
+
+    def deny(self, request_id: str, caller: Caller, name: str, missing: tuple[str, ...]) -> None:
+        """Record that a caller's grants do not cover what was asked for; does not wait.
+
+        Raises:
+            AuditUnavailableError: Too much is waiting already; the caller is refused all the same.
+        """
+        detail = {"key": caller.key_id, "missing": sorted(missing), "model": name}
+        self._writer.write_soon(Entry(datetime.now(UTC), caller.actor, DENIED, request_id, detail))
+
+
+def commit(key: bytes, request_id: str, body: bytes) -> str:
+    """Return the keyed commitment to a body.
+
+    The id is part of it, so that two equal bodies do not look equal.
+    """
+    return hmac.new(key, request_id.encode() + b"\x00" + body, hashlib.sha256).hexdigest()

@@ -1,0 +1,64 @@
+"""What FastAPI's routes answer when they fail: every fault in the API's one shape.
+
+The table from errors to HTTP is `gateway.http_errors`.
+"""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gateway import errors as e
+from gateway.http_errors import error_body, error_headers, http_error
+
+
+def answer_faults(app: FastAPI) -> None:
+    """Let an application with all its routes answer its faults so, and document them so."""
+    _document_errors_as_they_are(app)
+    app.add_exception_handler(e.AirlockError, _on_airlock_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_defect)
+
+
+def _document_errors_as_they_are(app: FastAPI) -> None:
+    """Leave FastAPI's own 422 out of the OpenAPI document: here such a request is a 400."""
+    document = app.openapi()
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _render(error: e.AirlockError) -> Response:
+    return Response(error_body(error), http_error(error).status, error_headers(error))
+
+
+async def _on_airlock_error(_: Request, error: Exception) -> Response:
+    return _render(error if isinstance(error, e.AirlockError) else e.InternalError())
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
+    field = ".".join(place) or None
+    if first.get("type") == "json_invalid":
+        return _render(e.InvalidJsonError("The body is not valid JSON."))
+    if first.get("type") == "extra_forbidden" and field:
+        return _render(e.UnsupportedParameterError(field))
+    return _render(e.InvalidRequestError(f"{field or 'body'}: {first.get('msg', '')}", field))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405 and isinstance(error, HTTPException):
+        return _render(
+            e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method"))
+        )
+    if status == 404:
+        return _render(e.NotFoundError("There is nothing at this path."))
+    return _render(e.InvalidRequestError("The request could not be understood."))
+
+
+async def _on_defect(_: Request, error: Exception) -> Response:
+    return _render(e.InternalError())
