@@ -130,8 +130,8 @@ class Workflow:
         self.running.wait_until_seen()
 
         def status() -> int:
-            found = self.running.chat(self.running.keys["ada"], "smollm2:base").status_code
-            return 0 if found == 503 else found
+            answer = self.running.chat(self.running.keys["ada"], "smollm2:base")
+            return 0 if '"not_ready"' in answer.text else answer.status_code
 
         return wait_for(status)
 
