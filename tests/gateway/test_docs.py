@@ -41,6 +41,12 @@ def test_every_endpoint_and_request_field_is_documented(path):
         assert f"`{field}" in API, field
 
 
+def test_every_test_that_the_threat_model_names_exists():
+    named = set(re.findall(r"`(tests/[a-z_/]+\.py)`", (ROOT / "docs/threats.md").read_text()))
+    assert len(named) > 20
+    assert not [path for path in named if not (ROOT / path).is_file()]
+
+
 @pytest.mark.parametrize("capability", list(Capability))
 def test_every_capability_is_documented(capability):
     assert f"| `{capability}` |" in API
