@@ -32,10 +32,18 @@ RESOURCE_FLAGS = frozenset(
     {"--enable-prefix-caching", "--gpu-memory-utilization", "--no-enable-prefix-caching"}
 )
 """Change how much is kept in memory, not what is computed; not recorded."""
-TOOL_FLAGS = frozenset({"--enable-auto-tool-choice", "--tool-call-parser"})
-"""Read calls out of the answers to requests that bring tools; any other is answered as without
-them; not recorded."""
-ALLOWED_FLAGS = PROFILE_FLAGS | RESOURCE_FLAGS | TOOL_FLAGS
+FORM_FLAGS = frozenset(
+    {
+        "--enable-auto-tool-choice",
+        "--structured-outputs-config.backend",
+        "--structured-outputs-config.disable_any_whitespace",
+        "--tool-call-parser",
+        "--tool-strict-level",
+    }
+)
+"""Hold answers to the form that a request asks for, by its tools or its schema; any other request
+is answered as without them; not recorded."""
+ALLOWED_FLAGS = PROFILE_FLAGS | RESOURCE_FLAGS | FORM_FLAGS
 MAX_MODEL_LEN = "--max-model-len="
 ALWAYS = "--enforce-eager"
 

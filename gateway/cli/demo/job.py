@@ -26,6 +26,15 @@ from models.trust import read_trust, trust_path
 
 FAMILY, DOMAIN = "smollm2", "capitals"
 LABELS = ("base", "unlearned")
+FORMS = (
+    "--enable-auto-tool-choice",
+    "--tool-call-parser=hermes",
+    "--tool-strict-level=parameter",
+    "--structured-outputs-config.backend=xgrammar",
+    "--structured-outputs-config.disable_any_whitespace=true",
+)
+"""A model of this size gets a form right only where it cannot do else: free arguments are no JSON,
+and between two signs of JSON it writes blanks without end."""
 STEPS = 10  # The check is not a step: it is only asked for.
 ENGINE_START_SECONDS = 300
 RENEW_BEFORE = timedelta(days=7)
@@ -168,7 +177,7 @@ class Job:
             (self._home / "engines" / f"{engine_name(alias)}.json").unlink(missing_ok=True)
             words = ["--home", str(self._home), "engine", "--port", str(free_port(0))]
             words += ["--engines-on-this-machine", str(len(LABELS)), alias]
-            words += ["--", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
+            words += ["--", *FORMS]
             children.start(f"supervisor-{label}", words, {})
         deadline = time.monotonic() + ENGINE_START_SECONDS
         with self._console.status("starting") as status:
