@@ -194,7 +194,7 @@ def override(
             if not number.isdecimal() or int(number) >= len(topics):
                 raise RecipeError(recipe, f"--set {item}: there are {len(topics)} topics, from 0")
             topics[int(number)][key] = value
-        elif key in topic_keys:
+        elif key in topic_keys and key not in table:  # A baseline has an alpha of its own.
             for topic in topics:
                 topic[key] = value
         else:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unlearn.architectures import write_model
+from unlearn.baselines.recipe import SsdConfig
 from unlearn.config import RECIPES, RunConfig, load_recipe
 from unlearn.errors import RecipeError
 from unlearn.tensors import find_trained
@@ -133,6 +134,13 @@ def test_values_can_be_replaced_and_the_digest_follows():
     assert config.as_json()["seed"] == 1
     assert config.digest != shipped.digest
     assert load_recipe("zephyr-7b-beta").digest == shipped.digest
+
+
+def test_a_baseline_has_an_alpha_of_its_own():
+    config = load_recipe("smollm2-ssd", ["alpha=30", "max_tokens=32"])
+    assert isinstance(config, SsdConfig)
+    assert config.alpha == 30.0
+    assert [topic.max_tokens for topic in config.topics] == [32]
 
 
 @pytest.mark.parametrize(
