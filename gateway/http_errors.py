@@ -47,6 +47,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
+    e.StorageUnavailableError: HttpError(503, SERVER, "storage_unavailable"),
     e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
