@@ -121,8 +121,8 @@ class Settings(BaseSettings):
     requests that have one."""
 
     files_folder: Path | None = None
-    """Where uploaded files and results are kept, encrypted; `files` under `home` by default. Several
-    gateways need one that they share."""
+    """Where uploaded files and results are kept, encrypted; `files` under `home` by default.
+    Several gateways need one that they share."""
     file_max_bytes: int = Field(104_857_600, ge=1024)
     """The longest file."""
     file_days: float = Field(30.0, gt=0)

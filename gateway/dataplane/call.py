@@ -26,6 +26,14 @@ class Call:
     intended_by: Caller | None = None
     """Who asks, once it is in the audit log that the request is about to be sent on."""
     outcome: Outcome = field(default_factory=Outcome)
+    is_batch: bool = False
+    """Whether it is a line of a batch: it goes after every live request, and has no stream."""
+    door: str | None = None
+    """Of a line: the alias that answers it, whatever its model's name would lead to now."""
+    domains: frozenset[str] = frozenset()
+    """Of a line: the hazard domains that the checkpoint knows which answers."""
+    error: AirlockError | None = None
+    """Why there is no answer."""
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""

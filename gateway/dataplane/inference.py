@@ -24,6 +24,8 @@ from gateway.metrics import Metrics
 from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
 from gateway.settings import Settings
 
+BATCH_PRIORITY = 101
+"""After every tier, whose priorities go from -100 to 100; the lowest goes first."""
 log = logging.getLogger(__name__)
 
 
@@ -74,8 +76,12 @@ class Inference:
             ClientGoneError: The caller left.
         """
         request = self._understand(body, endpoint, principal)
+        if call.is_batch and request.is_stream:
+            raise e.UnsupportedParameterError("stream", "a batch's answers are no streams")
         grants = principal.domains(datetime.now(UTC))
-        routed = self._route(call, request.model, snapshot, principal, grants)
+        routed = self.choose(call, call.door or request.model, snapshot, principal, grants)
+        self._keeper.check(snapshot, routed, principal)
+        self._metrics.count_routed(call.tier, request.model, routed.alias.checkpoint)
         digest = routed.alias.checkpoint
         call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
         if call.reservation is not None:
@@ -84,13 +90,13 @@ class Inference:
         permit(digest)  # The log would refuse a violation as well, but without an alarm.
         order = Order(
             endpoint=endpoint,
-            body=encode(request, self._seal(principal, digest)),
+            body=encode(request, self._seal(call, principal, digest)),
             is_stream=request.is_stream,
             forward_usage=request.forwards_usage,
             request_id=call.request_id,
             key_id=principal.key_id,
             person_id=principal.person_id,
-            priority=-principal.tier.priority,
+            priority=_priority(call, principal),
             routed=routed,
             headers=call.answer_headers(),
             started_at=call.started_at,
@@ -98,6 +104,8 @@ class Inference:
         )
         who = Caller(principal.person_id, principal.key_id)
         family = snapshot.catalogue.families[routed.family]
+        if call.is_batch:
+            call.domains = missing_grants(family, routed.alias, frozenset())
         if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
             call.intended_by = who
         await self._relay.answer(order, receive, send, call.outcome)
@@ -114,7 +122,7 @@ class Inference:
             self._metrics.capability_uses.labels(principal.tier.name, capability).inc()
         return request
 
-    def _route(
+    def choose(
         self,
         call: Call,
         requested: str,
@@ -122,7 +130,12 @@ class Inference:
         principal: Principal,
         grants: frozenset[str],
     ) -> Routed:
-        """Choose the checkpoint, and refuse what the caller's grants do not cover now."""
+        """Choose the checkpoint, and refuse what the caller's grants do not cover now.
+
+        Raises:
+            UnknownModelError: Nothing of that name is served.
+            GrantRequiredError: It is, to others.
+        """
         families = snapshot.catalogue.families
         choice = route(requested, families, grants)
         match choice:
@@ -133,8 +146,6 @@ class Inference:
                 self._recorder.deny(call.request_id, who, name, missing)
                 raise e.GrantRequiredError(name, missing)
         call.alias = choice.name
-        self._keeper.check(snapshot, choice, principal)
-        self._metrics.count_routed(call.tier, requested, choice.alias.checkpoint)
         return choice
 
     def _forbid_violation(
@@ -151,8 +162,8 @@ class Inference:
             log.critical("a request was about to be answered by another door")
             raise e.InternalError
 
-    def _seal(self, principal: Principal, digest: str) -> Seal:
-        priority = -principal.tier.priority if self._settings.engine_priorities else 0
+    def _seal(self, call: Call, principal: Principal, digest: str) -> Seal:
+        priority = _priority(call, principal) if self._settings.engine_priorities else 0
         return Seal(digest, self._cache_salt(principal), priority)
 
     def _cache_salt(self, principal: Principal) -> str:
@@ -163,3 +174,7 @@ class Inference:
             known = base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
             self._salts[tenant] = known
         return known
+
+
+def _priority(call: Call, principal: Principal) -> int:
+    return BATCH_PRIORITY if call.is_batch else -principal.tier.priority

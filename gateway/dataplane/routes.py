@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,7 +12,9 @@ import orjson
 from gateway import errors as e
 from gateway.audit.recorder import Recorder
 from gateway.dataplane import intake
+from gateway.dataplane.batches.archive import Archive, Handler, Visit, find_handler
 from gateway.dataplane.call import Call
+from gateway.dataplane.collected import Answered, Collected
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import ClientGoneError, Receive, Scope, Send, read_body, send_whole
 from gateway.dataplane.inference import Inference
@@ -38,6 +40,7 @@ class DataPlane:
         inference: Inference,
         metrics: Metrics,
         recorder: Recorder,
+        archive: Archive,
     ) -> None:
         """Serve with these parts.
 
@@ -47,26 +50,56 @@ class DataPlane:
             inference: Has engines answer.
             metrics: Counts.
             recorder: The audit log.
+            archive: Files and batches.
         """
         self._settings = settings
         self._keeper = keeper
         self._inference = inference
         self._metrics = metrics
         self._recorder = recorder
+        self._archive = archive
         self.limits = Limits()
         self._running = 0
         metrics.in_flight.set_function(lambda: self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        # An id needs to be unique, not secret; a secret one costs 5 µs.
-        call = Call(f"req_{random.getrandbits(128):032x}", scope["path"], time.monotonic())
+        call = Call(_request_id(), scope["path"], time.monotonic())
+        await self._answer(call, send, self._dispatch(call, scope, receive, send))
+
+    async def answer_line(
+        self, key_id: str, endpoint: Endpoint, body: bytes, door: str | None
+    ) -> Answered:
+        """Answer a line of a batch, just as the owner of a key would be answered now.
+
+        Args:
+            key_id: Of the key that the batch was made with.
+            endpoint: What the line is for.
+            body: The request's.
+            door: The alias that answers, if its owner's grants cover it now.
+        """
+        call = Call(_request_id(), endpoint.path, time.monotonic(), is_batch=True, door=door)
+        answer = Collected()
+        await self._answer(
+            call, answer.send, self._infer_line(call, key_id, endpoint, body, answer)
+        )
+        return Answered(
+            call.request_id,
+            answer.status,
+            answer.body,
+            call.error,
+            call.domains,
+            call.outcome.usage,
+        )
+
+    async def _answer(self, call: Call, send: Send, work: Coroutine[None, None, None]) -> None:
         label = "cancelled"
         self._running += 1
         try:
             if self._running > self._settings.max_open_requests:
+                work.close()
                 raise e.OverloadedError
-            await self._dispatch(call, scope, receive, send)
+            await work
             label = "ok"
             if call.outcome.error is not None:
                 label = type(call.outcome.error).__name__
@@ -74,15 +107,15 @@ class DataPlane:
             label = "client_gone"
             self._metrics.disconnects.inc()
         except e.AirlockError as error:
-            label = type(error).__name__
+            label, call.error = type(error).__name__, error
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
             await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
-            label = "InternalError"
+            label, call.error = "InternalError", e.InternalError()
             log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
             if call.outcome.status is None:
-                await call.send_error(send, e.InternalError())
+                await call.send_error(send, call.error)
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, label)
@@ -95,6 +128,8 @@ class DataPlane:
             handler = partial(self._infer, endpoint, call, scope, receive, send)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             allowed, handler = "GET", partial(self._models, call, scope, send)
+        elif (found := find_handler(path, method)) is not None:
+            allowed, handler = method, partial(self._keep, found, call, scope, receive, send)
         else:
             raise e.NotFoundError(f"There is nothing at {path[:200]}.")
         if method != allowed:
@@ -130,6 +165,29 @@ class DataPlane:
         )
         await self._inference.answer(call, endpoint, snapshot, principal, body, receive, send)
 
+    async def _infer_line(
+        self, call: Call, key_id: str, endpoint: Endpoint, body: bytes, answer: Collected
+    ) -> None:
+        """Have an engine answer a line of a batch."""
+        snapshot = self._keeper.current()
+        principal = snapshot.directory.principal(key_id, datetime.now(UTC))
+        if principal is None:
+            raise e.GrantRevokedError
+        call.tier = principal.tier.name
+        call.reservation = self.limits.spend(principal)
+        await self._inference.answer(
+            call, endpoint, snapshot, principal, body, answer.receive, answer.send
+        )
+
+    async def _keep(
+        self, handler: Handler, call: Call, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer what concerns files and batches; what makes work counts as a request."""
+        _, principal = self._authenticate(call, scope)
+        if scope["method"] == "POST":
+            call.reservation = self.limits.spend(principal)
+        await handler(self._archive, Visit(call, principal, scope, receive, send))
+
     def _settle(self, call: Call, label: str) -> None:
         self._running -= 1
         outcome, usage = call.outcome, call.outcome.usage
@@ -155,3 +213,8 @@ class DataPlane:
                 completion_tokens=usage.completion_tokens,
             )
         )
+
+
+def _request_id() -> str:
+    # An id needs to be unique, not secret; a secret one costs 5 µs.
+    return f"req_{random.getrandbits(128):032x}"

@@ -58,6 +58,9 @@ class Batch(Base):
     labels: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     """OpenAI's `metadata`."""
     model: Mapped[str | None] = mapped_column(String(200))
+    door: Mapped[str | None] = mapped_column(String(200))
+    """The alias that the model's name led its owner to when the batch was made. A line is answered
+    there or not at all: to lose a grant must not mean to get answers from elsewhere."""
     status: Mapped[str] = mapped_column(String(20), index=True)
     errors: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     total: Mapped[int]

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("output_seconds", sa.Integer(), nullable=True),
         sa.Column("labels", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("model", sa.String(length=200), nullable=True),
+        sa.Column("door", sa.String(length=200), nullable=True),
         sa.Column("status", sa.String(length=20), nullable=False),
         sa.Column("errors", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("total", sa.Integer(), nullable=False),

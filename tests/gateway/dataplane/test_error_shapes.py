@@ -107,7 +107,7 @@ def test_a_defect_shows_nothing_of_itself(running, monkeypatch, caplog):
         raise KeyError("a secret of the code")
 
     inference = running.gateway.data_plane._inference
-    monkeypatch.setattr(inference, "_route", broken)
+    monkeypatch.setattr(inference, "choose", broken)
     for path in ("/v1/chat/completions", "/v1/messages"):
         body = {name: FULL[path][name] for name in ("model", "max_tokens")}
         body["messages"] = [{"role": "user", "content": "Hi"}]
