@@ -65,14 +65,16 @@ def ended(running: Running, who: str, batch: dict, seconds: float = 30.0) -> dic
     return wait_for(look, seconds)
 
 
-def wait_for_lines(running: Running, who: str, batch: dict, number: int) -> None:
+def wait_for_lines(
+    running: Running, who: str, batch: dict, number: int, seconds: float = 10.0
+) -> None:
     """Wait until so many lines of a batch have ended."""
 
     def look() -> bool:
         counts = show(running, who, batch)["request_counts"]
         return counts["completed"] + counts["failed"] >= number
 
-    wait_for(look)
+    wait_for(look, seconds)
 
 
 def content(running: Running, who: str, file_id: str) -> httpx.Response:
