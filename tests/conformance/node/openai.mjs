@@ -76,7 +76,9 @@ const checks = {
     for await (const each of client.batches.list({ limit: 1 })) found.push(each.id);
     assert.ok(found.includes(batch.id));
     await assert.rejects(client.batches.cancel(batch.id), OpenAI.ConflictError);
-    for await (const each of client.files.list({ limit: 1 })) await client.files.delete(each.id);
+    const files = [];
+    for await (const each of client.files.list({ limit: 1 })) files.push(each.id);
+    for (const each of files) await client.files.delete(each);
     await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
   },
   async errors() {
