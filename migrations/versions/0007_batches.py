@@ -25,9 +25,7 @@ def upgrade() -> None:
         sa.Column("domains", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "purpose IN ('batch', 'batch_output')", name=op.f("ck_files_purpose")
-        ),
+        sa.CheckConstraint("purpose IN ('batch', 'batch_output')", name=op.f("ck_files_purpose")),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name=op.f("fk_files_person_id_people")
         ),
