@@ -162,11 +162,8 @@ class Run:
         return True
 
     async def _answer_lines(self, journal: Journal) -> None:
-        shop, ended, tally = self._shop, set(), Tally()
-        for line in await anyio.to_thread.run_sync(lambda: list(journal.read())):
-            ended.add(line.number)
-            tally.add(line)
-        self._tally = tally
+        shop = self._shop
+        ended, self._tally = await anyio.to_thread.run_sync(_count, journal)
         # The key was good when the batch was made: what is known here must not be older.
         while shop.keeper.age_seconds > time.monotonic() - self._claimed_at:  # noqa: ASYNC110
             await asyncio.sleep(shop.settings.snapshot_poll_seconds)
@@ -276,6 +273,15 @@ class Run:
     async def _forward(self, values: dict[str, object], only_from: tuple[str, ...] = OPEN) -> str:
         async with self._shop.database.transaction() as session:
             return await bring_forward(session, self._batch, values, only_from)
+
+
+def _count(journal: Journal) -> tuple[set[int], Tally]:
+    """Return which lines have ended, and how; their results stay where they are."""
+    ended, tally = set(), Tally()
+    for line in journal.read():
+        ended.add(line.number)
+        tally.add(line)
+    return ended, tally
 
 
 def _wait_seconds(error: AirlockError | None, wait: float) -> float:

@@ -265,15 +265,14 @@ def test_at_the_windows_end_what_was_not_answered_is_an_error(fresh):
     assert {code_of(row) for row in errors.values()} == {"batch_expired"}
 
 
-@pytest.mark.parametrize("mode", ["500", "400", "garbage", "die"])
+@pytest.mark.parametrize("mode", ["500", "400", "garbage"])
 def test_an_engines_fault_is_an_error_of_its_line(running, mode):
     running.engines["base"].mode = mode
     before = served(running, "unlearned")
     batch = ended(running, "researcher", create(running, "researcher", [line(1), line(2)]))
-    if mode != "die":  # The fake one dies in the middle of streams alone.
-        _, errors = results(running, "researcher", batch)
-        assert {code_of(row) for row in errors.values()} <= {"engine_error", "invalid_request"}
-        assert len(errors) == 2
+    _, errors = results(running, "researcher", batch)
+    assert {code_of(row) for row in errors.values()} <= {"engine_error", "invalid_request"}
+    assert len(errors) == 2
     assert served(running, "unlearned") == before, "another door"
 
 
