@@ -148,7 +148,6 @@ def wait_for_batch(sdk: openai.OpenAI, batch_id: str, seconds: float = 120) -> o
 
 
 def test_batches(door: Door):
-    models = {}
     for who in ("public", "researcher"):
         with door.openai(who) as sdk:
             given = batch_input()
@@ -170,7 +169,7 @@ def test_batches(door: Door):
             assert done.error_file_id
             rows = [json.loads(row) for row in sdk.files.content(done.output_file_id).iter_lines()]
             assert {row["custom_id"] for row in rows} == {f"line-{n}" for n in range(4)}
-            models[who] = {row["response"]["body"]["model"] for row in rows}
+            assert len({row["response"]["body"]["model"] for row in rows}) == 1
             (refused,) = sdk.files.content(done.error_file_id).text.splitlines()
             assert json.loads(refused)["response"]["body"]["error"]["code"] == "invalid_request"
             assert batch.id in {each.id for each in sdk.batches.list(limit=1)}
@@ -181,9 +180,6 @@ def test_batches(door: Door):
             assert all(sdk.files.delete(each).deleted for each in ids)
             with pytest.raises(openai.NotFoundError):
                 sdk.files.retrieve(file.id)
-    assert all(len(names) == 1 for names in models.values())
-    if any(":base" in name for name in models["researcher"]):
-        assert models == {"public": {"smollm2:unlearned"}, "researcher": {"smollm2:base"}}
 
 
 def test_a_batch_that_is_cancelled_or_no_batch(door: Door):
