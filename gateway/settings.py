@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".airlock")
-    """The directory that holds store, embedded database, keys and logs."""
+    """The directory that holds store, embedded database, files, keys and logs."""
     host: str = "127.0.0.1"
     """The address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
