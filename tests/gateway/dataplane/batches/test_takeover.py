@@ -14,7 +14,9 @@ from sqlalchemy import update
 
 from gateway.cli.tables import in_transaction
 from gateway.dataplane.batches.jobs import LeaseLostError, bring_forward, claim_batch
+from gateway.dataplane.batches.run import Run
 from gateway.db import Database
+from gateway.errors import StorageUnavailableError
 from gateway.tables import Batch
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import (
@@ -158,3 +160,27 @@ def test_who_loses_a_batch_stops_and_writes_no_results(request, tmp_path):
         found = show(running, "public", made)
         assert found["status"] == "in_progress"
         assert found["output_file_id"] is None
+
+
+def test_results_that_could_not_be_entered_are_written_anew(request, tmp_path, monkeypatch):
+    """As if the gateway had gone between its files and its last transaction."""
+    entered, real = [], Run._end
+
+    async def fail_once(run, *args):
+        entered.append(args)
+        if len(entered) == 1:
+            raise StorageUnavailableError
+        await real(run, *args)
+
+    monkeypatch.setattr(Run, "_end", fail_once)
+    settings = make_settings(request, tmp_path, "sqlite")
+    with run_gateway(settings, batch_lease_seconds=2.0) as running:
+        made = create(running, "public", [line(n) for n in range(5)])
+        batch = ended(running, "public", made)
+        assert len(entered) == 2
+        assert batch["status"] == "completed"
+        output, _ = results(running, "public", batch)
+        assert len(output) == 5
+        assert len(running.engines["unlearned"].bodies) == 5, "no line is asked again"
+        on_disk = {path.name for path in (settings.home / "files").iterdir() if path.is_file()}
+        assert on_disk == {made["input_file_id"], batch["output_file_id"]}
