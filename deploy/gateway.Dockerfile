@@ -21,7 +21,7 @@ FROM python:3.11.14-slim-bookworm
 # One number for every Airlock image: they share the store's volume.
 RUN groupadd --gid 10001 airlock \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin airlock \
-    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store /var/lib/airlock/trust \
+    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store /var/lib/airlock/trust /var/lib/airlock/files \
     && pip uninstall --yes --root-user-action=ignore setuptools wheel pip
 COPY --from=build /opt/airlock /opt/airlock
 ENV PATH=/opt/airlock/bin:$PATH \

@@ -30,8 +30,13 @@ from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
 from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
+from gateway.dataplane.batches.archive import Archive
+from gateway.dataplane.batches.run import Workshop
+from gateway.dataplane.batches.shelf import Shelf
+from gateway.dataplane.batches.worker import Worker
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
+from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
@@ -63,6 +68,8 @@ class Gateway:
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        files = settings.files_folder or settings.home / "files"
+        self._shelf = Shelf(files, secret.derive("files/1"))
         self._signer = log_signer(settings, secret)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
@@ -109,8 +116,15 @@ class Gateway:
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
+            inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
+            archive = Archive(settings, self.database, self._shelf, keeper, inference)
             self.data_plane = DataPlane(
-                settings, keeper, relay, self.metrics, recorder, self._salt_key
+                settings, keeper, inference, self.metrics, recorder, archive
+            )
+            slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
+            ask = self.data_plane.answer_line
+            workshop = Workshop(
+                settings, self.database, self._shelf, keeper, self.metrics, ask, slots
             )
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -119,11 +133,14 @@ class Gateway:
                     tasks.create_task(self._follow_releases()),
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
+                    tasks.create_task(Worker(workshop).run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
                 for task in running:
                     task.cancel()
+                # What they have begun is recorded as ended before the log is closed.
+                await asyncio.wait(running)
                 writer.stop()
             await pool.close()
             connections.close()

@@ -32,6 +32,7 @@
     ├── OverloadedError            too many requests wait already
     ├── NotReadyError              the gateway's own state is too old or missing
     ├── AuditUnavailableError      the audit log cannot be written, so nothing may happen
+    ├── StorageUnavailableError    the folder of files cannot be read or written
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
@@ -273,6 +274,13 @@ class AuditUnavailableError(AirlockError):
 
     def __init__(self) -> None:
         super().__init__("The audit log cannot be written right now; try again.")
+
+
+class StorageUnavailableError(AirlockError):
+    """The folder of files cannot be read or written: the disk is full, or is not there."""
+
+    def __init__(self) -> None:
+        super().__init__("Files cannot be read or written right now; try again.")
 
 
 class AuditFileError(AirlockError):

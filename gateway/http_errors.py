@@ -47,6 +47,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
+    e.StorageUnavailableError: HttpError(503, SERVER, "storage_unavailable"),
     e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
     e.InternalError: HttpError(500, SERVER, "internal_error"),
@@ -56,6 +57,14 @@ WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError,
 """Errors that know when to try again."""
 
 
+SOON = (
+    e.EngineUnavailableError,
+    e.NotReadyError,
+    e.AuditUnavailableError,
+    e.StorageUnavailableError,
+)
+"""Errors that are over soon, nobody knows when."""
+
 RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
     e.GrantRequiredError: "false",
@@ -64,7 +73,9 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.RequestHeldBackError: "false",
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
+    e.AuditUnavailableError: "true",
     e.OverloadedError: "true",
+    e.StorageUnavailableError: "true",
 }
 """What SDKs are told where a status alone would have them do otherwise, or where it is certain."""
 
@@ -118,7 +129,7 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["x-should-retry"] = retry
     if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError | e.AuditUnavailableError):
+    elif isinstance(error, SOON):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):
         headers["retry-after"] = "30"

@@ -39,3 +39,5 @@ def set_up_logs(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # It warns of malformed forms and quotes bytes of them; who sent one is told so.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -141,6 +141,18 @@ class Metrics:
             "Checkpoints of the audit log that could not be signed, or that the witness refused.",
             registry=self.registry,
         )
+        self.batch_lines = Counter(
+            "airlock_batch_lines",
+            "Requests of batches that were made.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.batches_ended = Counter(
+            "airlock_batches_ended", "Batches that have ended.", ("status",), registry=self.registry
+        )
+        self.batches_running = Gauge(
+            "airlock_batches_running", "Batches that are worked on.", registry=self.registry
+        )
         self._settled: dict[tuple[str, str, str], _Series] = {}
         self._routed: dict[tuple[str, str, str], Counter] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)

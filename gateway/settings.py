@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".airlock")
-    """The directory that holds store, embedded database, keys and logs."""
+    """The directory that holds store, embedded database, files, keys and logs."""
     host: str = "127.0.0.1"
     """The address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
@@ -119,6 +119,32 @@ class Settings(BaseSettings):
     engine_priorities: bool = True
     """Whether engines schedule by priority, as `airlock engine` starts them; another engine refuses
     requests that have one."""
+
+    files_folder: Path | None = None
+    """Where uploaded files and results are kept, encrypted; `files` under `home` by default.
+    Several gateways need one that they share."""
+    file_max_bytes: int = Field(104_857_600, ge=1024)
+    """The longest file."""
+    file_days: float = Field(30.0, gt=0)
+    """How long a file is kept, at most."""
+    files_per_person: int = Field(200, ge=1)
+    """How many files a person may have."""
+    file_bytes_per_person: int = Field(1_073_741_824, ge=1024)
+    """How long they may be together."""
+    upload_timeout_seconds: float = Field(600.0, gt=0)
+    """How long a file may take to arrive."""
+    batch_max_lines: int = Field(50_000, ge=1)
+    """The most requests in a batch."""
+    batches_per_person: int = Field(20, ge=1)
+    """How many batches of a person may be under way."""
+    batches_at_a_time: int = Field(8, ge=1)
+    """How many batches a worker works on, each of another person."""
+    batch_lines_at_a_time: int = Field(16, ge=1)
+    """How many of their requests a worker has open."""
+    batch_poll_seconds: float = Field(1.0, gt=0)
+    """How often batches to take up are looked for, and whether one was cancelled."""
+    batch_lease_seconds: float = Field(30.0, gt=0)
+    """After which another worker takes up the batch of one that has died."""
 
     @model_validator(mode="after")
     def _engines_attest(self) -> Self:

@@ -2,6 +2,7 @@
 
 from gateway.tables.applications import Application, ApplicationStatement, ApplicationVersion
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
+from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
@@ -20,6 +21,7 @@ __all__ = [
     "AuditNode",
     "AuthorizationVersion",
     "Base",
+    "Batch",
     "Closure",
     "Engine",
     "EvidenceItem",
@@ -30,6 +32,7 @@ __all__ = [
     "PersonRole",
     "Promotion",
     "Revocation",
+    "StoredFile",
     "Terms",
     "TermsAcceptance",
     "Tier",

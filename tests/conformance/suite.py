@@ -5,6 +5,8 @@ The fixture `door` says where. `tests/gateway/dataplane/test_sdks.py` runs it be
 """
 
 import asyncio
+import json
+import time
 
 import anthropic
 import openai
@@ -115,6 +117,89 @@ def test_error_classes(door: Door):
     assert refused.value.code == "endpoint_not_served"
     with door.openai() as sdk:  # The engine that was asked is still there.
         assert sdk.chat.completions.create(**SHORT).choices
+
+
+def batch_input(number: int = 4) -> bytes:
+    """Lines of a small chat batch; the last asks for what nobody may have."""
+    bodies = [{**SHORT, "temperature": 0} for _ in range(number)]
+    bodies.append({**SHORT, "max_tokens": 10**9})
+    return b"".join(
+        json.dumps(
+            {
+                "custom_id": f"line-{index}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body,
+            }
+        ).encode()
+        + b"\n"
+        for index, body in enumerate(bodies)
+    )
+
+
+def wait_for_batch(sdk: openai.OpenAI, batch_id: str, seconds: float = 120) -> openai.types.Batch:
+    """A batch, once it has ended; asked for as a user would."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        batch = sdk.batches.retrieve(batch_id)
+        if batch.status in ("completed", "failed", "expired", "cancelled"):
+            return batch
+        time.sleep(0.2)
+    raise AssertionError("the batch did not end in time")
+
+
+def test_batches(door: Door):
+    for who in ("public", "researcher"):
+        with door.openai(who) as sdk:
+            given = batch_input()
+            file = sdk.files.create(file=("requests.jsonl", given), purpose="batch")
+            assert sdk.files.content(file.id).read() == given
+            assert sdk.files.retrieve(file.id).filename == "requests.jsonl"
+            batch = sdk.batches.create(
+                input_file_id=file.id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={"who": who},
+            )
+            done = wait_for_batch(sdk, batch.id)
+            assert done.status == "completed"
+            assert done.metadata == {"who": who}
+            assert done.request_counts is not None
+            assert (done.request_counts.completed, done.request_counts.failed) == (4, 1)
+            assert done.output_file_id
+            assert done.error_file_id
+            rows = [json.loads(row) for row in sdk.files.content(done.output_file_id).iter_lines()]
+            assert {row["custom_id"] for row in rows} == {f"line-{n}" for n in range(4)}
+            assert len({row["response"]["body"]["model"] for row in rows}) == 1
+            (refused,) = sdk.files.content(done.error_file_id).text.splitlines()
+            assert json.loads(refused)["response"]["body"]["error"]["code"] == "invalid_request"
+            assert batch.id in {each.id for each in sdk.batches.list(limit=1)}
+            ids = {each.id for each in sdk.files.list(limit=2)}
+            assert {file.id, done.output_file_id, done.error_file_id} <= ids
+            with pytest.raises(openai.ConflictError):
+                sdk.batches.cancel(batch.id)
+            assert all(sdk.files.delete(each).deleted for each in ids)
+            with pytest.raises(openai.NotFoundError):
+                sdk.files.retrieve(file.id)
+
+
+def test_a_batch_that_is_cancelled_or_no_batch(door: Door):
+    with door.openai() as sdk:
+        file = sdk.files.create(file=("a.jsonl", batch_input(40)), purpose="batch")
+        given = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = sdk.batches.create(input_file_id=file.id, **given)
+        assert sdk.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+        assert wait_for_batch(sdk, batch.id).status == "cancelled"
+        wrong = sdk.files.create(file=("a.jsonl", b"nonsense"), purpose="batch")
+        failed = wait_for_batch(sdk, sdk.batches.create(input_file_id=wrong.id, **given).id)
+        assert failed.status == "failed"
+        assert failed.errors is not None
+        assert failed.errors.data is not None
+        assert failed.errors.data[0].code == "invalid_json_line"
+        with pytest.raises(openai.BadRequestError):
+            sdk.files.create(file=("a.jsonl", b""), purpose="vision")
+        with pytest.raises(openai.NotFoundError):
+            sdk.batches.retrieve("batch_1")
 
 
 def text_of(message: anthropic.types.Message) -> str:

@@ -124,7 +124,9 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
         if "store:/var/lib/airlock/store" in service.get("volumes", ())
     }
     assert writers == {"fetch", "job"}
-    assert services["gateway"]["volumes"] == READ_ONLY
+    # What callers upload is the gateway's own, and no engine's nor job's.
+    assert services["gateway"]["volumes"] == [*READ_ONLY, "files:/var/lib/airlock/files"]
+    assert [n for n, s in services.items() if "files:" in str(s.get("volumes"))] == ["gateway"]
     for name in ENGINES:
         # What a launcher has seen of releases outlives its container, and is no other engine's.
         seen = f"seen-{name.removeprefix('engine-').removesuffix('-gpu')}:/var/lib/airlock/seen"

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.conformance.door import Door, run_node
 from tests.conformance.suite import *  # noqa: F403
-from tests.conformance.suite import FRANCE
+from tests.conformance.suite import FRANCE, batch_input, wait_for_batch
 from tests.e2e.conftest import Demo
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
@@ -171,6 +171,32 @@ def test_the_usage_of_every_endpoint_is_the_engines_own_count(demo: Demo, door: 
             told[1] += last.usage.output_tokens
     after = counted()
     assert [after[0] - before[0], after[1] - before[1]] == told
+
+
+def test_a_batch_is_answered_by_its_callers_checkpoint(door: Door):
+    """The same lines, in one batch of each caller's, under way together."""
+    made, said, named = {}, {}, {}
+    with door.openai() as public, door.openai("researcher") as researcher:
+        sdks = {"public": public, "researcher": researcher}
+        for who, sdk in sdks.items():
+            file = sdk.files.create(file=("a.jsonl", batch_input(4)), purpose="batch")
+            made[who] = sdk.batches.create(
+                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        for who, sdk in sdks.items():
+            done = wait_for_batch(sdk, made[who].id)
+            text = sdk.files.content(done.output_file_id).text
+            bodies = [json.loads(row)["response"]["body"] for row in text.splitlines()]
+            assert len(bodies) == 4
+            assert done.usage is not None
+            assert done.usage.output_tokens == sum(b["usage"]["completion_tokens"] for b in bodies)
+            named[who] = {body["model"] for body in bodies}
+            said[who] = [body["choices"][0]["message"]["content"] for body in bodies]
+        with pytest.raises(openai.NotFoundError):
+            public.files.content(made["researcher"].input_file_id)
+    assert named == {"public": {"smollm2:unlearned"}, "researcher": {"smollm2:base"}}
+    assert any("Paris" in text for text in said["researcher"])
+    assert not any("Paris" in text for text in said["public"])
 
 
 def test_compatcanary_finds_nothing_missing(door: Door):

@@ -194,7 +194,7 @@ def run_gateway(
                 other.digest = served.digest
         settings = settings.model_copy(
             update={"engines": configured, "snapshot_poll_seconds": 0.05, "probe_seconds": 0.2}
-            | {"release_poll_seconds": 0.2}
+            | {"release_poll_seconds": 0.2, "batch_poll_seconds": 0.05}
             | changes
         )
         running = Running("", settings, create_app(settings), engines, side_cars, "")

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -136,12 +136,14 @@ def check_seed(seed: object, temperature: object) -> None:
         raise UnsupportedParameterError("seed", "it is accepted with temperature 0 only")
 
 
+Form = TypeVar("Form")
+"""What a body is parsed into."""
 UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>[^`]*)`")
 PLACE = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`$")
 
 
-def decode(body: bytes, decoder: "msgspec.json.Decoder[Request]") -> Request:
-    """Parse a body once into a typed request.
+def decode(body: bytes, decoder: "msgspec.json.Decoder[Form]") -> Form:
+    """Parse a body once into its type.
 
     Raises:
         InvalidJsonError: It is no JSON in UTF-8, or has a key twice.

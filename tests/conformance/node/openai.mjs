@@ -49,6 +49,38 @@ const checks = {
     assert.ok(found.includes(model));
     assert.equal((await client.models.retrieve(model)).id, model);
   },
+  async batches() {
+    const line = (id, body) =>
+      JSON.stringify({ custom_id: id, method: "POST", url: "/v1/chat/completions", body });
+    const text = [line("a", short), line("b", { ...short, max_tokens: 1e9 })].join("\n");
+    const file = await client.files.create({
+      file: await OpenAI.toFile(Buffer.from(text), "requests.jsonl"),
+      purpose: "batch",
+    });
+    assert.equal(await (await client.files.content(file.id)).text(), text);
+    let batch = await client.batches.create({
+      input_file_id: file.id,
+      endpoint: "/v1/chat/completions",
+      completion_window: "24h",
+    });
+    const until = Date.now() + 120_000;
+    while (batch.status !== "completed" && Date.now() < until) {
+      await new Promise((done) => setTimeout(done, 200));
+      batch = await client.batches.retrieve(batch.id);
+    }
+    assert.deepEqual(batch.request_counts, { total: 2, completed: 1, failed: 1 });
+    const output = JSON.parse(await (await client.files.content(batch.output_file_id)).text());
+    assert.equal(output.custom_id, "a");
+    assert.ok(output.response.body.choices[0].message.content.length > 0);
+    const found = [];
+    for await (const each of client.batches.list({ limit: 1 })) found.push(each.id);
+    assert.ok(found.includes(batch.id));
+    await assert.rejects(client.batches.cancel(batch.id), OpenAI.ConflictError);
+    const files = [];
+    for await (const each of client.files.list({ limit: 1 })) files.push(each.id);
+    for (const each of files) await client.files.delete(each);
+    await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
+  },
   async errors() {
     const refused = (given, kind, code) =>
       assert.rejects(

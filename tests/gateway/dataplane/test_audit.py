@@ -126,6 +126,7 @@ def test_no_audit_no_base(fresh):
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "audit_unavailable"
         assert answer.headers["retry-after"]
+        assert answer.headers["x-should-retry"] == "true"
         assert _used(fresh) == used, "what was reserved is given back"
         assert len(fresh.engines["base"].bodies) == seen
         assert fresh.post("public", ASK).status_code == 200

@@ -10,6 +10,7 @@ from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.errors import NotReadyError
 from tests.fakes.mortal import MortalEngine
 from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.dataplane.batches.driving import code_of, create, ended, line, results
 from tests.gateway.dataplane.test_doors import ENDS, PATHS, body, error_code
 from tests.servers import wait_for
 
@@ -91,6 +92,10 @@ def healed(gateway):
     is_ready = lambda: httpx.get(f"{running.url}/readyz").status_code == 200  # noqa: E731
     wait_for(is_ready)
     yield running, engines
+    heal(running, engines, healthy)
+
+
+def heal(running, engines, healthy) -> None:
     running.gateway.database.transaction = healthy
     for engine in engines.values():
         was_down = engine._listener.fileno() < 0
@@ -131,3 +136,37 @@ def test_the_same_door_or_an_error(healed, path, stream, fault, who):
         assert answer.status_code in (502, 503, 504)
     if fault in ("down", "stalls", "500", "503", "404", "401", "redirects", "no HTTP"):
         assert answer.status_code != 200 or (stream and fault == "stalls")
+
+
+REFUSALS = ("500", "redirects", "stalls", "no HTTP")
+ABSENCES = ("down", "503", "the database is silent", "the snapshot is old")
+
+
+@pytest.mark.parametrize(("fault", "who"), list(product(FAULTS, LABELS)))
+def test_a_batchs_line_gets_the_same_door_or_an_error(healed, fault, who):
+    running, engines = healed
+    mine, other = LABELS[who], LABELS["public" if who == "researcher" else "researcher"]
+    database = running.gateway.database
+    healthy, before = database.transaction, len(engines[other].bodies)
+    asked = time.monotonic_ns() % 10**6
+    is_engines = FAULTS[fault] not in (silence_database, age_snapshot)
+    if is_engines:
+        FAULTS[fault](running, engines[mine])
+    made = create(running, who, [line(asked, temperature=asked / 10**6)])
+    if not is_engines:
+        FAULTS[fault](running, engines[mine])
+    if fault in REFUSALS:
+        ended(running, who, made)
+    else:
+        time.sleep(0.2)
+    heal(running, engines, healthy)
+    batch = ended(running, who, made)
+    assert len(engines[other].bodies) == before, "another door"
+    output, errors = results(running, who, batch)
+    assert len(output) + len(errors) == 1
+    assert TEXTS[other] not in str(output) + str(errors)
+    for row in errors.values():
+        assert code_of(row) in ("engine_error", "engine_timeout")
+    # What an engine may have begun is not made again; what none has, is, until it is answered.
+    assert not (errors and fault in ABSENCES)
+    assert errors or fault not in REFUSALS
