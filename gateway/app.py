@@ -32,6 +32,7 @@ from gateway.controlplane.verification_routes import router as verification_rout
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
+from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
@@ -109,9 +110,8 @@ class Gateway:
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
-            self.data_plane = DataPlane(
-                settings, keeper, relay, self.metrics, recorder, self._salt_key
-            )
+            inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
+            self.data_plane = DataPlane(settings, keeper, inference, self.metrics, recorder)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),

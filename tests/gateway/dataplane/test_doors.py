@@ -375,14 +375,14 @@ def test_a_stalled_engine_is_a_timeout_not_a_hang(request, tmp_path, stream):
 
 def test_a_planted_defect_is_stopped_before_the_engine_and_counted(running, monkeypatch):
     """Should routing itself ever be wrong, the second check stops the request."""
-    from gateway.dataplane import routes
+    from gateway.dataplane import inference
     from gateway.policy.routing import Routed
 
     def wrong(requested, families, grants):
         family = families["smollm2"]
         return Routed("smollm2", family.by_label["base"])
 
-    monkeypatch.setattr(routes, "route", wrong)
+    monkeypatch.setattr(inference, "route", wrong)
     monkeypatch.setattr(running.gateway.keeper, "check", lambda *_: None)
     before = served(running, "base")
     answer = running.chat("public")

@@ -106,8 +106,8 @@ def test_a_defect_shows_nothing_of_itself(running, monkeypatch, caplog):
     def broken(*_):
         raise KeyError("a secret of the code")
 
-    plane = running.gateway.data_plane
-    monkeypatch.setattr(plane, "_route", broken)
+    inference = running.gateway.data_plane._inference
+    monkeypatch.setattr(inference, "_route", broken)
     for path in ("/v1/chat/completions", "/v1/messages"):
         body = {name: FULL[path][name] for name in ("model", "max_tokens")}
         body["messages"] = [{"role": "user", "content": "Hi"}]

@@ -1,0 +1,165 @@
+"""From a body to an engine's answer: may this caller ask this, and which checkpoint answers?
+
+Whose the request is and how its body came is known already; here it is understood, routed, counted,
+put into the audit log and handed to the relay.
+"""
+
+import base64
+import hmac
+import logging
+from datetime import UTC, datetime
+from functools import partial
+
+from gateway import errors as e
+from gateway.audit.recorder import Caller, Recorder
+from gateway.dataplane.call import Call
+from gateway.dataplane.endpoints import Endpoint
+from gateway.dataplane.http import Receive, Send
+from gateway.dataplane.limits import estimate
+from gateway.dataplane.relay import Order, Relay
+from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
+from gateway.identity.principal import Principal
+from gateway.metrics import Metrics
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Inference:
+    """Has engines answer requests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keeper: SnapshotKeeper,
+        relay: Relay,
+        metrics: Metrics,
+        recorder: Recorder,
+        salt_key: bytes,
+    ) -> None:
+        """Answer with these parts.
+
+        Args:
+            settings: Limits.
+            keeper: Who may use what.
+            relay: Answers.
+            metrics: Counts.
+            recorder: The audit log.
+            salt_key: Keeps tenants' prefix caches apart.
+        """
+        self._settings = settings
+        self._keeper = keeper
+        self._relay = relay
+        self._metrics = metrics
+        self._recorder = recorder
+        self._salt_key = salt_key
+        self._salts: dict[tuple[str, str], str] = {}
+
+    async def answer(
+        self,
+        call: Call,
+        endpoint: Endpoint,
+        snapshot: Snapshot,
+        principal: Principal,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Have an engine answer a request that has its place in the limits already.
+
+        Raises:
+            AirlockError: The request may not be served, or was not.
+            ClientGoneError: The caller left.
+        """
+        request = self._understand(body, endpoint, principal)
+        grants = principal.domains(datetime.now(UTC))
+        routed = self._route(call, request.model, snapshot, principal, grants)
+        digest = routed.alias.checkpoint
+        call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
+        if call.reservation is not None:
+            call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
+        permit = partial(self._forbid_violation, snapshot, routed, grants)
+        permit(digest)  # The log would refuse a violation as well, but without an alarm.
+        order = Order(
+            endpoint=endpoint,
+            body=encode(request, self._seal(principal, digest)),
+            is_stream=request.is_stream,
+            forward_usage=request.forwards_usage,
+            request_id=call.request_id,
+            key_id=principal.key_id,
+            person_id=principal.person_id,
+            priority=-principal.tier.priority,
+            routed=routed,
+            headers=call.answer_headers(),
+            started_at=call.started_at,
+            permit=permit,
+        )
+        who = Caller(principal.person_id, principal.key_id)
+        family = snapshot.catalogue.families[routed.family]
+        if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
+            call.intended_by = who
+        await self._relay.answer(order, receive, send, call.outcome)
+
+    def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
+        """Return a body as a request that the caller's tier may make."""
+        request = decode(body, endpoint.decoder)
+        used = check_limits(
+            request,
+            allowed=principal.tier.capabilities,
+            max_output_tokens=self._settings.max_output_tokens,
+        )
+        for capability in used:
+            self._metrics.capability_uses.labels(principal.tier.name, capability).inc()
+        return request
+
+    def _route(
+        self,
+        call: Call,
+        requested: str,
+        snapshot: Snapshot,
+        principal: Principal,
+        grants: frozenset[str],
+    ) -> Routed:
+        """Choose the checkpoint, and refuse what the caller's grants do not cover now."""
+        families = snapshot.catalogue.families
+        choice = route(requested, families, grants)
+        match choice:
+            case Unknown(name):
+                raise e.UnknownModelError(name)
+            case Denied(name, missing):
+                who = Caller(principal.person_id, principal.key_id)
+                self._recorder.deny(call.request_id, who, name, missing)
+                raise e.GrantRequiredError(name, missing)
+        call.alias = choice.name
+        self._keeper.check(snapshot, choice, principal)
+        self._metrics.count_routed(call.tier, requested, choice.alias.checkpoint)
+        return choice
+
+    def _forbid_violation(
+        self, snapshot: Snapshot, routed: Routed, grants: frozenset[str], serving: str
+    ) -> None:
+        """Check once more, independently, that this engine may answer this caller.
+
+        Raises:
+            InternalError: It may not: a defect elsewhere, counted and stopped here.
+        """
+        family = snapshot.catalogue.families[routed.family]
+        if serving != routed.alias.checkpoint or missing_grants(family, routed.alias, grants):
+            self._metrics.tier_violations.inc()
+            log.critical("a request was about to be answered by another door")
+            raise e.InternalError
+
+    def _seal(self, principal: Principal, digest: str) -> Seal:
+        priority = -principal.tier.priority if self._settings.engine_priorities else 0
+        return Seal(digest, self._cache_salt(principal), priority)
+
+    def _cache_salt(self, principal: Principal) -> str:
+        tenant = (principal.tier.name, principal.person_id)
+        known = self._salts.get(tenant)
+        if known is None:
+            salt = hmac.digest(self._salt_key, "/".join(tenant).encode(), "sha256")
+            known = base64.urlsafe_b64encode(salt).rstrip(b"=").decode()
+            self._salts[tenant] = known
+        return known
