@@ -21,7 +21,7 @@ from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
-from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,7 @@ class Inference:
         grants: frozenset[str],
     ) -> Routed:
         """Choose the checkpoint, and refuse what the caller's grants do not cover now."""
-        families = snapshot.catalogue.families
-        choice = route(requested, families, grants)
+        choice = snapshot.catalogue.route(requested, grants)
         match choice:
             case Unknown(name):
                 raise e.UnknownModelError(name)

@@ -63,7 +63,6 @@ class Reservation:
         """
         terms, tokens = self._terms, prompt + output
         for account, multiple in self._accounts:
-            account.turn(self._now)
             factor = multiple * self._share
             used = account.tokens + account.others.tokens
             if used + tokens > terms.tokens_per_minute * factor:

@@ -9,8 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.answers import EVENT_END
@@ -40,8 +39,7 @@ LAST_WORD_SECONDS = 1.0
 """How long a caller whose answer is cut may take to read why."""
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """What one engine is to be asked, and how the caller wants the answer."""
 
     endpoint: Endpoint

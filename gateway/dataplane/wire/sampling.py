@@ -1,6 +1,5 @@
 """How tokens are drawn, in the words that chat and raw completions share."""
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
@@ -19,7 +18,6 @@ from gateway.dataplane.wire.request import (
     TopLogprobs,
     Unit,
     check_seed,
-    is_given,
 )
 from gateway.errors import InvalidRequestError
 from gateway.policy.capabilities import Capability
@@ -36,13 +34,6 @@ LogitBias = Annotated[
 TokenIds = Annotated[
     list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1, max_length=1024)
 ]
-LEVERS = (
-    Capability.ALLOWED_IDS,
-    Capability.LOGIT_BIAS,
-    Capability.NAMED_LOGPROBS,
-    Capability.PROMPT_LOGPROBS,
-)
-"""Capabilities that are called as their field."""
 
 
 class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +41,12 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
 
     KEPT_BACK: ClassVar[frozenset[str]] = frozenset({"seed", "stream_options", "user"})
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    LEVERS: ClassVar[tuple[Lever, ...]] = (
+        Lever(Capability.ALLOWED_IDS, "allowed_token_ids"),
+        Lever(Capability.LOGIT_BIAS, "logit_bias"),
+        Lever(Capability.NAMED_LOGPROBS, "logprob_token_ids"),
+        Lever(Capability.PROMPT_LOGPROBS, "prompt_logprobs"),
+    )
 
     max_tokens: Count | UnsetType | None = UNSET
     temperature: Temperature | UnsetType | None = UNSET
@@ -79,12 +76,6 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
     def forwards_usage(self) -> bool:
         """Whether the caller asked for the usage at a stream's end."""
         return bool(self.stream_options and self.stream_options.include_usage)
-
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
-        for capability in LEVERS:
-            if is_given(getattr(self, capability.value)):
-                yield Lever(capability, capability.value)
 
     def check(self) -> None:
         """Refuse a seed that would be used, and options of a stream that there is not."""
