@@ -11,6 +11,8 @@ from gateway.http_errors import error_body
 EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
+USAGE = b',"usage":{'
+INDEX = b'"choices":[{"index":'
 
 
 class Usage(msgspec.Struct):
@@ -42,8 +44,9 @@ class Events(NamedTuple):
 class Reader(Protocol):
     """Reads one stream of server-sent events as it passes."""
 
-    usage: Usage
-    """What the engine has counted so far."""
+    @property
+    def usage(self) -> Usage:
+        """What the engine has counted so far."""
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -55,8 +58,8 @@ class Dialect(Protocol):
     def read_usage(self, body: bytes) -> Usage | None:
         """Return the usage of a whole answer; None when it is no answer."""
 
-    def reader(self, *, forward_usage: bool) -> Reader:
-        """Return what reads one stream."""
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
+        """Return what reads one stream, in which every prompt has so many choices."""
 
     def error_event(self, error: AirlockError) -> bytes:
         """Return the event that ends a stream which fails once it has begun."""
@@ -65,15 +68,35 @@ class Dialect(Protocol):
 class EventReader:
     """Cuts a stream of server-sent events at event boundaries, without parsing them.
 
-    The gateway asks for the last chunk, with the usage and no choices, in every stream; it is
-    passed on only to callers who asked for it themselves.
+    The gateway asks for the usage in every event, so that it is known whenever a stream ends, and
+    takes it out again: the last chunk, with no choices, is for callers who asked for it themselves,
+    and the others are as an engine sends them that was not asked.
     """
 
-    def __init__(self, *, forward_usage: bool) -> None:
-        """Read one stream."""
+    def __init__(self, *, forward_usage: bool, choices: int = 1) -> None:
+        """Read one stream, in which every prompt has so many choices."""
         self._forward_usage = forward_usage
+        self._choices = choices
         self._rest = b""
-        self.usage = Usage()
+        self._told: dict[bytes, bytes] = {}
+        """The newest usage of each choice, as it came: only the last is ever parsed."""
+        self._total: Usage | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the engine has counted so far: its total, or the sum over prompts and choices."""
+        if self._total is not None:
+            return self._total
+        prompts: dict[int, int] = {}
+        completion_tokens = 0
+        for index, told in self._told.items():
+            try:
+                usage = msgspec.json.decode(told, type=Usage)
+                prompts[int(index) // self._choices] = usage.prompt_tokens
+            except ValueError:  # msgspec's errors are among them.
+                continue
+            completion_tokens += usage.completion_tokens
+        return Usage(sum(prompts.values()), completion_tokens)
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -84,18 +107,26 @@ class EventReader:
             return Events(b"", is_done=False)
         whole, self._rest = data[: end + 2], data[end + 2 :]
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
-        if NO_CHOICES in whole:
-            whole = b"".join(event + EVENT_END for event in _split(whole) if self._keeps(event))
+        if USAGE in whole:
+            whole = b"".join([self._without_usage(event) for event in _split(whole)])
         return Events(whole, is_done)
 
-    def _keeps(self, event: bytes) -> bool:
-        if NO_CHOICES not in event:
-            return True
-        chunk = _decode(event.removeprefix(b"data: "))
-        if chunk is None or chunk.choices or chunk.usage is None:
-            return True
-        self.usage = chunk.usage
-        return self._forward_usage
+    def _without_usage(self, event: bytes) -> bytes:
+        # Within a JSON string the quotation marks would be escaped: this can only be a field.
+        at = event.rfind(USAGE)
+        if at < 0:
+            return event + EVENT_END
+        if NO_CHOICES in event:
+            chunk = _decode(event.removeprefix(b"data: "))
+            if chunk is not None and not chunk.choices and chunk.usage is not None:
+                self._total = chunk.usage
+                return event + EVENT_END if self._forward_usage else b""
+        if event.find(b"}", at) != len(event) - 2:  # It is not the last field, or has parts.
+            return event + EVENT_END
+        start = event.find(INDEX) + len(INDEX)
+        index = event[start : event.find(b",", start)]
+        self._told[index] = event[at + len(USAGE) - 1 : -1]
+        return event[:at] + b"}" + EVENT_END
 
 
 class Completions:
@@ -106,9 +137,9 @@ class Completions:
         answer = _decode(body)
         return None if answer is None else answer.usage or Usage()
 
-    def reader(self, *, forward_usage: bool) -> Reader:
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
         """Return what reads one stream."""
-        return EventReader(forward_usage=forward_usage)
+        return EventReader(forward_usage=forward_usage, choices=choices)
 
     def error_event(self, error: AirlockError) -> bytes:
         """Return the event that ends a stream which fails; no `[DONE]` follows."""

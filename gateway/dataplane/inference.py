@@ -87,6 +87,7 @@ class Inference:
             body=encode(request, self._seal(principal, digest)),
             is_stream=request.is_stream,
             forward_usage=request.forwards_usage,
+            choices=request.choices,
             request_id=call.request_id,
             key_id=principal.key_id,
             person_id=principal.person_id,

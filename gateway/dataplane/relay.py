@@ -46,6 +46,7 @@ class Order(NamedTuple):
     body: bytes
     is_stream: bool
     forward_usage: bool
+    choices: int
     request_id: str
     key_id: str
     person_id: str
@@ -245,7 +246,9 @@ class Relay:
     async def _stream(
         self, order: Order, connection: EngineConnection, send: Send, outcome: Outcome
     ) -> None:
-        reader = order.endpoint.dialect.reader(forward_usage=order.forward_usage)
+        reader = order.endpoint.dialect.reader(
+            forward_usage=order.forward_usage, choices=order.choices
+        )
         is_done = False
         try:
             while data := await connection.read():

@@ -79,6 +79,11 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         """Whether the caller asked for the usage at a stream's end."""
         return True
 
+    @property
+    def choices(self) -> int:
+        """How many answers each prompt gets."""
+        return 1
+
     def levers(self) -> list[Lever]:
         """Return the fields in use that need a capability."""
         return [

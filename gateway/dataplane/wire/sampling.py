@@ -35,6 +35,8 @@ TokenIds = Annotated[
     list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1, max_length=1024)
 ]
 
+USAGE_ALL_ALONG = {"include_usage": True, "continuous_usage_stats": True}
+
 
 class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
     """What both kinds of request have in common."""
@@ -77,6 +79,11 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
         """Whether the caller asked for the usage at a stream's end."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def choices(self) -> int:
+        """How many answers each prompt gets."""
+        return self.n if isinstance(self.n, int) else 1
+
     def check(self) -> None:
         """Refuse a seed that would be used, and options of a stream that there is not."""
         check_seed(self.seed, self.temperature)
@@ -85,10 +92,12 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together."""
-        choices = self.n if isinstance(self.n, int) else 1
-        return super().output_tokens(most) * choices
+        return super().output_tokens(most) * self.choices
 
     def sealed(self, seal: Seal) -> dict[str, object]:
-        """Return the gateway's own fields; it asks for the usage in every stream."""
-        usage = {"stream_options": {"include_usage": True}} if self.stream else {}
-        return super().sealed(seal) | {"stream": bool(self.stream)} | usage
+        """Return the gateway's own fields; it asks for the usage in every event of a stream."""
+        own = super().sealed(seal)
+        own["stream"] = bool(self.stream)
+        if self.stream:
+            own["stream_options"] = USAGE_ALL_ALONG
+        return own
