@@ -12,6 +12,8 @@ EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
 USAGE = b',"usage":{'
+LAST_FIELD_END = b"}}\n\n"
+EVENT_CLOSE = b"}\n\n"
 INDEX = b'"choices":[{"index":'
 
 
@@ -92,9 +94,10 @@ class EventReader:
         for index, told in self._told.items():
             try:
                 usage = msgspec.json.decode(told, type=Usage)
-                prompts[int(index) // self._choices] = usage.prompt_tokens
+                prompt = int(index.partition(b",")[0]) // self._choices
             except ValueError:  # msgspec's errors are among them.
                 continue
+            prompts[prompt] = usage.prompt_tokens
             completion_tokens += usage.completion_tokens
         return Usage(sum(prompts.values()), completion_tokens)
 
@@ -108,25 +111,29 @@ class EventReader:
         whole, self._rest = data[: end + 2], data[end + 2 :]
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
         if USAGE in whole:
-            whole = b"".join([self._without_usage(event) for event in _split(whole)])
+            if whole.find(EVENT_END) == end:  # It mostly is one event, if any.
+                whole = self._without_usage(whole)
+            else:
+                events = [event + EVENT_END for event in _split(whole)]
+                whole = b"".join([self._without_usage(event) for event in events])
         return Events(whole, is_done)
 
     def _without_usage(self, event: bytes) -> bytes:
         # Within a JSON string the quotation marks would be escaped: this can only be a field.
         at = event.rfind(USAGE)
         if at < 0:
-            return event + EVENT_END
+            return event
         if NO_CHOICES in event:
             chunk = _decode(event.removeprefix(b"data: "))
             if chunk is not None and not chunk.choices and chunk.usage is not None:
                 self._total = chunk.usage
-                return event + EVENT_END if self._forward_usage else b""
-        if event.find(b"}", at) != len(event) - 2:  # It is not the last field, or has parts.
-            return event + EVENT_END
-        start = event.find(INDEX) + len(INDEX)
-        index = event[start : event.find(b",", start)]
-        self._told[index] = event[at + len(USAGE) - 1 : -1]
-        return event[:at] + b"}" + EVENT_END
+                return event if self._forward_usage else b""
+        if event.find(b"}", at) != len(event) - len(LAST_FIELD_END):  # Or it has parts.
+            return event
+        place = event.find(INDEX) + len(INDEX)
+        # A few bytes, which begin with the index and its comma, tell choices apart.
+        self._told[event[place : place + 8]] = event[at + len(USAGE) - 1 : -3]
+        return event[:at] + EVENT_CLOSE
 
 
 class Completions:
