@@ -54,6 +54,12 @@ class Figures:
             self.rounds[name][key].append(value)
         progress.print(f"  {name}: " + ", ".join(f"{k} {v:.1f}" for k, v in given.items()))
 
+    def are_right(self, name: str, found: dict[str, float]) -> bool:
+        """Count what was lost or wrong; with any of it, what the rest took is no figure."""
+        bad = found["lost"] + found["wrong"]
+        self.add(name, lost_or_wrong=bad)
+        return not bad
+
     def median(self, name: str, key: str) -> float | None:
         found = self.rounds.get(name, {}).get(key)
         return statistics.median(found) if found else None
@@ -63,22 +69,22 @@ def one_round(target: Target, figures: Figures, seconds: float) -> None:
     """Requests one after another on 64 connections, then 50 streams of 100 events at 10 ms."""
     taken = measure(target.asked("closed", connections=64, seconds=seconds), target.pid)
     found, count = taken.figures, max(taken.figures["requests"], 1)
-    figures.add(
-        target.name,
-        request_us=taken.cpu_seconds / count * 1e6,
-        per_second=count / found["seconds"],
-        memory_64_mb=taken.memory_mb,
-        lost_or_wrong=found["lost"] + found["wrong"],
-    )
+    if figures.are_right(target.name, found):
+        figures.add(
+            target.name,
+            request_us=taken.cpu_seconds / count * 1e6,
+            per_second=count / found["seconds"],
+            memory_64_mb=taken.memory_mb,
+        )
     asked = target.asked("streams", connections=50, seconds=seconds, events=100)
     taken = measure(asked, target.pid)
     found, count = taken.figures, max(taken.figures["events"], 1)
-    figures.add(
-        target.name,
-        event_us=taken.cpu_seconds / count * 1e6,
-        events_per_second=count / found["seconds"],
-        lost_or_wrong=found["lost"] + found["wrong"],
-    )
+    if figures.are_right(target.name, found):
+        figures.add(
+            target.name,
+            event_us=taken.cpu_seconds / count * 1e6,
+            events_per_second=count / found["seconds"],
+        )
 
 
 def latencies(ours: Target, figures: Figures, seconds: float, rounds: int) -> None:
