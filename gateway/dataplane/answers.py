@@ -12,8 +12,6 @@ EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
 USAGE = b',"usage":{'
-LAST_FIELD_END = b"}}\n\n"
-EVENT_CLOSE = b"}\n\n"
 INDEX = b'"choices":[{"index":'
 
 
@@ -128,12 +126,15 @@ class EventReader:
             if chunk is not None and not chunk.choices and chunk.usage is not None:
                 self._total = chunk.usage
                 return event if self._forward_usage else b""
-        if event.find(b"}", at) != len(event) - len(LAST_FIELD_END):  # Or it has parts.
+        end = event.find(b"}", at) + 1
+        while event.count(b"{", at, end) > event.count(b"}", at, end):  # It has parts.
+            end = event.find(b"}", end) + 1
+        if end == 0:  # It is no JSON; whoever reads it will say so.
             return event
         place = event.find(INDEX) + len(INDEX)
         # A few bytes, which begin with the index and its comma, tell choices apart.
-        self._told[event[place : place + 8]] = event[at + len(USAGE) - 1 : -3]
-        return event[:at] + EVENT_CLOSE
+        self._told[event[place : place + 8]] = event[at + len(USAGE) - 1 : end]
+        return event[:at] + event[end:]
 
 
 class Completions:

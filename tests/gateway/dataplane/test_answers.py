@@ -57,11 +57,23 @@ def test_the_usage_of_a_stream_that_ends_early_is_the_sum_over_prompts_and_choic
     assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (12, 7)
 
 
-def test_a_usage_that_is_not_an_events_end_is_left_where_it_is():
-    odd = counting(0, 5, 1, ',"system_fingerprint":"f"')
+def test_a_usage_is_taken_out_of_the_middle_and_with_its_parts():
+    # vLLM's first event goes on after it, and engines with reasoning count that apart.
+    first = counting(0, 5, 1, ',"prompt_token_ids":null')
+    parts = b',"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}'
+    apart = counting(0, 5, 2).replace(b',"completion_tokens":2}}', parts)
     reader = EventReader(forward_usage=False)
-    assert feed(reader, [odd]) == (odd, False)
-    assert reader.usage.completion_tokens == 0
+    out, _ = feed(reader, [first, apart])
+    plain = b'data: {"choices":[{"index":0,"text":"x"}]'
+    assert out == plain + b',"prompt_token_ids":null}\n\n' + plain + b"}\n\n"
+    assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (5, 2)
+
+
+def test_a_broken_usage_is_passed_on_as_it_is():
+    broken = b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":3\n\n'
+    reader = EventReader(forward_usage=False)
+    assert feed(reader, [broken]) == (broken, False)
+    assert reader.usage.prompt_tokens == 0
 
 
 def test_a_stream_that_is_cut_is_not_done():
