@@ -383,14 +383,14 @@ def test_a_stalled_engine_is_a_timeout_not_a_hang(request, tmp_path, stream):
 
 def test_a_planted_defect_is_stopped_before_the_engine_and_counted(running, monkeypatch):
     """Should routing itself ever be wrong, the second check stops the request."""
-    from gateway.dataplane import inference
+    from gateway.dataplane.catalogue import Catalogue
     from gateway.policy.routing import Routed
 
-    def wrong(requested, families, grants):
-        family = families["smollm2"]
+    def wrong(catalogue, requested, grants):
+        family = catalogue.families["smollm2"]
         return Routed("smollm2", family.by_label["base"])
 
-    monkeypatch.setattr(inference, "route", wrong)
+    monkeypatch.setattr(Catalogue, "route", wrong)
     monkeypatch.setattr(running.gateway.keeper, "check", lambda *_: None)
     before = served(running, "base")
     answer = running.chat("public")

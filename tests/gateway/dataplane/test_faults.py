@@ -90,6 +90,11 @@ def healed(gateway):
     healthy = running.gateway.database.transaction
     is_ready = lambda: httpx.get(f"{running.url}/readyz").status_code == 200  # noqa: E731
     wait_for(is_ready)
+    for replica in running.gateway.pool._replicas.values():
+        # As after a trial that went well; the faults before this one have made its breaker wait,
+        # longer with each.
+        replica.breaker.state = "half-open"
+        replica.breaker.succeed()
     yield running, engines
     running.gateway.database.transaction = healthy
     for engine in engines.values():
