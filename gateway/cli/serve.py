@@ -7,6 +7,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.logs import set_up_logs
+from gateway.server import ServerProtocol
 from gateway.settings import Settings
 
 EXAMPLES = """\
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host or settings.host,
         port=settings.port if args.port is None else args.port,
         loop="uvloop",
-        http="httptools",
+        http=ServerProtocol,
         access_log=False,
         log_config=None,
         server_header=False,

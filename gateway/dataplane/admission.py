@@ -50,7 +50,12 @@ class Admission:
         queue = self._queues.get(digest)
         if queue is None:
             queue = self._queues[digest] = _Queue()
-        if not queue.waiting and queue.running < self._capacity(digest):
+        has_room = (
+            # What one engine takes is there whatever their number; they are counted beyond it.
+            queue.running < self._settings.engine_max_in_flight
+            or queue.running < self._capacity(digest)
+        )
+        if has_room and not queue.waiting:
             queue.running += 1
             return
         place = (priority, next(self._arrivals), asyncio.get_running_loop().create_future())

@@ -11,6 +11,8 @@ from gateway.http_errors import error_body
 EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
+USAGE = b',"usage":{'
+INDEX = b'"choices":[{"index":'
 
 
 class Usage(msgspec.Struct):
@@ -42,8 +44,9 @@ class Events(NamedTuple):
 class Reader(Protocol):
     """Reads one stream of server-sent events as it passes."""
 
-    usage: Usage
-    """What the engine has counted so far."""
+    @property
+    def usage(self) -> Usage:
+        """What the engine has counted so far."""
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -55,8 +58,8 @@ class Dialect(Protocol):
     def read_usage(self, body: bytes) -> Usage | None:
         """Return the usage of a whole answer; None when it is no answer."""
 
-    def reader(self, *, forward_usage: bool) -> Reader:
-        """Return what reads one stream."""
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
+        """Return what reads one stream, in which every prompt has so many choices."""
 
     def error_event(self, error: AirlockError) -> bytes:
         """Return the event that ends a stream which fails once it has begun."""
@@ -65,15 +68,36 @@ class Dialect(Protocol):
 class EventReader:
     """Cuts a stream of server-sent events at event boundaries, without parsing them.
 
-    The gateway asks for the last chunk, with the usage and no choices, in every stream; it is
-    passed on only to callers who asked for it themselves.
+    The gateway asks for the usage in every event, so that it is known whenever a stream ends, and
+    takes it out again: the last chunk, with no choices, is for callers who asked for it themselves,
+    and the others are as an engine sends them that was not asked.
     """
 
-    def __init__(self, *, forward_usage: bool) -> None:
-        """Read one stream."""
+    def __init__(self, *, forward_usage: bool, choices: int = 1) -> None:
+        """Read one stream, in which every prompt has so many choices."""
         self._forward_usage = forward_usage
+        self._choices = choices
         self._rest = b""
-        self.usage = Usage()
+        self._told: dict[bytes, bytes] = {}
+        """The newest usage of each choice, as it came: only the last is ever parsed."""
+        self._total: Usage | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the engine has counted so far: its total, or the sum over prompts and choices."""
+        if self._total is not None:
+            return self._total
+        prompts: dict[int, int] = {}
+        completion_tokens = 0
+        for index, told in self._told.items():
+            try:
+                usage = msgspec.json.decode(told, type=Usage)
+                prompt = int(index.partition(b",")[0]) // self._choices
+            except ValueError:  # msgspec's errors are among them.
+                continue
+            prompts[prompt] = usage.prompt_tokens
+            completion_tokens += usage.completion_tokens
+        return Usage(sum(prompts.values()), completion_tokens)
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -84,18 +108,33 @@ class EventReader:
             return Events(b"", is_done=False)
         whole, self._rest = data[: end + 2], data[end + 2 :]
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
-        if NO_CHOICES in whole:
-            whole = b"".join(event + EVENT_END for event in _split(whole) if self._keeps(event))
+        if USAGE in whole:
+            if whole.find(EVENT_END) == end:  # It mostly is one event, if any.
+                whole = self._without_usage(whole)
+            else:
+                events = [event + EVENT_END for event in _split(whole)]
+                whole = b"".join([self._without_usage(event) for event in events])
         return Events(whole, is_done)
 
-    def _keeps(self, event: bytes) -> bool:
-        if NO_CHOICES not in event:
-            return True
-        chunk = _decode(event.removeprefix(b"data: "))
-        if chunk is None or chunk.choices or chunk.usage is None:
-            return True
-        self.usage = chunk.usage
-        return self._forward_usage
+    def _without_usage(self, event: bytes) -> bytes:
+        # Within a JSON string the quotation marks would be escaped: this can only be a field.
+        at = event.rfind(USAGE)
+        if at < 0:
+            return event
+        if NO_CHOICES in event:
+            chunk = _decode(event.removeprefix(b"data: "))
+            if chunk is not None and not chunk.choices and chunk.usage is not None:
+                self._total = chunk.usage
+                return event if self._forward_usage else b""
+        end = event.find(b"}", at) + 1
+        while event.count(b"{", at, end) > event.count(b"}", at, end):  # It has parts.
+            end = event.find(b"}", end) + 1
+        if end == 0:  # It is no JSON; whoever reads it will say so.
+            return event
+        place = event.find(INDEX) + len(INDEX)
+        # A few bytes, which begin with the index and its comma, tell choices apart.
+        self._told[event[place : place + 8]] = event[at + len(USAGE) - 1 : end]
+        return event[:at] + event[end:]
 
 
 class Completions:
@@ -106,9 +145,9 @@ class Completions:
         answer = _decode(body)
         return None if answer is None else answer.usage or Usage()
 
-    def reader(self, *, forward_usage: bool) -> Reader:
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
         """Return what reads one stream."""
-        return EventReader(forward_usage=forward_usage)
+        return EventReader(forward_usage=forward_usage, choices=choices)
 
     def error_event(self, error: AirlockError) -> bytes:
         """Return the event that ends a stream which fails; no `[DONE]` follows."""

@@ -1,7 +1,7 @@
 """The catalogue: what is promoted and which engines there are, at one version, in memory."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography.fernet import Fernet
@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.policy.attestation import Answer, Pointer
-from gateway.policy.routing import Alias, Family
+from gateway.policy.routing import Alias, Denied, Family, Routed, Unknown, route
 from gateway.settings import EngineSetting
 from gateway.tables import Engine, Promotion
 
@@ -42,6 +42,20 @@ class Catalogue:
     """The releases that count, by checkpoint."""
     max_model_lens: dict[str, int]
     """How many tokens a prompt and its answer may have together, by checkpoint."""
+    routed: dict[tuple[str, frozenset[str]], Routed] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What the rule said for a name and grants: it depends on nothing else in one version."""
+
+    def route(self, requested: str, grants: frozenset[str]) -> Routed | Unknown | Denied:
+        """Choose the checkpoint that answers a request, by the routing rule."""
+        known = self.routed.get((requested, grants))
+        if known is not None:
+            return known
+        choice = route(requested, self.families, grants)
+        if isinstance(choice, Routed):  # Of names that are served there are few; of others, not.
+            self.routed[requested, grants] = choice
+        return choice
 
     def why_withdrawn(self, name: str, now: datetime) -> str | None:
         """Return why an alias may not be served at a moment; None when it may."""

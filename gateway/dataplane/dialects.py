@@ -117,7 +117,7 @@ class Responses:
         except msgspec.MsgspecError:
             return None
 
-    def reader(self, *, forward_usage: bool) -> Reader:
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
         """Return what reads one stream; its usage is part of its last event."""
         return NamedEventReader(self)
 
@@ -158,7 +158,7 @@ class Messages:
         except msgspec.MsgspecError:
             return None
 
-    def reader(self, *, forward_usage: bool) -> Reader:
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
         """Return what reads one stream; its usage is part of its events."""
         return NamedEventReader(self)
 
@@ -200,7 +200,7 @@ class Embeddings:
         except msgspec.MsgspecError:
             return None
 
-    def reader(self, *, forward_usage: bool) -> Reader:
+    def reader(self, *, forward_usage: bool, choices: int) -> Reader:
         """Never asked for: there are no streams."""
         raise NotImplementedError
 

@@ -22,29 +22,43 @@ class ClientGoneError(Exception):
     """The caller left; there is nobody to answer."""
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """Return a request header, or None.
+READ = frozenset(
+    (b"authorization", b"content-encoding", b"content-length", b"content-type", b"x-api-key")
+)
+"""The request headers that mean anything here."""
+
+
+def read_headers(scope: Scope) -> dict[bytes, str]:
+    """Return the request's headers, as far as they are read, by name.
 
     Raises:
-        InvalidRequestError: It comes twice, so that two readers could understand two things.
+        InvalidRequestError: One comes twice, so that two readers could understand two things.
     """
-    values = [value for key, value in scope["headers"] if key == name]
-    if len(values) > 1:
-        raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
-    return values[0].decode("latin-1") if values else None
+    found: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+        if name in READ:
+            if name in found:
+                raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
+            found[name] = value.decode("latin-1")
+    return found
 
 
 async def read_body(
-    scope: Scope, receive: Receive, limit_bytes: int, timeout_seconds: float
+    declared: str | None, receive: Receive, limit_bytes: int, timeout_seconds: float
 ) -> bytes:
     """Return the request's body.
+
+    Args:
+        declared: Its length, as the request's headers have it.
+        receive: The server's.
+        limit_bytes: How long it may be.
+        timeout_seconds: How long it may take.
 
     Raises:
         RequestTooLargeError: It is longer than `limit_bytes`; what follows is not read.
         RequestTimeoutError: It took longer than `timeout_seconds`.
         ClientGoneError: The caller left.
     """
-    declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
     task = cast("asyncio.Task[object]", asyncio.current_task())
@@ -77,23 +91,22 @@ async def _read_parts(receive: Receive, limit_bytes: int) -> bytes:
             raise RequestTooLargeError(limit_bytes)
         parts.append(part)
         if not event.get("more_body", False):
-            return b"".join(parts)
+            return part if len(parts) == 1 else b"".join(parts)
+
+
+def _start(status: int, headers: Mapping[str, str]) -> Event:
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": fields}
 
 
 async def send_start(send: Send, status: int, headers: Mapping[str, str]) -> None:
     """Send status and headers."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(key.encode(), value.encode("latin-1")) for key, value in headers.items()],
-        }
-    )
+    await send(_start(status, headers))
 
 
 async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Send a whole answer."""
-    await send_start(send, status, {**headers, "content-length": str(len(body))})
+    await send(_start(status, {**headers, "content-length": str(len(body))}))
     await send({"type": "http.response.body", "body": body})
 
 

@@ -21,7 +21,7 @@ from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
-from gateway.policy.routing import Denied, Routed, Unknown, missing_grants, route
+from gateway.policy.routing import Denied, Routed, Unknown, missing_grants
 from gateway.settings import Settings
 
 BATCH_PRIORITY = 101
@@ -93,6 +93,7 @@ class Inference:
             body=encode(request, self._seal(call, principal, digest)),
             is_stream=request.is_stream,
             forward_usage=request.forwards_usage,
+            choices=request.choices,
             request_id=call.request_id,
             key_id=principal.key_id,
             person_id=principal.person_id,
@@ -136,8 +137,7 @@ class Inference:
             UnknownModelError: Nothing of that name is served.
             GrantRequiredError: It is, to others.
         """
-        families = snapshot.catalogue.families
-        choice = route(requested, families, grants)
+        choice = snapshot.catalogue.route(requested, grants)
         match choice:
             case Unknown(name):
                 raise e.UnknownModelError(name)

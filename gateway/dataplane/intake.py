@@ -1,7 +1,8 @@
 """What a request is before its body is read: in whose API, with which key, in which form."""
 
+from collections.abc import Mapping
+
 from gateway.dataplane.endpoints import MESSAGES_PATH
-from gateway.dataplane.http import Scope, header
 from gateway.errors import AirlockError, InvalidRequestError, UnsupportedMediaTypeError
 from gateway.http_errors import anthropic_error_body, error_body
 
@@ -26,16 +27,16 @@ def fault_body(path: str, error: AirlockError) -> bytes:
     return anthropic_error_body(error) if is_anthropic(path) else error_body(error)
 
 
-def authorization(scope: Scope) -> str | None:
+def authorization(path: str, headers: Mapping[bytes, str]) -> str | None:
     """Return the `Authorization` header; clients of Anthropic's API may send `x-api-key` instead.
 
     Raises:
         InvalidRequestError: Two keys came, so that it is not clear who is calling.
     """
-    bearer = header(scope, b"authorization")
-    if not is_anthropic(scope["path"]):
+    bearer = headers.get(b"authorization")
+    if not is_anthropic(path):
         return bearer
-    key = header(scope, b"x-api-key")
+    key = headers.get(b"x-api-key")
     if key is None:
         return bearer
     if bearer is not None and bearer.partition(" ")[2].strip() != key.strip():
@@ -43,17 +44,17 @@ def authorization(scope: Scope) -> str | None:
     return f"Bearer {key}"
 
 
-def check_media_type(scope: Scope) -> None:
+def check_media_type(headers: Mapping[bytes, str]) -> None:
     """Refuse a body that says that it is something other than plain JSON.
 
     Raises:
         UnsupportedMediaTypeError: It does.
     """
-    media_type = header(scope, b"content-type")
-    if media_type is not None:
+    media_type = headers.get(b"content-type")
+    if media_type is not None and media_type != "application/json":
         name = media_type.partition(";")[0].strip().lower()
         if name != "application/json":
             raise UnsupportedMediaTypeError("Send the body as application/json.")
-    encoding = header(scope, b"content-encoding")
+    encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() != "identity":
         raise UnsupportedMediaTypeError("Send the body without a content encoding.")

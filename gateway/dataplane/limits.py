@@ -63,7 +63,6 @@ class Reservation:
         """
         terms, tokens = self._terms, prompt + output
         for account, multiple in self._accounts:
-            account.turn(self._now)
             factor = multiple * self._share
             used = account.tokens + account.others.tokens
             if used + tokens > terms.tokens_per_minute * factor:
@@ -81,9 +80,10 @@ class Reservation:
     def settle(self, outcome: Outcome, *, was_left: bool) -> None:
         """Count what was used instead of what was reserved, and give the place back; only once.
 
-        The engine's own count decides. An answer that its caller left before has none: a stream
-        then costs its prompt's estimate and a token for each event, any other what was reserved.
-        Leaving early must not be a way to use engines for nothing.
+        The engine's own count decides: in a stream of chat or completions it comes with every
+        event. An answer that its caller left before there was one costs what was reserved, and a
+        stream whose API counts at the end its prompt and a token for each event. Leaving early must
+        not be a way to use engines for nothing.
 
         Args:
             outcome: What became of the request.
@@ -92,9 +92,11 @@ class Reservation:
         if self._is_settled:
             return
         self._is_settled = True
-        tokens = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
-        if not tokens and was_left and outcome.asked_at is not None:
-            tokens = self._prompt + outcome.events if outcome.events else self._taken
+        usage = outcome.usage
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        if was_left and not usage.completion_tokens and outcome.asked_at is not None:
+            prompt = usage.prompt_tokens or self._prompt
+            tokens = prompt + outcome.events if outcome.events else self._taken
         for account, _ in self._accounts:
             account.running -= 1
         for account, reserved, minute_began, day in self._reserved:

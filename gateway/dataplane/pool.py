@@ -72,8 +72,9 @@ class Pool:
 
     def serves(self, digest: str) -> int:
         """Return how many verified engines serve a checkpoint."""
+        now = time.monotonic()
         return sum(
-            replica.verified and self._is_attested(replica)
+            replica.verified and self._is_attested(replica, now)
             for replica in self._by_digest.get(digest, ())
         )
 
@@ -148,7 +149,7 @@ class Pool:
         return [
             replica
             for replica in self._by_digest.get(digest, ())
-            if replica.verified and replica.breaker.allows(now) and self._is_attested(replica)
+            if replica.verified and replica.breaker.allows(now) and self._is_attested(replica, now)
         ]
 
     def _show_breaker(self, replica: Replica) -> None:
@@ -156,12 +157,11 @@ class Pool:
             labels = (replica.address.url, replica.address.digest)
             self._metrics.breaker_open.labels(*labels).set(replica.breaker.state != "closed")
 
-    def _is_attested(self, replica: Replica) -> bool:
+    def _is_attested(self, replica: Replica, now: float) -> bool:
         """Whether its last good attestation is young enough; a prober that hangs makes it old."""
-        if not self._must_attest(replica.address):
+        if now - replica.attested_at <= self._settings.attestation_max_age_seconds:
             return True
-        age = time.monotonic() - replica.attested_at
-        return age <= self._settings.attestation_max_age_seconds
+        return not self._must_attest(replica.address)
 
     def _must_attest(self, address: EngineAddress) -> bool:
         return self._settings.require_attestation or address.attest_url is not None
@@ -194,7 +194,7 @@ class Pool:
             return "it does not answer, or names another digest"
         if self._must_attest(replica.address):
             problem = await self._ask_side_car(replica)
-            if not self._is_attested(replica):
+            if not self._is_attested(replica, time.monotonic()):
                 return problem or "its last attestation is too old"
         if replica.drifted:
             return "it no longer says what its fingerprint says"

@@ -9,8 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.answers import EVENT_END
@@ -40,14 +39,14 @@ LAST_WORD_SECONDS = 1.0
 """How long a caller whose answer is cut may take to read why."""
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """What one engine is to be asked, and how the caller wants the answer."""
 
     endpoint: Endpoint
     body: bytes
     is_stream: bool
     forward_usage: bool
+    choices: int
     request_id: str
     key_id: str
     person_id: str
@@ -247,7 +246,9 @@ class Relay:
     async def _stream(
         self, order: Order, connection: EngineConnection, send: Send, outcome: Outcome
     ) -> None:
-        reader = order.endpoint.dialect.reader(forward_usage=order.forward_usage)
+        reader = order.endpoint.dialect.reader(
+            forward_usage=order.forward_usage, choices=order.choices
+        )
         is_done = False
         try:
             while data := await connection.read():

@@ -51,7 +51,7 @@ class Routed:
     family: str
     alias: Alias
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The alias's full name, `family:label`."""
         return f"{self.family}:{self.alias.label}"

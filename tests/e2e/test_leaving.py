@@ -56,3 +56,32 @@ def test_the_engine_stops_when_its_caller_leaves(demo: Demo, stream: bool):
     assert left - before < 1400, "it was done before its caller left: nothing was shown"
     in_flight = demo.metric("airlock_in_flight_requests")
     assert in_flight == 0
+
+
+def test_who_leaves_a_stream_is_charged_what_the_engine_had_counted(demo: Demo):
+    demo.wait_ready()
+    row = 'airlock_tokens_total{alias="smollm2:unlearned",tier="public",type="completion"}'
+    charged, made = demo.metric(row), generated(demo)
+    body = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Tell me a long story."}],
+        "max_tokens": 1500,
+        "temperature": 1,
+        "stream": True,
+    }
+    headers = {"authorization": f"Bearer {demo.facts['public_key']}"}
+    with httpx.stream(
+        "POST", f"{demo.root}/v1/chat/completions", json=body, headers=headers, timeout=60
+    ) as answer:
+        for events, line in enumerate(filter(None, answer.iter_lines())):
+            assert '"usage"' not in line
+            if events == 40:
+                break
+    deadline = time.monotonic() + 10
+    while demo.metric(row) == charged:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    # What the engine made after it had told of these, until it heard that nobody waits.
+    assert 30 <= demo.metric(row) - charged <= generated(demo) - made
+    assert generated(demo) - made < demo.metric(row) - charged + 60

@@ -61,6 +61,7 @@ class MortalEngine:
         self.left_at: float | None = None
         """When a caller was last seen to leave before its answer's end."""
         self._connections: set[socket.socket] = set()
+        self._busy: set[socket.socket] = set()
         self._listener = self._listen(0)
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -82,7 +83,14 @@ class MortalEngine:
         self.drop_connections()
 
     def drop_connections(self) -> None:
-        for connection in list(self._connections):
+        self._drop(self._connections)
+
+    def drop_idle_connections(self) -> None:
+        """Reset those on which nothing is being asked, not even by a probe."""
+        self._drop(self._connections - self._busy)
+
+    def _drop(self, connections: set[socket.socket]) -> None:
+        for connection in list(connections):
             with contextlib.suppress(OSError):
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -109,6 +117,7 @@ class MortalEngine:
                     if not part:
                         return
                     data += part
+                self._busy.add(connection)
                 head, _, data = data.partition(b"\r\n\r\n")
                 lengths = [
                     int(line.split(b":")[1])
@@ -119,6 +128,7 @@ class MortalEngine:
                     data += connection.recv(65536)
                 body, data = data[: sum(lengths)], data[sum(lengths) :]
                 self._answer(connection, head, body)
+                self._busy.discard(connection)
         self._connections.discard(connection)
 
     def _answer(self, connection: socket.socket, head: bytes, body: bytes) -> None:

@@ -29,6 +29,8 @@ class FakeVllm:
     token_ids: tuple[int, ...] = (5, 6, 7)
     odd_replays: int = 0
     """How many of the next answers to a fingerprint's prompt differ."""
+    told: int = 0
+    """How many tokens it has said last that a stream's answer has."""
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
@@ -104,7 +106,11 @@ class FakeVllm:
             if self.mode == "cut" and index == 2:
                 return await send({"type": "http.response.body", "body": b""})
             choice = {"index": 0, "delta": {"content": self.text}, "text": self.text}
-            await self.event(send, {"choices": [choice], "usage": None})
+            self.told = index + 1
+            counted = {"prompt_tokens": 3, "total_tokens": 3 + self.told}
+            counted["completion_tokens"] = self.told
+            asked = (request.get("stream_options") or {}).get("continuous_usage_stats")
+            await self.event(send, {"choices": [choice], **({"usage": counted} if asked else {})})
         await self.event(send, {"choices": [], "usage": usage})
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
         return None

@@ -1,6 +1,5 @@
 """`POST /v1/chat/completions`: messages, tools, the form of the answer."""
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -119,6 +118,12 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
         "store",
     }
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
+    LEVERS: ClassVar[tuple[Lever, ...]] = (
+        *Sampling.LEVERS,
+        Lever(Capability.GUIDED_DECODING, "structured_outputs"),
+        Lever(Capability.PREFILL, "continue_final_message"),
+        Lever(Capability.PREFILL, "add_generation_prompt"),
+    )
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
@@ -142,18 +147,15 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
     service_tier: Literal["auto", "default"] | None = None
     store: bool | None = None
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
-        yield from super().levers()
-        if is_given(self.structured_outputs):
-            yield Lever(Capability.GUIDED_DECODING, "structured_outputs")
-        if any(guides.has_pattern(schema) for _, schema in self._schemas()):
-            yield Lever(Capability.GUIDED_DECODING, "response_format")
-        for field in ("continue_final_message", "add_generation_prompt"):
-            if is_given(getattr(self, field)):
-                yield Lever(Capability.PREFILL, field)
+    def levers(self) -> list[Lever]:
+        """Return the fields in use that need a capability."""
+        levers = super().levers()
+        for _, schema in self._schemas():
+            if guides.has_pattern(schema):
+                levers.append(Lever(Capability.GUIDED_DECODING, "response_format"))
         if isinstance(self.messages[-1], AssistantMessage):
-            yield Lever(Capability.PREFILL, "messages")
+            levers.append(Lever(Capability.PREFILL, "messages"))
+        return levers
 
     def check(self) -> None:
         """Refuse what is stored, and schemas that are too much work."""
@@ -164,11 +166,12 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
         if is_given(self.tool_choice) and self.tool_choice != "none" and not is_given(self.tools):
             raise InvalidRequestError("'tool_choice' needs 'tools'.", "tool_choice")
 
-    def _schemas(self) -> Iterator[tuple[str, guides.JsonObject | None]]:
+    def _schemas(self) -> list[tuple[str, guides.JsonObject | None]]:
+        schemas: list[tuple[str, guides.JsonObject | None]] = []
         if isinstance(self.response_format, guides.JsonSchemaFormat):
-            yield "response_format", self.response_format.json_schema.schema
+            schemas.append(("response_format", self.response_format.json_schema.schema))
         if isinstance(self.structured_outputs, guides.StructuredOutputs):
-            yield "structured_outputs", self.structured_outputs.json
+            schemas.append(("structured_outputs", self.structured_outputs.json))
         if isinstance(self.tools, list):
-            for tool in self.tools:
-                yield "tools", tool.function.parameters
+            schemas += [("tools", tool.function.parameters) for tool in self.tools]
+        return schemas

@@ -1,6 +1,5 @@
 """`POST /v1/completions`: texts that go on, without a chat template."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
@@ -47,12 +46,10 @@ class CompletionRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
     echo: bool | UnsetType | None = UNSET
     logprobs: TopLogprobs | UnsetType | None = UNSET
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
-        yield from super().levers()
-        yield Lever(Capability.RAW_COMPLETIONS, "prompt")
-        if self.echo is True:
-            yield Lever(Capability.ECHO, "echo")
+    def levers(self) -> list[Lever]:
+        """Return the fields in use that need a capability."""
+        echo = [Lever(Capability.ECHO, "echo")] if self.echo is True else []
+        return [*super().levers(), Lever(Capability.RAW_COMPLETIONS, "prompt"), *echo]
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers to all prompts may have together."""

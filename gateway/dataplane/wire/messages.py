@@ -167,13 +167,15 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
     thinking: ThinkingOn | ThinkingOff | ThinkingAdaptive | UnsetType | None = UNSET
     output_config: OutputConfig | UnsetType | None = UNSET
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
+    def levers(self) -> list[Lever]:
+        """Return the fields in use that need a capability."""
+        levers = super().levers()
         if isinstance(self.messages[-1], AssistantMessage):
-            yield Lever(Capability.PREFILL, "messages")
+            levers.append(Lever(Capability.PREFILL, "messages"))
         for field, schema in self._schemas():
             if guides.has_pattern(schema):
-                yield Lever(Capability.GUIDED_DECODING, field)
+                levers.append(Lever(Capability.GUIDED_DECODING, field))
+        return levers
 
     def check(self) -> None:
         """Refuse documents that are too much work."""

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
@@ -40,8 +38,7 @@ DataUrl = Annotated[str, Meta(pattern=r"^data:image/(png|jpeg|gif|webp);base64,"
 """The only address of an image that is accepted, so that an engine never fetches anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(NamedTuple):
     """What the gateway puts into every body itself."""
 
     checkpoint: str
@@ -67,6 +64,8 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
     """Fields that are accepted and not passed on."""
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ()
     """Fields that say how long the answer may be."""
+    LEVERS: ClassVar[tuple[Lever, ...]] = ()
+    """Fields whose mere presence needs a capability."""
 
     model: ModelName
 
@@ -80,9 +79,18 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         """Whether the caller asked for the usage at a stream's end."""
         return True
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
-        return iter(())
+    @property
+    def choices(self) -> int:
+        """How many answers each prompt gets."""
+        return 1
+
+    def levers(self) -> list[Lever]:
+        """Return the fields in use that need a capability."""
+        return [
+            lever
+            for lever in self.LEVERS
+            if (value := getattr(self, lever.field)) is not UNSET and value is not None
+        ]
 
     def check(self) -> None:
         """Refuse what a type cannot say.
@@ -93,9 +101,11 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together, when none has more than `most`."""
+        if not self.TOKEN_FIELDS:
+            return 0
         given = [getattr(self, field) for field in self.TOKEN_FIELDS]
         numbers = [number for number in given if isinstance(number, int)]
-        return max(numbers, default=most if given else 0)
+        return max(numbers) if numbers else most
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
@@ -192,18 +202,18 @@ def check_limits(
         UnsupportedParameterError: A field that the tier may not use.
         InvalidRequestError: More tokens than are served, or fields that do not fit.
     """
-    levers = tuple(request.levers())
+    levers = request.levers()
     for capability, field in levers:
         if capability not in allowed:
             raise UnsupportedParameterError(
                 field, f"your access tier has no capability '{capability}'"
             )
     for field in request.TOKEN_FIELDS:
-        value = getattr(request, field, None)
+        value = getattr(request, field)
         if isinstance(value, int) and value > max_output_tokens:
             raise InvalidRequestError(f"'{field}' is at most {max_output_tokens}.", field)
     request.check()
-    return frozenset(lever.capability for lever in levers)
+    return frozenset([lever.capability for lever in levers])
 
 
 def encode(request: Request, seal: Seal) -> bytes:

@@ -194,11 +194,12 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
         """Whether the answer is a stream of events."""
         return bool(self.stream)
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
+    def levers(self) -> list[Lever]:
+        """Return the fields in use that need a capability."""
+        levers = super().levers()
         for field, schema in self._schemas():
             if guides.has_pattern(schema):
-                yield Lever(Capability.GUIDED_DECODING, field)
+                levers.append(Lever(Capability.GUIDED_DECODING, field))
         if isinstance(self.input, list):
             last = self.input[-1]
             # An engine goes on with a last message that is not complete, whoever it is from.
@@ -207,7 +208,8 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
                 or last.type == "reasoning"
                 or last.status not in (None, "completed")
             ):
-                yield Lever(Capability.PREFILL, "input")
+                levers.append(Lever(Capability.PREFILL, "input"))
+        return levers
 
     def check(self) -> None:
         """Refuse what needs a memory, and items that lack what their type needs."""

@@ -1,6 +1,5 @@
 """How tokens are drawn, in the words that chat and raw completions share."""
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
@@ -19,7 +18,6 @@ from gateway.dataplane.wire.request import (
     TopLogprobs,
     Unit,
     check_seed,
-    is_given,
 )
 from gateway.errors import InvalidRequestError
 from gateway.policy.capabilities import Capability
@@ -36,13 +34,8 @@ LogitBias = Annotated[
 TokenIds = Annotated[
     list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1, max_length=1024)
 ]
-LEVERS = (
-    Capability.ALLOWED_IDS,
-    Capability.LOGIT_BIAS,
-    Capability.NAMED_LOGPROBS,
-    Capability.PROMPT_LOGPROBS,
-)
-"""Capabilities that are called as their field."""
+
+USAGE_ALL_ALONG = {"include_usage": True, "continuous_usage_stats": True}
 
 
 class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +43,12 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
 
     KEPT_BACK: ClassVar[frozenset[str]] = frozenset({"seed", "stream_options", "user"})
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    LEVERS: ClassVar[tuple[Lever, ...]] = (
+        Lever(Capability.ALLOWED_IDS, "allowed_token_ids"),
+        Lever(Capability.LOGIT_BIAS, "logit_bias"),
+        Lever(Capability.NAMED_LOGPROBS, "logprob_token_ids"),
+        Lever(Capability.PROMPT_LOGPROBS, "prompt_logprobs"),
+    )
 
     max_tokens: Count | UnsetType | None = UNSET
     temperature: Temperature | UnsetType | None = UNSET
@@ -80,11 +79,10 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
         """Whether the caller asked for the usage at a stream's end."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def levers(self) -> Iterator[Lever]:
-        """Yield the fields in use that need a capability."""
-        for capability in LEVERS:
-            if is_given(getattr(self, capability.value)):
-                yield Lever(capability, capability.value)
+    @property
+    def choices(self) -> int:
+        """How many answers each prompt gets."""
+        return self.n if isinstance(self.n, int) else 1
 
     def check(self) -> None:
         """Refuse a seed that would be used, and options of a stream that there is not."""
@@ -94,10 +92,12 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together."""
-        choices = self.n if isinstance(self.n, int) else 1
-        return super().output_tokens(most) * choices
+        return super().output_tokens(most) * self.choices
 
     def sealed(self, seal: Seal) -> dict[str, object]:
-        """Return the gateway's own fields; it asks for the usage in every stream."""
-        usage = {"stream_options": {"include_usage": True}} if self.stream else {}
-        return super().sealed(seal) | {"stream": bool(self.stream)} | usage
+        """Return the gateway's own fields; it asks for the usage in every event of a stream."""
+        own = super().sealed(seal)
+        own["stream"] = bool(self.stream)
+        if self.stream:
+            own["stream_options"] = USAGE_ALL_ALONG
+        return own

@@ -1,6 +1,6 @@
 """The load: requests one after another, at a steady rate, as streams, or streams held open.
 
-    python -m tests.benchmarks.gateway.load '{"mode": "closed", "port": …}'
+    python -m tests.benchmarks.gateway.load '{"mode": "closed", "ports": […]}'
 
 Prints `begin` after warming up and `end {figures}` at the end; CPU is read at these two lines.
 Every answer is checked: what is missing is lost, what is not what the upstream said is wrong.
@@ -111,11 +111,11 @@ async def closed(given: dict, *, stream: bool) -> None:
     loop, tally = asyncio.get_running_loop(), Tally()
     raw = request(given, stream=stream)
     clients = []
-    for _ in range(given["connections"]):
+    for index in range(given["connections"]):
         _, client = await loop.create_connection(
             lambda: Client(raw, tally, stream=stream, events=given.get("events", 100)),
             "127.0.0.1",
-            given["port"],
+            given["ports"][index % len(given["ports"])],
         )
         clients.append(client)
     await asyncio.sleep(WARM_SECONDS)
@@ -137,7 +137,7 @@ async def held(given: dict) -> None:
         _, client = await loop.create_connection(
             lambda: Client(raw, tally, stream=True, events=given["events"]),
             "127.0.0.1",
-            given["port"],
+            given["ports"][0],
         )
         clients.append(client)
         if index % 50 == 49:
@@ -160,7 +160,7 @@ def steady(given: dict) -> None:
     By `select`, whose waits are exact to some 50 µs; the event loop's timers are to a millisecond.
     """
     raw, tally = request(given, stream=False), Tally()
-    free = [socket.create_connection(("127.0.0.1", given["port"])) for _ in range(64)]
+    free = [socket.create_connection(("127.0.0.1", given["ports"][0])) for _ in range(64)]
     for one in free:
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     waiting: dict[socket.socket, tuple[float, bytes]] = {}

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,14 @@ from gateway.app import create_app
 from gateway.settings import Settings
 from models.store import CheckpointStore
 from tests.benchmarks.gateway.peers import Target, started
-from tests.benchmarks.gateway.processes import LOAD_CORE, ROOT, free_port, pinned, wait_for_port
+from tests.benchmarks.gateway.processes import (
+    GATEWAY_CORE,
+    LOAD_CORE,
+    ROOT,
+    free_port,
+    pinned,
+    wait_for_port,
+)
 from tests.fakes.sidecar import FakeSideCar
 from tests.gateway.conftest import Running, make_people
 from tests.models.checkpoints import PROFILE, put_base, put_candidate, put_report
@@ -22,7 +30,7 @@ from tests.models.test_gate import report
 from tests.models.trusting import point, trust_in
 from tests.servers import serving, wait_for
 
-MAIN = "import sys; from gateway.cli import main; sys.exit(main())"
+SERVE = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
 HOLD_EVENT_MS = 2000.0
 
 
@@ -48,9 +56,13 @@ def promote(home: Path) -> tuple[str, FakeSideCar]:
     return candidate, FakeSideCar(point(store, candidate, "unlearned", now=now))
 
 
+def is_answered(url: str, body: dict, headers: dict[str, str]) -> bool:
+    return httpx.post(url, json=body, headers=headers).status_code == 200
+
+
 @contextlib.contextmanager
-def airlock(home: Path, event_ms: float = 10.0) -> Iterator[Target]:
-    """The gateway before a mock engine."""
+def airlock(home: Path, event_ms: float = 10.0, workers: int = 1) -> Iterator[Target]:
+    """The gateway before a mock engine; a second worker has the load's core."""
     (home / "secret").write_bytes(b"s" * 32)
     (home / "engine.key").write_text("engine-key")
     digest, side_car = promote(home)
@@ -74,19 +86,33 @@ def airlock(home: Path, event_ms: float = 10.0) -> Iterator[Target]:
             # One mock engine stands for as many as 5,000 open streams would be spread over.
             "AIRLOCK_ENGINE_MAX_IN_FLIGHT": "10000",
         }
-        words = [sys.executable, "-c", MAIN, "--home", str(home), "serve"]
-        words += ["--port", str(port)]
-        with started(words, port, home / "gateway.log", env=environment, cwd=ROOT) as process:
+        ports = (port, *(free_port() for _ in range(workers - 1)))
+        with contextlib.ExitStack() as stack:
+            processes = [
+                stack.enter_context(
+                    started(
+                        [*SERVE, "--home", str(home), "serve", "--port", str(each)],
+                        each,
+                        home / f"gateway-{each}.log",
+                        core=GATEWAY_CORE if each == port else LOAD_CORE,
+                        env=environment,
+                        cwd=ROOT,
+                    )
+                )
+                for each in ports
+            ]
             key = {"authorization": f"Bearer {running.keys['public']}"}
             body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}
-            url = f"http://127.0.0.1:{port}/v1/chat/completions"
-            wait_for(lambda: httpx.post(url, json=body, headers=key).status_code == 200, 30)
+            for each in ports:
+                url = f"http://127.0.0.1:{each}/v1/chat/completions"
+                wait_for(partial(is_answered, url, body, key), 60)
             yield Target(
                 "airlock",
                 "this tree",
                 port,
-                process.pid,
+                processes[0].pid,
                 model="smollm2",
                 headers=key,
                 upstream_port=engine_port,
+                ports=ports,
             )

@@ -30,11 +30,13 @@ class Target:
     model: str = "m"
     headers: dict[str, str] = field(default_factory=dict)
     upstream_port: int = 0
+    ports: tuple[int, ...] = ()
+    """Of all workers, where there are several."""
 
     def asked(self, mode: str, **given) -> dict:
         return {
             "mode": mode,
-            "port": self.port,
+            "ports": self.ports or (self.port,),
             "path": self.path,
             "model": self.model,
             "headers": self.headers,
@@ -69,8 +71,10 @@ def pip(cache: Path, name: str, requirement: str) -> Path:
 
 
 @contextlib.contextmanager
-def started(command: list[str], port: int, log: Path, **given) -> Iterator[subprocess.Popen]:
-    with pinned(command, GATEWAY_CORE, log, **given) as process:
+def started(
+    command: list[str], port: int, log: Path, core: str = GATEWAY_CORE, **given
+) -> Iterator[subprocess.Popen]:
+    with pinned(command, core, log, **given) as process:
         if not wait_for_port(process, port):
             raise UnavailableError(f"it did not start: {log.read_text()[-300:]}")
         yield process
@@ -85,6 +89,17 @@ def vllm_router(cache: Path, upstream: int) -> Iterator[Target]:
     words += ["--prometheus-port", str(other), "--log-level", "error"]
     with started(words, port, cache / "vllm-router.run.log") as process:
         yield Target("vllm-router", "0.1.17", port, process.pid)
+
+
+@contextlib.contextmanager
+def smg(cache: Path, upstream: int) -> Iterator[Target]:
+    command = pip(cache, "smg", "smg==1.13.0") / "smg"
+    port, other = free_port(), free_port()
+    words = [str(command), "launch", "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin"]
+    words += ["--prometheus-port", str(other), "--log-level", "error"]
+    with started(words, port, cache / "smg.run.log") as process:
+        yield Target("smg", "1.13.0", port, process.pid)
 
 
 @contextlib.contextmanager
@@ -148,6 +163,7 @@ def production_stack(cache: Path, upstream: int) -> contextlib.AbstractContextMa
 Peer = Callable[[Path, int], contextlib.AbstractContextManager[Target]]
 PEERS: dict[str, Peer] = {
     "vllm-router": vllm_router,
+    "smg": smg,
     "nginx": nginx,
     "portkey": portkey,
     "litellm": litellm,

@@ -17,6 +17,11 @@ EVENT = (
     b'"created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" Paris"},'
     b'"logprobs":null,"finish_reason":null}]}\n\n'
 )
+COUNTED = EVENT.replace(
+    b"}\n\n",
+    b',"usage":{"prompt_tokens":20,"total_tokens":120,"completion_tokens":100}}\n\n',
+)
+"""An event as vLLM sends it to who asks for the usage all along."""
 USAGE = (
     b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk",'
     b'"created":1700000000,"model":"m","choices":[],"usage":{"prompt_tokens":20,"total_tokens":120,'
@@ -89,6 +94,7 @@ class Server(asyncio.Protocol):
             self.transport.write(head + b"transfer-encoding: chunked\r\n\r\n")
             wanted = WANTED.search(body)
             self.left = int(wanted[1]) if wanted else 100
+            self.event = COUNTED if b"continuous_usage_stats" in body else EVENT
             self.next_event()
         else:
             self.transport.write(answer(ANSWER))
@@ -96,7 +102,7 @@ class Server(asyncio.Protocol):
     def next_event(self):
         if self.left:
             self.left -= 1
-            self.transport.write(chunk(EVENT))
+            self.transport.write(chunk(self.event))
             self.timer = asyncio.get_running_loop().call_later(self.event_seconds, self.next_event)
         else:
             self.timer = None

@@ -14,6 +14,8 @@ NESTED = b'data: {"choices":[{"x":{"choices":[]}}],"usage":{"prompt_tokens":1}}\
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
 DONE = b"data: [DONE]\n\n"
 STREAM = CHUNK + TRICK + NESTED + CHUNK + USAGE + DONE
+PASSED = STREAM.replace(b',"usage":{"prompt_tokens":1}', b"")
+"""What callers get who asked for the usage: a last event with it, and nothing in the others."""
 
 
 def feed(reader: EventReader, parts: list[bytes]) -> tuple[bytes, bool]:
@@ -31,9 +33,47 @@ def test_any_split_gives_the_same_bytes(cuts, forward_usage):
     parts = [STREAM[a:b] for a, b in pairwise(places)]
     reader = EventReader(forward_usage=forward_usage)
     out, done = feed(reader, parts)
-    assert out == (STREAM if forward_usage else STREAM.replace(USAGE, b""))
+    assert out == (PASSED if forward_usage else PASSED.replace(USAGE, b""))
     assert done
     assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (3, 4)
+
+
+def counting(index: int, prompt_tokens: int, tokens: int, end: str = "") -> bytes:
+    usage = f'"usage":{{"prompt_tokens":{prompt_tokens},"completion_tokens":{tokens}}}'
+    return b'data: {"choices":[{"index":%d,"text":"x"}],%b%b}\n\n' % (
+        index,
+        usage.encode(),
+        end.encode(),
+    )
+
+
+def test_the_usage_of_a_stream_that_ends_early_is_the_sum_over_prompts_and_choices():
+    reader = EventReader(forward_usage=False, choices=2)
+    # Two prompts of 5 and 7 tokens, with two choices each, of which one has not begun.
+    parts = [counting(0, 5, 1), counting(2, 7, 1) + counting(1, 5, 4), counting(0, 5, 2)]
+    out, _ = feed(reader, parts)
+    assert b"usage" not in out
+    assert out.count(b'"text":"x"}]}\n\n') == 4
+    assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (12, 7)
+
+
+def test_a_usage_is_taken_out_of_the_middle_and_with_its_parts():
+    # vLLM's first event goes on after it, and engines with reasoning count that apart.
+    first = counting(0, 5, 1, ',"prompt_token_ids":null')
+    parts = b',"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}'
+    apart = counting(0, 5, 2).replace(b',"completion_tokens":2}}', parts)
+    reader = EventReader(forward_usage=False)
+    out, _ = feed(reader, [first, apart])
+    plain = b'data: {"choices":[{"index":0,"text":"x"}]'
+    assert out == plain + b',"prompt_token_ids":null}\n\n' + plain + b"}\n\n"
+    assert (reader.usage.prompt_tokens, reader.usage.completion_tokens) == (5, 2)
+
+
+def test_a_broken_usage_is_passed_on_as_it_is():
+    broken = b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":3\n\n'
+    reader = EventReader(forward_usage=False)
+    assert feed(reader, [broken]) == (broken, False)
+    assert reader.usage.prompt_tokens == 0
 
 
 def test_a_stream_that_is_cut_is_not_done():

@@ -185,7 +185,8 @@ def test_what_is_kept_back_and_what_the_gateway_sets(path):
     if path == "/v1/responses":
         assert body["store"] is False
     if path == "/v1/chat/completions":
-        assert body["stream_options"] == {"include_usage": True}
+        asked = {"include_usage": True, "continuous_usage_stats": True}
+        assert body["stream_options"] == asked
 
 
 FORBIDDEN = (

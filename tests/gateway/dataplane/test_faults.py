@@ -46,13 +46,13 @@ def age_snapshot(running, _):
     running.gateway.keeper._current_at -= 5.0
 
 
-def reset_connections(_, engine):
-    engine.drop_connections()
+def reset_idle_connections(_, engine):
+    engine.drop_idle_connections()
 
 
 FAULTS = {
     "down": lambda _, engine: engine.die(),
-    "idle connections reset": reset_connections,
+    "idle connections reset": reset_idle_connections,
     "dies before the first byte": setting(dies_at=0),
     "dies in the middle": setting(dies_at=2),
     "cuts the stream": setting(cuts_at=2),
@@ -91,6 +91,11 @@ def healed(gateway):
     healthy = running.gateway.database.transaction
     is_ready = lambda: httpx.get(f"{running.url}/readyz").status_code == 200  # noqa: E731
     wait_for(is_ready)
+    for replica in running.gateway.pool._replicas.values():
+        # As after a trial that went well; the faults before this one have made its breaker wait,
+        # longer with each.
+        replica.breaker.state = "half-open"
+        replica.breaker.succeed()
     yield running, engines
     heal(running, engines, healthy)
 
@@ -124,6 +129,12 @@ def test_the_same_door_or_an_error(healed, path, stream, fault, who):
     asked = body(path, stream=stream, temperature=(time.monotonic_ns() % 10**6) / 10**6)
     began = time.monotonic()
     answer = running.post(who, asked, path)
+    if fault == "idle connections reset":
+        # It costs a caller nothing. A busy machine may let the snapshot grow old meanwhile.
+        while '"not_ready"' in answer.text and time.monotonic() - began < 4:
+            answer = running.post(who, asked, path)
+        assert answer.status_code == 200, answer.text
+        assert TEXTS[mine] in answer.text
     assert time.monotonic() - began < 5
     assert len(engines[other].bodies) == before, "another door"
     assert TEXTS[other] not in answer.text

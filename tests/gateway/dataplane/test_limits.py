@@ -33,8 +33,8 @@ def later(seconds: float, start: Moment = START) -> Moment:
     return Moment(start.monotonic + seconds, start.wall + seconds)
 
 
-def answered(prompt: int, completion: int) -> Outcome:
-    return Outcome(asked_at=1.0, usage=Usage(prompt, completion))
+def answered(prompt: int, completion: int, events: int = 0) -> Outcome:
+    return Outcome(asked_at=1.0, usage=Usage(prompt, completion), events=events)
 
 
 def spend(limits: Limits, who: Principal, now: Moment = START, tokens: int = 0) -> None:
@@ -99,8 +99,16 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
         (Outcome(asked_at=1.0), True, 60),
         (Outcome(asked_at=1.0, events=7), True, 27),
         (answered(3, 4), True, 7),
+        (answered(9, 0, events=7), True, 16),
     ],
-    ids=["no engine was asked", "the engine failed", "left", "left a stream", "left at the end"],
+    ids=[
+        "no engine was asked",
+        "the engine failed",
+        "left",
+        "left a stream",
+        "left at the end",
+        "left a stream whose prompt was counted",
+    ],
 )
 def test_what_a_request_costs(outcome, was_left, cost):
     limits = Limits()
@@ -150,6 +158,27 @@ def test_usage_is_the_engines_own_count(running, stream):
         assert running.chat("public", stream=stream).status_code == 200
     wait_for(lambda: account(running).running == 0)
     assert account(running).day_tokens - before == 3 * 7
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_who_leaves_a_stream_pays_what_the_engine_had_counted(running, path):
+    engine = running.engines["unlearned"]
+    running.chat("public")
+    engine.tokens, engine.delay_seconds = 100, 0.02
+    before, aborted = account(running).day_tokens, engine.aborted
+    key = {"authorization": f"Bearer {running.keys['public']}"}
+    asked = {"model": "smollm2", "stream": True, "max_tokens": 500}
+    message = {"role": "user", "content": "Hi"}
+    asked |= {"messages": [message]} if "chat" in path else {"prompt": "Hi"}
+    with httpx.stream("POST", running.url + path, json=asked, headers=key) as answer:
+        for count, line in enumerate(answer.iter_lines()):
+            assert "usage" not in line
+            if count == 10:
+                break
+    wait_for(lambda: engine.aborted == aborted + 1 and account(running).running == 0)
+    # The prompt's three tokens, and those of the last event that reached the gateway.
+    assert engine.told - 1 <= account(running).day_tokens - before - 3 <= engine.told
+    assert engine.told < 100
 
 
 def test_headers_and_errors_of_limits(fresh):
