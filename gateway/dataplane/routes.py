@@ -195,10 +195,11 @@ class DataPlane:
         self, handler: Handler, call: Call, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
-        _, principal = self._authenticate(call, scope)
+        headers = read_headers(scope)
+        _, principal = self._authenticate(call, headers)
         if scope["method"] == "POST":
             call.reservation = self.limits.spend(principal)
-        await handler(self._archive, Visit(call, principal, scope, receive, send))
+        await handler(self._archive, Visit(call, principal, scope, headers, receive, send))
 
     def _settle(self, call: Call, label: str) -> None:
         self._running -= 1
