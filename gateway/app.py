@@ -24,12 +24,14 @@ from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.faults import answer_faults
+from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
 from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
+from gateway.dataplane.callers import Callers
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.limits import Limits
@@ -41,6 +43,7 @@ from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
+from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -64,6 +67,7 @@ class Gateway:
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         self._signer = log_signer(settings, secret)
+        self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
@@ -109,8 +113,9 @@ class Gateway:
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
+            callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
             self.data_plane = DataPlane(
-                settings, keeper, relay, self.metrics, recorder, self._salt_key
+                settings, keeper, callers, relay, self.metrics, recorder, self._salt_key
             )
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -127,6 +132,7 @@ class Gateway:
                 writer.stop()
             await pool.close()
             connections.close()
+        await self.issuers.close()
         await self.database.close()
 
     async def _check_schema(self) -> None:
@@ -220,11 +226,13 @@ class Gateway:
             self.settings.require_attestation,
             CheckpointStore(self.settings.home / "store"),
             self._signer,
+            self.issuers,
         )
         app.include_router(router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
+        app.include_router(identity_router)
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)

@@ -34,6 +34,10 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
+    e.InvalidTokenError: HttpError(401, "authentication_error", "invalid_token"),
+    e.ExpiredTokenError: HttpError(401, "authentication_error", "expired_token"),
+    e.UnknownPersonError: HttpError(403, "permission_error", "unknown_person"),
+    e.ProviderUnavailableError: HttpError(503, SERVER, "provider_unavailable"),
     e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
@@ -55,6 +59,13 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
 WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError, e.OverloadedError)
 """Errors that know when to try again."""
 
+NOT_FOR_LONG = (
+    e.EngineUnavailableError,
+    e.NotReadyError,
+    e.AuditUnavailableError,
+    e.ProviderUnavailableError,
+)
+"""Errors that are worth another try in a moment."""
 
 RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
@@ -64,6 +75,7 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.RequestHeldBackError: "false",
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
+    e.ProviderUnavailableError: "true",
     e.OverloadedError: "true",
 }
 """What SDKs are told where a status alone would have them do otherwise, or where it is certain."""
@@ -118,12 +130,14 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["x-should-retry"] = retry
     if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-    elif isinstance(error, e.EngineUnavailableError | e.NotReadyError | e.AuditUnavailableError):
+    elif isinstance(error, NOT_FOR_LONG):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):
         headers["retry-after"] = "30"
     elif isinstance(error, e.MethodNotAllowedError):
         headers["allow"] = error.allowed
+    elif isinstance(error, e.InvalidTokenError | e.ExpiredTokenError):
+        headers["www-authenticate"] = 'Bearer error="invalid_token"'
     elif isinstance(error, e.AuthenticationError):
         headers["www-authenticate"] = "Bearer"
     return headers

@@ -25,6 +25,28 @@ class EngineSetting(BaseModel):
     """Its side-car's root address; it says, signed, what the engine was started on."""
 
 
+Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
+
+
+class IssuerSetting(BaseModel):
+    """One identity provider whose word for who somebody is counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    """What it is called here, in addresses and metrics."""
+    issuer: Annotated[
+        str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])[^\s?#]+$")
+    ]
+    """Its identifier, letter for letter; keys and endpoints are found below it by discovery."""
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """What access tokens for this gateway name as their audience; without, it takes none."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("ES256", "RS256")
+    """What it signs with; no other algorithm is verified."""
+    token_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("at+jwt",)
+    """The `typ` of its access tokens; `JWT` for a provider that sets no better one."""
+
+
 class Settings(BaseSettings):
     """The gateway's settings."""
 
@@ -46,6 +68,8 @@ class Settings(BaseSettings):
     """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
     engines: tuple[EngineSetting, ...] = ()
     """Engines, as a JSON list; the admin API can add others."""
+    issuers: tuple[IssuerSetting, ...] = ()
+    """Identity providers, as a JSON list; see `docs/login.md`."""
     trust_file: Path | None = None
     """The trust store: whose signatures count; `trust/keys.json` under `home` by default."""
     release_poll_seconds: float = Field(1.0, gt=0)
@@ -128,6 +152,13 @@ class Settings(BaseSettings):
                 f"engines without attest_url: {', '.join(silent)}; name their side-cars, or set "
                 "AIRLOCK_REQUIRE_ATTESTATION=false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        for field in ("name", "issuer"):
+            if len({getattr(issuer, field) for issuer in self.issuers}) < len(self.issuers):
+                raise ValueError(f"two issuers have the same {field}")
         return self
 
     @model_validator(mode="after")

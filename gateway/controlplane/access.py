@@ -12,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
 from gateway.db import Database
-from gateway.errors import RevokedKeyError
+from gateway.errors import NotPermittedError, RevokedKeyError
 from gateway.identity.api_keys import parse
+from gateway.identity.bearer import bearer_token
 from gateway.identity.directory import load_single_key
+from gateway.identity.issuers import Issuers
+from gateway.identity.members import is_active, is_administrator, proven_member
 from gateway.identity.principal import Administrator, Member
-from gateway.tables import Person
 from models.store import CheckpointStore
 
 
@@ -32,6 +34,7 @@ class ControlPlane:
     store: CheckpointStore
     signer: SignerKey
     """Of the audit log."""
+    issuers: Issuers
 
 
 def control_plane(request: Request) -> ControlPlane:
@@ -54,13 +57,36 @@ Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
 
 
 # Only for the OpenAPI document, and the button in its page that takes the key.
-BEARER = HTTPBearer(auto_error=False, description="An administrator's key.")
+BEARER = HTTPBearer(auto_error=False, description="A key, or an identity provider's token.")
+
+
+async def vouch(request: Request, parts: Parts, session: Session) -> Member | None:
+    """Return the person whom an access token names; None when none came.
+
+    The person is looked up in the database, never in a cache.
+    """
+    token = bearer_token(request.headers.get("authorization"))
+    if token is None or not parts.issuers.by_issuer:
+        return None
+    proof = await parts.issuers.bearer.prove(token, datetime.now(UTC).timestamp())
+    return await proven_member(session, proof)
+
+
+Vouched = Annotated[Member | None, Depends(vouch)]
 
 
 async def authenticate(
-    request: Request, parts: Parts, session: Session, _: Annotated[object, Depends(BEARER)]
+    request: Request,
+    parts: Parts,
+    session: Session,
+    vouched: Vouched,
+    _: Annotated[object, Depends(BEARER)],
 ) -> Administrator:
     """Return the administrator; the key is looked up in the database, never in a cache."""
+    if vouched is not None:
+        if not await is_administrator(session, vouched.person_id):
+            raise NotPermittedError("This takes an administrator.")
+        return Administrator(vouched.key_id, vouched.person_id, vouched.assurance)
     authorization = request.headers.get("authorization")
     directory = await load_single_key(session, parts.pepper, authorization)
     return directory.authenticate_admin(authorization, datetime.now(UTC))
@@ -79,16 +105,21 @@ async def member(
     """
     directory = await load_single_key(session, pepper, authorization)
     found = directory.authenticate_member(authorization, now)
-    person = await session.get(Person, found.person_id)
-    if person is None or person.state != "active":
+    if not await is_active(session, found.person_id):
         raise RevokedKeyError
     return found
 
 
 async def authenticate_member(
-    request: Request, parts: Parts, session: Session, _: Annotated[object, Depends(BEARER)]
+    request: Request,
+    parts: Parts,
+    session: Session,
+    vouched: Vouched,
+    _: Annotated[object, Depends(BEARER)],
 ) -> Member:
     """Return the person who acts in the workflow; looked up as administrators are."""
+    if vouched is not None:
+        return vouched
     authorization = request.headers.get("authorization")
     return await member(session, parts.pepper, authorization, datetime.now(UTC))
 
@@ -97,14 +128,20 @@ Acting = Annotated[Member, Depends(authenticate_member)]
 
 
 async def authenticate_either(
-    request: Request, parts: Parts, session: Session, bearer: Annotated[object, Depends(BEARER)]
+    request: Request,
+    parts: Parts,
+    session: Session,
+    vouched: Vouched,
+    bearer: Annotated[object, Depends(BEARER)],
 ) -> Administrator | Member:
     """Return an administrator or a person who acts in the workflow."""
+    if vouched is not None and not await is_administrator(session, vouched.person_id):
+        return vouched
     text = (request.headers.get("authorization") or "").partition(" ")[2].strip()
     parsed = parse(text)
     if parsed is not None and parsed.kind == "workflow":
-        return await authenticate_member(request, parts, session, bearer)
-    return await authenticate(request, parts, session, bearer)
+        return await authenticate_member(request, parts, session, vouched, bearer)
+    return await authenticate(request, parts, session, vouched, bearer)
 
 
 Either = Annotated[Administrator | Member, Depends(authenticate_either)]

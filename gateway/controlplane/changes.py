@@ -32,6 +32,8 @@ class Tag(StrEnum):
     ALIAS_WITHDRAWN = "registry:alias:withdrawn"
     ALIAS_RESTORED = "registry:alias:restored"
     CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
+    IDENTITY_BOUND = "identity:subject:bound"
+    IDENTITY_UNBOUND = "identity:subject:unbound"
     ORGANISATION_CHANGED = "workflow:organisation:changed"
     ROLES_CHANGED = "workflow:roles:changed"
     TERMS_PUBLISHED = "workflow:terms:published"

@@ -15,6 +15,7 @@ import orjson
 from gateway import errors as e
 from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import intake
+from gateway.dataplane.callers import Callers
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
     ClientGoneError,
@@ -76,23 +77,16 @@ class DataPlane:
         self,
         settings: Settings,
         keeper: SnapshotKeeper,
+        callers: Callers,
         relay: Relay,
         metrics: Metrics,
         recorder: Recorder,
         salt_key: bytes,
     ) -> None:
-        """Serve with these parts.
-
-        Args:
-            settings: Limits.
-            keeper: Who may use what.
-            relay: Answers.
-            metrics: Counts.
-            recorder: The audit log.
-            salt_key: Keeps tenants' prefix caches apart.
-        """
+        """Serve with these parts; `salt_key` keeps tenants' prefix caches apart."""
         self._settings = settings
         self._keeper = keeper
+        self._callers = callers
         self._relay = relay
         self._metrics = metrics
         self._recorder = recorder
@@ -149,17 +143,15 @@ class DataPlane:
             raise e.MethodNotAllowedError(allowed)
         await handler()
 
-    def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
-        snapshot = self._keeper.current()
-        authorization = intake.authorization(scope)
-        principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
+    async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
+        snapshot, principal = await self._callers.identify(scope)
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
         return snapshot, principal
 
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
-        snapshot, principal = self._authenticate(call, scope)
+        snapshot, principal = await self._authenticate(call, scope)
         now = datetime.now(UTC)
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
@@ -176,7 +168,7 @@ class DataPlane:
         outcome: Outcome,
     ) -> None:
         """Have an engine answer a request."""
-        snapshot, principal = self._authenticate(call, scope)
+        snapshot, principal = await self._authenticate(call, scope)
         call.reservation = self.limits.spend(principal)
         intake.check_media_type(scope)
         body = await read_body(

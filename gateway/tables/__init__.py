@@ -5,7 +5,7 @@ from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNo
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
-from gateway.tables.people import ApiKey, Grant, Person, Tier
+from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
@@ -24,6 +24,7 @@ __all__ = [
     "Engine",
     "EvidenceItem",
     "Grant",
+    "Identity",
     "Opening",
     "Organisation",
     "Person",
