@@ -96,17 +96,16 @@ class Provider:
             InvalidTokenError: The issuer has no such key for the algorithm.
             ProviderUnavailableError: It cannot be told.
         """
+        called_at = self._clock()
         known = await self.known()
-        if kid not in known.keys:
+        if kid not in known.keys and known.at < called_at:
             if self._is_cooling() and kid in self._absent:
                 raise InvalidTokenError
-            if self._is_cooling():
-                raise ProviderUnavailableError
-            if not await self._answered():
+            if self._is_cooling() or not await self._answered():
                 raise ProviderUnavailableError
             known = await self.known()
-            if kid not in known.keys and len(self._absent) < MAX_ABSENT:
-                self._absent.add(kid)
+        if kid not in known.keys and len(self._absent) < MAX_ABSENT:
+            self._absent.add(kid)
         key = known.keys.get(kid)
         if key is None or not fits(key, algorithm):
             raise InvalidTokenError
@@ -149,8 +148,9 @@ class Provider:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError):
             self._metrics.provider_faults.labels(self.setting.name, "keys").inc()
             return False
+        before = set() if self._known is None else set(self._known.keys)
         self._known = Known(document, keys, asked_at)
-        self._absent.clear()
+        self._absent = before - set(keys)
         return True
 
     async def _get(self, address: str) -> dict[str, object]:

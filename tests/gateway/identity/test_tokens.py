@@ -20,7 +20,7 @@ def provider():
 
 
 @pytest.fixture(scope="module")
-def door(request, tmp_path_factory, provider):
+def running(request, tmp_path_factory, provider):
     """A gateway that takes the provider's word; Ada is its researcher."""
     with serving(FakeProvider(), lifespan="off") as other:
         issuers = (
@@ -30,10 +30,10 @@ def door(request, tmp_path_factory, provider):
             IssuerSetting(name="other", issuer=other, audience=AUDIENCE, token_types=["JWT"]),
         )
         settings = make_settings(request, tmp_path_factory.mktemp("tokens"), "sqlite")
-        with run_gateway(settings, issuers=issuers) as running:
-            bind(running, "ada", "researcher")
-            running.wait_until_seen()
-            yield running
+        with run_gateway(settings, issuers=issuers) as made:
+            bind(made, "ada", "researcher")
+            made.wait_until_seen()
+            yield made
 
 
 def bind(running, subject: str, who: str, **more) -> str:
@@ -47,38 +47,38 @@ def reached(running) -> int:
     return sum(len(engine.bodies) for engine in running.engines.values())
 
 
-def test_a_token_opens_what_the_persons_grants_do_and_says_nothing_of_its_own(door, provider):
-    answer = door.chat(provider.token(), "smollm2:base")
+def test_a_token_opens_what_the_persons_grants_do_and_says_nothing_of_its_own(running, provider):
+    answer = running.chat(provider.token(), "smollm2:base")
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-airlock-tier"] == "researcher"
     for kid, alg in (("ec", "ES256"), ("rsa", "RS256")):
-        assert door.chat(provider.token(kid, alg)).status_code == 200
-    bind(door, "plain", "public")
-    door.wait_until_seen()
+        assert running.chat(provider.token(kid, alg)).status_code == 200
+    bind(running, "plain", "public")
+    running.wait_until_seen()
     claims = {"scope": "base admin", "roles": ["administrator"], "groups": ["researcher"]}
-    refused = door.chat(provider.token(sub="plain", **claims), "smollm2:base")
+    refused = running.chat(provider.token(sub="plain", **claims), "smollm2:base")
     assert refused.json()["error"]["code"] == "grant_required"
-    assert door.chat(provider.token(sub="plain", aud=["account", AUDIENCE])).status_code == 200
+    assert running.chat(provider.token(sub="plain", aud=["account", AUDIENCE])).status_code == 200
 
 
-def test_a_token_works_for_anthropics_clients_too(door, provider):
+def test_a_token_works_for_anthropics_clients_too(running, provider):
     body = {"model": "smollm2", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]}
     for headers in ({"x-api-key": provider.token()}, {}):
         who = provider.token()
         answer = httpx.post(
-            f"{door.url}/v1/messages",
+            f"{running.url}/v1/messages",
             json=body,
             headers=headers or {"authorization": f"Bearer {who}"},
         )
         assert answer.status_code == 200, answer.text
-    wrong = httpx.post(f"{door.url}/v1/messages", json=body, headers={"x-api-key": "a.b.c"})
+    wrong = httpx.post(f"{running.url}/v1/messages", json=body, headers={"x-api-key": "a.b.c"})
     assert wrong.json()["error"]["type"] == "authentication_error"
 
 
-def test_who_is_not_known_or_suspended_may_not_call(door, provider):
-    stranger = door.chat(provider.token(sub="stranger"))
+def test_who_is_not_known_or_suspended_may_not_call(running, provider):
+    stranger = running.chat(provider.token(sub="stranger"))
     assert (stranger.status_code, stranger.json()["error"]["code"]) == (403, "unknown_person")
-    named = door.chat(provider.token(sub="stranger", email="ada@lab.example"))
+    named = running.chat(provider.token(sub="stranger", email="ada@lab.example"))
     assert named.status_code == 403
 
 
@@ -86,122 +86,123 @@ NAMES = list(odd_tokens(FakeProvider()))
 
 
 @pytest.fixture(scope="module")
-def odd(door, provider):
+def odd(running, provider):
     """The odd tokens, where the key set holds the odd keys too."""
     provider.extra = odd_keys(provider)
-    forget_cool_down(door, provider)
-    assert door.chat(provider.token(header={"kid": "unknown"})).status_code == 401
+    forget_cool_down(running, provider)
+    assert running.chat(provider.token(header={"kid": "unknown"})).status_code == 401
     yield odd_tokens(provider)
     provider.extra = []
 
 
-def forget_cool_down(door, provider) -> None:
-    door.gateway.issuers.by_issuer[provider.url]._asked_at = float("-inf")
+def forget_cool_down(running, provider) -> None:
+    running.gateway.issuers.by_issuer[provider.url]._asked_at = float("-inf")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_token_that_is_wrong_in_one_way_reaches_nobody(door, provider, odd, name):
+def test_a_token_that_is_wrong_in_one_way_reaches_nobody(running, provider, odd, name):
     # Each is asked as if it were the first, so that no cool-down stands in for the check.
-    forget_cool_down(door, provider)
-    before = reached(door)
-    answer = door.chat(odd[name])
+    forget_cool_down(running, provider)
+    before = reached(running)
+    answer = running.chat(odd[name])
     error = answer.json()["error"]
     assert answer.status_code == 401, answer.text
     assert error["code"] in ("invalid_token", "invalid_api_key")
     assert set(error) == {"message", "type", "param", "code"}
     assert odd[name] not in answer.text
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert reached(door) == before
+    assert reached(running) == before
     admin = httpx.get(
-        f"{door.url}/admin/v1/tiers", headers={"authorization": f"Bearer {odd[name]}"}
+        f"{running.url}/admin/v1/tiers", headers={"authorization": f"Bearer {odd[name]}"}
     )
     assert admin.status_code in (401, 503), admin.text
 
 
-def test_an_expired_token_says_so_and_clocks_may_differ_a_little(door, provider):
+def test_an_expired_token_says_so_and_clocks_may_differ_a_little(running, provider):
     now = int(time.time())
-    expired = door.chat(provider.token(iat=now - 600, exp=now - 60))
+    expired = running.chat(provider.token(iat=now - 600, exp=now - 60))
     assert (expired.status_code, expired.json()["error"]["code"]) == (401, "expired_token")
     assert 'error="invalid_token"' in expired.headers["www-authenticate"]
-    assert door.chat(provider.token(exp=now - 10)).status_code == 200
-    assert door.chat(provider.token(iat=now + 20, nbf=now + 20)).status_code == 200
+    assert running.chat(provider.token(exp=now - 10)).status_code == 200
+    assert running.chat(provider.token(iat=now + 20, nbf=now + 20)).status_code == 200
 
 
-def test_a_token_that_was_seen_expires_all_the_same(door, provider):
+def test_a_token_that_was_seen_expires_all_the_same(running, provider):
     token = provider.token(exp=int(time.time()) - 28)
-    assert door.chat(token).status_code == 200
+    assert running.chat(token).status_code == 200
     time.sleep(2.2)
-    assert door.chat(token).json()["error"]["code"] == "expired_token"
+    assert running.chat(token).json()["error"]["code"] == "expired_token"
 
 
-def test_what_ends_access_ends_it_for_tokens_within_a_second_and_cuts_streams(door, provider):
-    person = door.admin("POST", "/people", json=PERSON).json()["id"]
+def test_what_ends_access_ends_it_for_tokens_within_a_second_and_cuts_streams(running, provider):
+    person = running.admin("POST", "/people", json=PERSON).json()["id"]
     grant = {"person_id": person, "domain": "capitals", "reason": "r"}
-    assert door.admin("POST", "/grants", json=grant).status_code == 201
-    door.people["bea"] = person
-    identity = bind(door, "bea", "bea")
-    door.wait_until_seen()
-    engine = door.engines["base"]
+    assert running.admin("POST", "/grants", json=grant).status_code == 201
+    running.people["bea"] = person
+    identity = bind(running, "bea", "bea")
+    running.wait_until_seen()
+    engine = running.engines["base"]
     engine.tokens, engine.delay_seconds = 400, 0.02
     body = {"model": "smollm2:base", "stream": True, "messages": MESSAGES}
     headers = {"authorization": f"Bearer {provider.token(sub='bea')}"}
-    url = f"{door.url}/v1/chat/completions"
+    url = f"{running.url}/v1/chat/completions"
     with httpx.stream("POST", url, json=body, headers=headers, timeout=30) as answer:
         lines = answer.iter_lines()
         next(lines)
-        assert door.admin("DELETE", f"/identities/{identity}").status_code == 204
+        assert running.admin("DELETE", f"/identities/{identity}").status_code == 204
         began = time.monotonic()
         rest = list(lines)
         assert time.monotonic() - began < 1.5
     assert any("grant_revoked" in line for line in rest)
-    assert door.chat(provider.token(sub="bea")).status_code == 403
-    bind(door, "bea", "bea")
-    door.wait_until_seen()
-    assert door.chat(provider.token(sub="bea")).status_code == 200
-    door.admin("PATCH", f"/people/{person}", json={"state": "suspended"})
-    door.wait_until_seen()
-    assert door.chat(provider.token(sub="bea")).json()["error"]["code"] == "unknown_person"
+    engine.tokens, engine.delay_seconds = 4, 0.0
+    assert running.chat(provider.token(sub="bea")).status_code == 403
+    bind(running, "bea", "bea")
+    running.wait_until_seen()
+    assert running.chat(provider.token(sub="bea")).status_code == 200
+    running.admin("PATCH", f"/people/{person}", json={"state": "suspended"})
+    running.wait_until_seen()
+    assert running.chat(provider.token(sub="bea")).json()["error"]["code"] == "unknown_person"
 
 
 PERSON = {"name": "Bea", "organisation": "o", "tier": "researcher"}
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 
 
-def test_a_service_uses_only_the_grants_that_it_lists_and_its_sponsor_has(door, provider):
-    bind(door, "job", "researcher", domains=["capitals"], label="nightly")
-    bind(door, "narrow", "researcher", domains=[], label="narrow")
-    bind(door, "unsponsored", "public", domains=["capitals"], label="public's")
-    door.wait_until_seen()
-    assert door.chat(provider.token(sub="job"), "smollm2:base").status_code == 200
+def test_a_service_uses_only_the_grants_that_it_lists_and_its_sponsor_has(running, provider):
+    bind(running, "job", "researcher", domains=["capitals"], label="nightly")
+    bind(running, "narrow", "researcher", domains=[], label="narrow")
+    bind(running, "unsponsored", "public", domains=["capitals"], label="public's")
+    running.wait_until_seen()
+    assert running.chat(provider.token(sub="job"), "smollm2:base").status_code == 200
     for subject in ("narrow", "unsponsored"):
-        assert door.chat(provider.token(sub=subject)).status_code == 200
-        refused = door.chat(provider.token(sub=subject), "smollm2:base")
+        assert running.chat(provider.token(sub=subject)).status_code == 200
+        refused = running.chat(provider.token(sub=subject), "smollm2:base")
         assert refused.json()["error"]["code"] == "grant_required"
     step = httpx.get(
-        f"{door.url}/admin/v1/applications",
+        f"{running.url}/admin/v1/applications",
         headers={"authorization": f"Bearer {provider.token(sub='job')}"},
     )
     assert (step.status_code, step.json()["error"]["code"]) == (403, "not_permitted")
 
 
-def test_the_admin_api_takes_tokens_of_people_with_the_duty(door, provider):
+def test_the_admin_api_takes_tokens_of_people_with_the_duty(running, provider):
     def tiers(subject: str) -> httpx.Response:
         headers = {"authorization": f"Bearer {provider.token(sub=subject)}"}
-        return httpx.get(f"{door.url}/admin/v1/tiers", headers=headers)
+        return httpx.get(f"{running.url}/admin/v1/tiers", headers=headers)
 
     refused = tiers("ada")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_permitted")
-    path = f"/people/{door.people['researcher']}/roles"
-    assert door.admin("PUT", path, json={"roles": ["administrator"]}).status_code == 200
+    path = f"/people/{running.people['researcher']}/roles"
+    assert running.admin("PUT", path, json={"roles": ["administrator"]}).status_code == 200
     assert tiers("ada").status_code == 200
-    assert door.admin("PUT", path, json={"roles": []}).status_code == 200
+    assert running.admin("PUT", path, json={"roles": []}).status_code == 200
     assert tiers("ada").status_code == 403
     assert tiers("stranger").json()["error"]["code"] == "unknown_person"
 
 
-def test_a_base_request_by_token_has_a_receipt_for_its_person(door, provider):
-    answer = door.chat(provider.token(), "smollm2:base")
-    path = f"{door.url}/v1/receipts/{answer.headers['x-request-id']}"
+def test_a_base_request_by_token_has_a_receipt_for_its_person(running, provider):
+    answer = running.chat(provider.token(), "smollm2:base")
+    path = f"{running.url}/v1/receipts/{answer.headers['x-request-id']}"
     headers = {"authorization": f"Bearer {provider.token()}"}
 
     def status(subject: str) -> int:
@@ -209,24 +210,24 @@ def test_a_base_request_by_token_has_a_receipt_for_its_person(door, provider):
         return httpx.get(path, headers=headers).status_code
 
     assert httpx.get(path, headers=headers).status_code in (200, 404), answer.text
-    bind(door, "curious", "public")
+    bind(running, "curious", "public")
     assert status("curious") == 404
     assert status("nobody") == 403
 
 
-def test_an_identity_is_bound_once(door):
-    given = {"issuer": "lab", "subject": "ada", "person_id": door.people["public"]}
-    again = door.admin("POST", "/identities", json=given)
+def test_an_identity_is_bound_once(running):
+    given = {"issuer": "lab", "subject": "ada", "person_id": running.people["public"]}
+    again = running.admin("POST", "/identities", json=given)
     assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
-    unknown = door.admin("POST", "/identities", json={**given, "issuer": "nowhere"})
+    unknown = running.admin("POST", "/identities", json={**given, "issuer": "nowhere"})
     assert unknown.status_code == 404
-    rows = door.admin("GET", "/identities", params={"person_id": door.people["researcher"]})
+    rows = running.admin("GET", "/identities", params={"person_id": running.people["researcher"]})
     assert "ada" in {row["subject"] for row in rows.json()}
 
 
-def test_tokens_are_never_logged(door, provider, caplog):
+def test_tokens_are_never_logged(running, provider, caplog):
     token = provider.token(sub="stranger")
     with caplog.at_level(0):
-        door.chat(token)
-        door.chat(token[:-4])
+        running.chat(token)
+        running.chat(token[:-4])
     assert token[:40] not in caplog.text
