@@ -26,6 +26,8 @@ from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.login_routes import router as login_router
+from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
@@ -66,6 +68,7 @@ class Gateway:
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
@@ -227,12 +230,16 @@ class Gateway:
             CheckpointStore(self.settings.home / "store"),
             self._signer,
             self.issuers,
+            self._login_cipher,
+            self.settings,
         )
         app.include_router(router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
         app.include_router(identity_router)
+        app.include_router(login_router)
+        app.include_router(me_router)
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)

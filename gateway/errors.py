@@ -18,11 +18,7 @@
     │   ├── MissingKeyError
     │   ├── InvalidKeyError
     │   ├── ExpiredKeyError
-    │   ├── RevokedKeyError
-    │   ├── InvalidTokenError
-    │   └── ExpiredTokenError
-    ├── UnknownPersonError         who is calling is proven, and nobody here
-    ├── ProviderUnavailableError   an identity provider cannot say who is calling
+    │   └── RevokedKeyError
     ├── NotPermittedError          who is calling may not take this step of the workflow
     ├── GrantRequiredError         the caller's grants do not cover the checkpoint
     ├── GrantRevokedError          they did, when the stream began
@@ -39,7 +35,8 @@
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
-`http_errors` has one row for each leaf.
+Those of identity providers and logins are in `identity_errors`. `http_errors` has one row for each
+leaf.
 """
 
 
@@ -162,34 +159,6 @@ class RevokedKeyError(AuthenticationError):
 
     def __init__(self) -> None:
         super().__init__("The API key was revoked.")
-
-
-class InvalidTokenError(AuthenticationError):
-    """The access token proves nothing; the sentence is the same whatever is wrong with it."""
-
-    def __init__(self) -> None:
-        super().__init__("The access token is not valid.")
-
-
-class ExpiredTokenError(AuthenticationError):
-    """The access token was good until it expired."""
-
-    def __init__(self) -> None:
-        super().__init__("The access token has expired; get a new one.")
-
-
-class UnknownPersonError(AirlockError):
-    """The access token is good, but whom it names may not call here, or not any more."""
-
-    def __init__(self) -> None:
-        super().__init__("The access token names nobody who may call here. Log in once first.")
-
-
-class ProviderUnavailableError(AirlockError):
-    """An identity provider did not answer: who is calling cannot be told, so nobody is let in."""
-
-    def __init__(self) -> None:
-        super().__init__("The identity provider is not available right now; try again.")
 
 
 class NotPermittedError(AirlockError):

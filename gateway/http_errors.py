@@ -5,6 +5,7 @@ from typing import NamedTuple
 import orjson
 
 from gateway import errors as e
+from gateway import identity_errors as i
 
 
 class HttpError(NamedTuple):
@@ -34,10 +35,16 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
-    e.InvalidTokenError: HttpError(401, "authentication_error", "invalid_token"),
-    e.ExpiredTokenError: HttpError(401, "authentication_error", "expired_token"),
-    e.UnknownPersonError: HttpError(403, "permission_error", "unknown_person"),
-    e.ProviderUnavailableError: HttpError(503, SERVER, "provider_unavailable"),
+    i.InvalidTokenError: HttpError(401, "authentication_error", "invalid_token"),
+    i.ExpiredTokenError: HttpError(401, "authentication_error", "expired_token"),
+    i.InvalidSessionError: HttpError(401, "authentication_error", "invalid_session"),
+    i.StepUpRequiredError: HttpError(
+        401, "authentication_error", "insufficient_user_authentication"
+    ),
+    i.LoginFailedError: HttpError(400, INVALID, "login_failed"),
+    i.ForgedRequestError: HttpError(403, "permission_error", "forged_request"),
+    i.UnknownPersonError: HttpError(403, "permission_error", "unknown_person"),
+    i.ProviderUnavailableError: HttpError(503, SERVER, "provider_unavailable"),
     e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
@@ -63,7 +70,7 @@ NOT_FOR_LONG = (
     e.EngineUnavailableError,
     e.NotReadyError,
     e.AuditUnavailableError,
-    e.ProviderUnavailableError,
+    i.ProviderUnavailableError,
 )
 """Errors that are worth another try in a moment."""
 
@@ -75,7 +82,7 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.RequestHeldBackError: "false",
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
-    e.ProviderUnavailableError: "true",
+    i.ProviderUnavailableError: "true",
     e.OverloadedError: "true",
 }
 """What SDKs are told where a status alone would have them do otherwise, or where it is certain."""
@@ -136,8 +143,18 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["retry-after"] = "30"
     elif isinstance(error, e.MethodNotAllowedError):
         headers["allow"] = error.allowed
-    elif isinstance(error, e.InvalidTokenError | e.ExpiredTokenError):
+    elif isinstance(error, i.InvalidTokenError | i.ExpiredTokenError):
         headers["www-authenticate"] = 'Bearer error="invalid_token"'
+    elif isinstance(error, i.StepUpRequiredError):
+        headers["www-authenticate"] = _challenge(error)
     elif isinstance(error, e.AuthenticationError):
         headers["www-authenticate"] = "Bearer"
     return headers
+
+
+def _challenge(error: i.StepUpRequiredError) -> str:
+    """Return what a client must ask its provider for (RFC 9470)."""
+    wanted = 'Bearer error="insufficient_user_authentication"'
+    if error.acr_values:
+        wanted += f', acr_values="{" ".join(error.acr_values)}"'
+    return f"{wanted}, max_age={error.max_age_seconds}"

@@ -24,6 +24,7 @@ VERBS = {
     "demo": Verb("gateway.cli.demo", "run the main job end to end on this machine"),
     "serve": Verb("gateway.cli.serve", "serve the gateway"),
     "migrate": Verb("gateway.cli.migrate", "bring the database to the current schema"),
+    "bootstrap": Verb("gateway.cli.bootstrap", "make the first administrator"),
     "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
     "people": Verb("gateway.cli.people", "add, list and change people"),
     "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),

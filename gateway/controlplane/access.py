@@ -1,7 +1,7 @@
 """What an admin route needs: the transaction, the administrator, the gateway's parts."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,14 +11,18 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
+from gateway.controlplane.sessions import find_session, proof_of
 from gateway.db import Database
 from gateway.errors import NotPermittedError, RevokedKeyError
 from gateway.identity.api_keys import parse
 from gateway.identity.bearer import bearer_token
+from gateway.identity.cookie import SESSION, csrf_token, is_ours
 from gateway.identity.directory import load_single_key
 from gateway.identity.issuers import Issuers
 from gateway.identity.members import is_active, is_administrator, proven_member
 from gateway.identity.principal import Administrator, Member
+from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
+from gateway.settings import Settings
 from models.store import CheckpointStore
 
 
@@ -35,6 +39,9 @@ class ControlPlane:
     signer: SignerKey
     """Of the audit log."""
     issuers: Issuers
+    login_cipher: Fernet
+    """Of what a browser keeps while it is at a provider."""
+    settings: Settings
 
 
 def control_plane(request: Request) -> ControlPlane:
@@ -61,15 +68,26 @@ BEARER = HTTPBearer(auto_error=False, description="A key, or an identity provide
 
 
 async def vouch(request: Request, parts: Parts, session: Session) -> Member | None:
-    """Return the person whom an access token names; None when none came.
+    """Return who came with an access token, or else with a session; None when neither did.
 
-    The person is looked up in the database, never in a cache.
+    The person is looked up in the database, never in a cache. A request that says who is calling
+    in its `Authorization` header has no use for a cookie that came along.
     """
-    token = bearer_token(request.headers.get("authorization"))
-    if token is None or not parts.issuers.by_issuer:
+    now, authorization = datetime.now(UTC), request.headers.get("authorization")
+    token = bearer_token(authorization)
+    if token is not None and parts.issuers.by_issuer:
+        proof = await parts.issuers.bearer.prove(token, now.timestamp())
+        return await proven_member(session, proof)
+    secret = request.cookies.get(SESSION)
+    if authorization is not None or secret is None:
         return None
-    proof = await parts.issuers.bearer.prove(token, datetime.now(UTC).timestamp())
-    return await proven_member(session, proof)
+    origin = parts.settings.public_url
+    if not is_ours(request.method, request.headers, origin, csrf_token(parts.pepper, secret)):
+        raise ForgedRequestError
+    row = await find_session(session, secret, pepper=parts.pepper, settings=parts.settings, now=now)
+    if row.issuer not in parts.issuers.by_issuer:
+        raise InvalidSessionError
+    return replace(await proven_member(session, proof_of(row)), session_id=row.id)
 
 
 Vouched = Annotated[Member | None, Depends(vouch)]
@@ -145,6 +163,26 @@ async def authenticate_either(
 
 
 Either = Annotated[Administrator | Member, Depends(authenticate_either)]
+
+
+async def demand_step_up(caller: Either, parts: Parts) -> None:
+    """Let nobody who is logged in pass whose login is too weak or too long ago for the step.
+
+    A key of ours was made after such a login, or by an administrator.
+
+    Raises:
+        StepUpRequiredError: It is.
+    """
+    assurance = caller.assurance
+    if assurance is None:
+        return
+    setting = parts.issuers.by_issuer[assurance.issuer].setting
+    wanted = (setting.step_up_acr, setting.step_up_max_age_seconds)
+    if not assurance.meets(*wanted, datetime.now(UTC).timestamp()):
+        raise StepUpRequiredError(*wanted)
+
+
+SteppedUp = Depends(demand_step_up)
 
 
 def moment() -> datetime:

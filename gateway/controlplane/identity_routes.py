@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from gateway.controlplane import identities
-from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session
-from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut
+from gateway.controlplane import identities, sessions
+from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session, SteppedUp
+from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut, SessionOut
 from gateway.controlplane.verification_routes import WORKFLOW_ERRORS
 
 router = APIRouter(prefix="/admin/v1", responses=WORKFLOW_ERRORS, tags=["identity"])
@@ -19,7 +19,7 @@ async def get_identities(
     return [IdentityOut.model_validate(row) for row in rows]
 
 
-@router.post("/identities", status_code=201)
+@router.post("/identities", status_code=201, dependencies=[SteppedUp])
 async def post_identity(
     given: IdentityIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> IdentityOut:
@@ -33,3 +33,24 @@ async def post_identity(
 async def delete_identity(identity_id: str, session: Session, admin: Admin, now: Now) -> None:
     """Unbind a subject; its running streams are cut within a second."""
     await identities.unbind_identity(session, identity_id, actor=admin.actor, now=now)
+
+
+@router.get("/sessions")
+async def get_sessions(
+    session: Session, _: Admin, parts: Parts, now: Now, person_id: str | None = None
+) -> list[SessionOut]:
+    """List live sessions, of one person or of everybody, the newest first."""
+    rows = await sessions.list_sessions(session, person_id, parts.settings, now)
+    return [SessionOut.model_validate(row) for row in rows]
+
+
+@router.delete("/sessions/{session_id}", status_code=204)
+async def delete_session(session_id: str, session: Session, admin: Admin, now: Now) -> None:
+    """End anybody's session, at once."""
+    await sessions.end_session(session, session_id, None, actor=admin.actor, now=now)
+
+
+@router.delete("/people/{person_id}/sessions", status_code=204)
+async def delete_sessions(person_id: str, session: Session, admin: Admin, now: Now) -> None:
+    """End every session of a person, at once."""
+    await sessions.end_sessions(session, person_id, actor=admin.actor, now=now)

@@ -9,34 +9,43 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.errors import ExpiredTokenError, InvalidKeyError, InvalidTokenError
-from gateway.identity.jose import LEEWAY_SECONDS, Opened, looks_signed, open_token
-from gateway.identity.proof import Assurance, Proof
+from gateway.errors import InvalidKeyError
+from gateway.identity.introspection import Introspection
+from gateway.identity.jose import Opened, looks_signed, open_token
+from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import Provider
+from gateway.identity_errors import InvalidTokenError
 from gateway.settings import IssuerSetting
 
 KEPT_SECONDS = 60.0
+ASKED_SECONDS = 5.0
+"""For how long an issuer's word about an opaque token is believed, good or bad."""
 MAX_KEPT = 10_000
 NOT_FOR_ACCESS = ("nonce", "at_hash", "c_hash", "events")
 """Claims of ID tokens and logout tokens, which some providers give the same `typ`."""
 
 
 class _Kept(NamedTuple):
-    proof: Proof
+    proof: Proof | None
+    """None for a token that an issuer does not know."""
     until: float
 
 
 class Bearer:
     """Verifies access tokens."""
 
-    def __init__(self, providers: Mapping[str, Provider], key: bytes) -> None:
+    def __init__(
+        self, providers: Mapping[str, Provider], introspection: Introspection | None, key: bytes
+    ) -> None:
         """Take the word of these.
 
         Args:
             providers: By issuer.
+            introspection: Of the issuer whose tokens are opaque.
             key: Of the hashes by which tokens are remembered.
         """
         self._providers = providers
+        self._introspection = introspection
         self._key = key
         self._kept: dict[bytes, _Kept] = {}
 
@@ -56,19 +65,33 @@ class Bearer:
         seen = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key).digest()
         kept = self._kept.get(seen)
         if kept is not None and now < kept.until:
+            if kept.proof is None:
+                raise InvalidTokenError
             return kept.proof
-        proof = await self._read(text, now)
-        if proof.expires_at <= now - LEEWAY_SECONDS:
-            raise ExpiredTokenError
-        while len(self._kept) >= MAX_KEPT:
-            self._kept.pop(next(iter(self._kept)))
-        until = min(proof.expires_at + LEEWAY_SECONDS, now + KEPT_SECONDS)
-        self._kept[seen] = _Kept(proof, until)
+        if looks_signed(text):
+            proof = await self._read(text, now)
+            self._keep(seen, proof, min(proof.expires_at + CLOCK_SECONDS, now + KEPT_SECONDS))
+            return proof
+        if self._introspection is None:
+            raise InvalidKeyError
+        return await self._ask(self._introspection, text, seen, now)
+
+    async def _ask(self, of: Introspection, text: str, seen: bytes, now: float) -> Proof:
+        try:
+            proof = await of.prove(text, now)
+        except InvalidTokenError:
+            self._keep(seen, None, now + ASKED_SECONDS)
+            raise
+        self._keep(seen, proof, min(proof.expires_at, now + ASKED_SECONDS))
         return proof
 
+    def _keep(self, seen: bytes, proof: Proof | None, until: float) -> None:
+        self._kept.pop(seen, None)
+        while len(self._kept) >= MAX_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[seen] = _Kept(proof, until)
+
     async def _read(self, text: str, now: float) -> Proof:
-        if not looks_signed(text):
-            raise InvalidKeyError
         opened = open_token(text)
         provider = self._providers.get(opened.claim_text("iss"))
         if provider is None:

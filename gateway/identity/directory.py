@@ -14,17 +14,12 @@ from functools import cached_property
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.errors import (
-    ExpiredKeyError,
-    InvalidKeyError,
-    MissingKeyError,
-    RevokedKeyError,
-    UnknownPersonError,
-)
+from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.principal import Administrator, Member, Principal
 from gateway.identity.proof import Proof
+from gateway.identity_errors import UnknownPersonError
 from gateway.policy.breakglass import Closures
 from gateway.policy.capabilities import known
 from gateway.policy.grants import GrantTerms, Standing, TierTerms

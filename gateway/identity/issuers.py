@@ -4,6 +4,7 @@ import httpx2
 
 from gateway.errors import NotFoundError
 from gateway.identity.bearer import Bearer
+from gateway.identity.introspection import Introspection
 from gateway.identity.provider import TIMEOUT_SECONDS, Provider
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -22,7 +23,9 @@ class Issuers:
         self.by_issuer = {
             one.issuer: Provider(one, self._client, metrics) for one in settings.issuers
         }
-        self.bearer = Bearer(self.by_issuer, key)
+        asked = [one for one in self.by_issuer.values() if one.setting.introspection]
+        introspection = Introspection(asked[0], self._client, metrics) if asked else None
+        self.bearer = Bearer(self.by_issuer, introspection, key)
 
     def named(self, name: str) -> Provider:
         """Return a provider.

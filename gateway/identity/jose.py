@@ -16,12 +16,11 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
-from gateway.errors import ExpiredTokenError, InvalidTokenError
+from gateway.identity.proof import CLOCK_SECONDS
+from gateway.identity_errors import ExpiredTokenError, InvalidTokenError
 
 MAX_TOKEN_BYTES = 8192
 MAX_HEADER_BYTES = 512
-LEEWAY_SECONDS = 30.0
-"""By how much a provider's clock may be ahead of or behind ours."""
 LATEST = float(2**40)
 FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 HEADERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
@@ -87,9 +86,9 @@ class Opened:
         not_before = self.moment("nbf")
         if expires_at is None or issued_at is None:
             raise InvalidTokenError
-        if max(issued_at, not_before or 0.0) > now + LEEWAY_SECONDS:
+        if max(issued_at, not_before or 0.0) > now + CLOCK_SECONDS:
             raise InvalidTokenError
-        if expires_at <= now - LEEWAY_SECONDS:
+        if expires_at <= now - CLOCK_SECONDS:
             raise ExpiredTokenError
         return expires_at
 
@@ -116,7 +115,8 @@ def open_token(text: str) -> Opened:
         raise InvalidTokenError
     header = _object(match[1], MAX_HEADER_BYTES)
     _decode(match[3])
-    words = [header.get(name) for name in ("alg", "typ", "kid")]
+    # ID tokens need no `typ`; access tokens are refused without by what takes them.
+    words = [header.get("alg"), header.get("typ", "JWT"), header.get("kid")]
     if not header.keys() <= HEADERS or not all(isinstance(word, str) and word for word in words):
         raise InvalidTokenError
     algorithm, kind, kid = map(str, words)

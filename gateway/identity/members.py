@@ -3,9 +3,10 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.errors import NotPermittedError, UnknownPersonError
+from gateway.errors import NotPermittedError
 from gateway.identity.principal import Member
 from gateway.identity.proof import Proof
+from gateway.identity_errors import UnknownPersonError
 from gateway.policy.approval import Duty
 from gateway.tables import Identity, Person, PersonRole
 

@@ -34,6 +34,8 @@ class Member:
     person_id: str
     assurance: Assurance | None = None
     """How a provider knew them; None with a key."""
+    session_id: str | None = None
+    """The login's session; None with a key or a token."""
 
     @property
     def actor(self) -> str:

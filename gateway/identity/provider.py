@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import httpx2
 from joserfc.jwk import Key
 
-from gateway.errors import InvalidTokenError, ProviderUnavailableError
+from gateway.errors import ConfigurationError
 from gateway.identity.key_set import fits, read_key_set
+from gateway.identity_errors import InvalidTokenError, ProviderUnavailableError
 from gateway.metrics import Metrics
 from gateway.settings import IssuerSetting
 
@@ -45,12 +46,13 @@ class Known:
         """Return the address of an endpoint.
 
         Raises:
-            ProviderUnavailableError: It has none.
+            ProviderUnavailableError: It has none, or one that is not as well protected on its way
+                as the issuer's own: tokens and secrets go there.
         """
-        address = self.document.get(name)
-        if not isinstance(address, str):
-            raise ProviderUnavailableError
-        return address
+        try:
+            return _checked(self.document.get(name), str(self.document["issuer"]))
+        except ValueError as error:
+            raise ProviderUnavailableError from error
 
 
 class Provider:
@@ -63,8 +65,13 @@ class Provider:
         metrics: Metrics,
         clock: Clock = time.monotonic,
     ) -> None:
-        """Know nothing yet; the issuer is asked when it is needed."""
+        """Know nothing yet; the issuer is asked when it is needed.
+
+        Raises:
+            ConfigurationError: The client secret's file cannot be read.
+        """
         self.setting = setting
+        self.client_secret = _read_secret(setting)
         self.client = client
         self._metrics = metrics
         self._clock = clock
@@ -157,6 +164,15 @@ class Provider:
         return await read_document(self.client, self.client.build_request("GET", address))
 
 
+def _read_secret(setting: IssuerSetting) -> str | None:
+    if setting.client_secret_file is None:
+        return None
+    try:
+        return setting.client_secret_file.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"the client secret of '{setting.name}': {error}") from error
+
+
 def _checked(address: object, issuer: str) -> str:
     """Return an address that is no less protected on its way than the issuer's own."""
     if not isinstance(address, str) or urlsplit(address).scheme not in {
@@ -167,14 +183,16 @@ def _checked(address: object, issuer: str) -> str:
     return address
 
 
-async def read_document(client: httpx2.AsyncClient, request: httpx2.Request) -> dict[str, object]:
+async def read_document(
+    client: httpx2.AsyncClient, request: httpx2.Request, auth: httpx2.Auth | None = None
+) -> dict[str, object]:
     """Return the JSON object that answers a request.
 
     Raises:
         ValueError: It is something else, too long, or no success.
         httpx2.HTTPError: There is no answer.
     """
-    answer = await client.send(request, stream=True)
+    answer = await client.send(request, stream=True, auth=auth)
     try:
         if answer.status_code != 200:
             raise ValueError(f"status {answer.status_code}")

@@ -7,6 +7,7 @@ from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
+from gateway.tables.sessions import FirstAdministratorCode, LoginSession
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "Closure",
     "Engine",
     "EvidenceItem",
+    "FirstAdministratorCode",
     "Grant",
     "Identity",
+    "LoginSession",
     "Opening",
     "Organisation",
     "Person",

@@ -9,7 +9,6 @@ import httpx2
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway.errors import InvalidTokenError, ProviderUnavailableError
 from gateway.identity import provider as module
 from gateway.identity.provider import (
     COOL_DOWN_SECONDS,
@@ -17,6 +16,7 @@ from gateway.identity.provider import (
     REFRESH_SECONDS,
     Provider,
 )
+from gateway.identity_errors import InvalidTokenError, ProviderUnavailableError
 from gateway.metrics import Metrics
 from gateway.settings import IssuerSetting
 from tests.fakes.provider import AUDIENCE, FakeProvider
