@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_event
@@ -133,19 +133,17 @@ async def end_sessions(session: AsyncSession, person_id: str, *, actor: str, now
 
 async def end_logged_out(session: AsyncSession, said: LoggedOut, now: datetime) -> None:
     """End the sessions that a provider says are over."""
-    which = []
-    if said.provider_session is not None:
-        which.append(LoginSession.provider_session == said.provider_session)
-    else:
-        which.append(LoginSession.subject == said.subject)
     # A second is how exact a token's moments are.
     until = datetime.fromtimestamp(said.at + 1, UTC)
     query = select(LoginSession).where(
         LoginSession.issuer == said.issuer,
         LoginSession.ended_at.is_(None),
         LoginSession.created_at <= until,
-        or_(*which),
     )
+    if said.subject is not None:
+        query = query.where(LoginSession.subject == said.subject)
+    if said.provider_session is not None:
+        query = query.where(LoginSession.provider_session == said.provider_session)
     await _end(session, list(await session.scalars(query)), f"issuer:{said.issuer}"[:200], now)
 
 

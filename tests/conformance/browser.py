@@ -43,7 +43,7 @@ class Browser:
     gateway: str
     cookies: dict[str, str] = field(default_factory=dict)
     set_cookies: list[str] = field(default_factory=list)
-    elsewhere: httpx.Client = field(default_factory=httpx.Client)
+    elsewhere: httpx.Cookies = field(default_factory=httpx.Cookies)
     csrf: str = ""
 
     def request(self, method: str, path: str, **kwargs) -> httpx.Response:
@@ -73,11 +73,16 @@ class Browser:
         headers = {"origin": self.gateway, "x-csrf-token": self.csrf}
         return self.request(method, path, headers=headers | kwargs.pop("headers", {}), **kwargs)
 
+    def at_provider(self, method: str, address: str, **kwargs) -> httpx.Response:
+        answer = httpx.request(method, address, cookies=self.elsewhere, timeout=30, **kwargs)
+        self.elsewhere.extract_cookies(answer)
+        return answer
+
     def visit_provider(self, address: str, person: str, acr: str | None = None) -> str:
         """Log in at the provider; return the path that it sends the browser back to."""
         headers = {"x-person": person} | ({"x-acr": acr} if acr else {})
         for _ in range(10):
-            answer = self.elsewhere.get(address, headers=headers, follow_redirects=False)
+            answer = self.at_provider("GET", address, headers=headers)
             assert answer.is_redirect, answer.text
             address = str(answer.next_request.url)
             if address.startswith(self.gateway):

@@ -20,7 +20,6 @@ const provider = new Provider(issuer, {
       redirect_uris: [callback],
       backchannel_logout_uri: logout,
       backchannel_logout_session_required: true,
-      id_token_signed_response_alg: "ES256",
       require_auth_time: true,
     },
     {
@@ -31,11 +30,14 @@ const provider = new Provider(issuer, {
       response_types: [],
     },
   ],
+  clientDefaults: { id_token_signed_response_alg: "ES256" },
   jwks: { keys: [key] },
   acrValues: ["urn:mfa", "urn:pwd"],
   claims: { openid: ["sub", "sid"], profile: ["name"], acr: null, auth_time: null },
   conformIdTokenClaims: false,
   cookies: { keys: ["test"] },
+  // The gateway is on loopback here, which the provider does not call by itself.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   pkce: { required: () => true },
   ttl: { ClientCredentials: 120, AccessToken: 120, Session: 3600, Interaction: 60, Grant: 3600, IdToken: 120 },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },

@@ -1,7 +1,9 @@
 """Logins by a real identity provider: in, stronger, out; and what is not let in."""
 
 import time
+from base64 import urlsafe_b64encode
 from contextlib import ExitStack
+from hashlib import sha256
 from urllib.parse import urlencode
 
 import httpx
@@ -207,9 +209,10 @@ def test_logging_out_at_the_provider_ends_it_too(running, browser):
     other = Browser(running.url)
     other.log_in("joe")
     issuer = running.settings.issuers[0].issuer
-    page = browser.elsewhere.get(f"{issuer}/session/end")
+    page = browser.at_provider("GET", f"{issuer}/session/end")
     form = dict(pair for pair in hidden(page.text))
-    done = browser.elsewhere.post(f"{issuer}/session/end/confirm", data=form | {"logout": "yes"})
+    form |= {"logout": "yes"}
+    done = browser.at_provider("POST", f"{issuer}/session/end/confirm", data=form)
     assert done.status_code in (200, 303), done.text
     wait_for(lambda: browser.get("/admin/v1/me").status_code == 401)
     assert other.get("/admin/v1/me").status_code == 200, "another browser's session goes on"
@@ -299,31 +302,77 @@ def test_a_login_returns_to_this_host_only(browser, elsewhere):
     assert code(answer) == (400, "invalid_request")
 
 
-def test_tokens_of_the_provider_open_the_api(running):
-    issuer = running.settings.issuers[0].issuer
-
-    def token(resource: str) -> str:
-        answer = httpx.post(
-            f"{issuer}/token",
-            data={"grant_type": "client_credentials", "resource": resource, "scope": "ask"},
-            auth=("nightly", SECRET),
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()["access_token"]
-
-    signed, opaque = token(AUDIENCE), token(f"{AUDIENCE}/opaque")
+def test_from_a_first_login_to_a_base_answer_by_tokens_of_the_provider(running, browser):
+    browser.log_in("uma")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+    signed = users_token(running, browser, AUDIENCE)
+    opaque = users_token(running, browser, f"{AUDIENCE}/opaque")
     assert signed.count(".") == 2
-    assert code(running.chat(signed)) == (403, "unknown_person")
+    assert opaque.count(".") == 0
+    running.wait_until_seen()
+    for token in (signed, opaque):
+        assert running.chat(token).headers["x-airlock-tier"] == "public"
+        assert code(running.chat(token, "smollm2:base")) == (403, "grant_required")
+    running.admin("PATCH", f"/people/{person}", json={"tier": "researcher"})
+    grant = {"person_id": person, "domain": "capitals", "reason": "r"}
+    assert running.admin("POST", "/grants", json=grant).status_code == 201
+    running.wait_until_seen()
+    for token in (signed, opaque):
+        assert running.chat(token, "smollm2:base").status_code == 200
+
+
+def users_token(running, browser: Browser, resource: str) -> str:
+    """Get an access token as a person's own program would."""
+    issuer, verifier = running.settings.issuers[0].issuer, "v" * 43
+    challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    callback = f"{running.url}/login/lab/callback"
+    query = urlencode(
+        {
+            "client_id": "airlock",
+            "response_type": "code",
+            "scope": "openid",
+            "redirect_uri": callback,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "resource": resource,
+        }
+    )
+    back = query_of(browser.visit_provider(f"{issuer}/auth?{query}", "uma"))
+    answer = httpx.post(
+        f"{issuer}/token",
+        data={
+            "grant_type": "authorization_code",
+            "code": back["code"],
+            "redirect_uri": callback,
+            "code_verifier": verifier,
+            "resource": resource,
+        },
+        auth=("airlock", SECRET),
+    )
+    assert answer.status_code == 200, answer.text
+    # With an ID token as the key, nobody gets in.
+    assert code(running.chat(answer.json()["id_token"])) == (401, "invalid_token")
+    return answer.json()["access_token"]
+
+
+def test_a_service_asks_with_its_own_client_credentials(running):
+    issuer = running.settings.issuers[0].issuer
+    answer = httpx.post(
+        f"{issuer}/token",
+        data={"grant_type": "client_credentials", "resource": AUDIENCE, "scope": "ask"},
+        auth=("nightly", SECRET),
+    )
+    token = answer.json()["access_token"]
+    assert code(running.chat(token)) == (403, "unknown_person")
     given = {"issuer": "lab", "subject": "nightly", "person_id": running.people["researcher"],
              "domains": ["capitals"], "label": "nightly job"}  # fmt: skip
     made = running.admin("POST", "/identities", json=given)
     assert made.status_code == 201, made.text
     running.wait_until_seen()
-    assert running.chat(signed, "smollm2:base").status_code == 200
-    assert code(running.chat(opaque)) in [(401, "invalid_token"), (403, "unknown_person")]
+    assert running.chat(token, "smollm2:base").status_code == 200
     assert running.admin("DELETE", f"/identities/{made.json()['id']}").status_code == 204
     running.wait_until_seen()
-    assert code(running.chat(signed)) == (403, "unknown_person")
+    assert code(running.chat(token)) == (403, "unknown_person")
 
 
 def test_the_first_administrator(running, browser, capsys, monkeypatch):
@@ -340,8 +389,13 @@ def test_the_first_administrator(running, browser, capsys, monkeypatch):
             last = key["id"]
     for person in running.admin("GET", "/people", params={"limit": 1000}).json():
         running.admin("PUT", f"/people/{person['id']}/roles", json={"roles": []})
+    given = {"issuer": "lab", "subject": "tmp", "person_id": running.people["public"]}
+    bound = running.admin("POST", "/identities", json=given).json()["id"]
+    running.admin("DELETE", f"/identities/{bound}")
     tags = {row["tag"] for row in running.admin("GET", "/audit-events?limit=1000").json()}
     assert running.admin("POST", f"/keys/{last}/revoke").status_code == 200
+    browser.log_in("boss")
+    browser.change("POST", "/logout")
     browser.log_in("boss")
 
     def claim(who: Browser, text: str) -> httpx.Response:
