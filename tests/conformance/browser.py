@@ -1,6 +1,5 @@
 """A real identity provider in a process of its own, and a browser that logs in by it."""
 
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +58,7 @@ class Browser:
         )
         for line in answer.headers.get_list("set-cookie"):
             self.set_cookies.append(line)
-            name, value = re.match(r"([^=]+)=([^;]*)", line).groups()
+            name, _, value = line.partition(";")[0].partition("=")
             self.cookies[name] = value
             if not value:
                 del self.cookies[name]
@@ -84,7 +83,7 @@ class Browser:
         for _ in range(10):
             answer = self.at_provider("GET", address, headers=headers)
             assert answer.is_redirect, answer.text
-            address = str(answer.next_request.url)
+            address = str(httpx.URL(address).join(answer.headers["location"]))
             if address.startswith(self.gateway):
                 return address.removeprefix(self.gateway)
         raise AssertionError("the provider goes in circles")

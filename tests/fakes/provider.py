@@ -80,6 +80,11 @@ class FakeProvider:
         self.introspected.append(form)
         return JSONResponse(self.active.get(str(form.get("token")), {"active": False}))
 
+    def public_pem(self, kid: str) -> bytes:
+        key = self.keys[kid]
+        assert isinstance(key, RSAKey)
+        return key.as_pem(private=False)
+
     def claims(self, **changes) -> dict:
         now = int(time.time())
         made = {

@@ -16,7 +16,7 @@ def odd_tokens(provider: FakeProvider) -> dict[str, str]:
     now = int(time.time())
     good = provider.token()
     head, body, signature = good.split(".")
-    public = provider.keys["rsa"].as_pem(private=False)
+    public = provider.public_pem("rsa")
     forger = ECKey.generate_key("P-256", {"kid": "ec"})
     unsigned = {"alg": "none", "typ": "at+jwt", "kid": "ec"}
     jwk = forger.as_dict(private=False)

@@ -2,7 +2,8 @@
 
 import time
 from base64 import urlsafe_b64encode
-from contextlib import ExitStack
+from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from urllib.parse import urlencode
 
@@ -22,15 +23,20 @@ JUDGEMENT = {"digest": "sha256:" + "0" * 64, "decision": "pass", "rationale": "r
              "no_conflict": True}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module")
 def running(request, tmp_path_factory):
+    with gateway_with_provider(request, tmp_path_factory.mktemp("login"), "postgresql") as made:
+        yield made
+
+
+@contextmanager
+def gateway_with_provider(request, home, kind: str):
     """A gateway at an address that was known beforehand, and a provider that knows it."""
-    home, port = tmp_path_factory.mktemp("login"), free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     secret = home / "client.secret"
     secret.write_text(SECRET)
-    with ExitStack() as stack:
-        issuer = stack.enter_context(provider(address))
+    with provider(address) as issuer:
         lab = IssuerSetting(
             name="lab",
             issuer=issuer,
@@ -42,8 +48,9 @@ def running(request, tmp_path_factory):
             step_up_acr=("urn:mfa",),
             step_up_max_age_seconds=30,
         )
-        settings = make_settings(request, home, request.param, public_url=address, port=port)
-        yield stack.enter_context(run_gateway(settings, issuers=(lab,), port=port))
+        settings = make_settings(request, home, kind, public_url=address, port=port)
+        with run_gateway(settings, issuers=(lab,), port=port) as made:
+            yield made
 
 
 @pytest.fixture
@@ -79,11 +86,20 @@ def test_the_cookie_is_the_hosts_own_and_only_its_hash_is_kept(running, browser)
     }  # fmt: skip
     secret = browser.cookies["__Host-airlock_session"]
     assert "__Host-airlock_login" not in browser.cookies
-    database = running.settings.home / "airlock.db"
-    if database.exists():
-        raw = b"".join(path.read_bytes() for path in database.parent.glob("airlock.db*"))
-        assert secret.encode() not in raw
     assert secret not in running.admin("GET", "/audit-events").text
+
+
+def test_the_embedded_database_keeps_logins_too(request, tmp_path):
+    with gateway_with_provider(request, tmp_path, "sqlite") as made:
+        browser = Browser(made.url)
+        browser.log_in("zoe")
+        secret = browser.cookies["__Host-airlock_session"]
+        raw = b"".join(path.read_bytes() for path in tmp_path.glob("airlock.db*"))
+        assert secret.encode() not in raw
+        (mine,) = browser.get("/admin/v1/me/sessions").json()
+        assert mine["id"].encode() in raw
+        assert browser.change("DELETE", f"/admin/v1/me/sessions/{mine['id']}").status_code == 204
+        assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
 
 
 def test_a_further_login_is_a_new_session_and_ends_the_one_before(running, browser):
@@ -133,7 +149,7 @@ def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
     later = time.time() + 61
     from gateway.controlplane import access
 
-    class Later(access.datetime):
+    class Later(datetime):
         @classmethod
         def now(cls, zone=None):
             return cls.fromtimestamp(later, zone)
@@ -238,7 +254,7 @@ def test_sessions_end_when_idle_and_when_old(running, browser, monkeypatch):
     browser.log_in("zoe")
 
     def at(seconds: float) -> int:
-        class Then(access.datetime):
+        class Then(datetime):
             @classmethod
             def now(cls, zone=None):
                 return cls.fromtimestamp(time.time() + seconds, zone)

@@ -39,7 +39,7 @@ class Asked:
 
     async def outcome(self, kid: str = "ec") -> str:
         try:
-            return (await self.provider.key(kid, "ES256")).kid
+            return str((await self.provider.key(kid, "ES256")).kid)
         except (InvalidTokenError, ProviderUnavailableError) as error:
             return type(error).__name__
 
