@@ -64,7 +64,7 @@ class Metrics:
             registry=self.registry,
         )
         self.auth_failures = Counter(
-            "airlock_auth_failures", "Refused keys.", ("reason",), registry=self.registry
+            "airlock_auth_failures", "Refused keys and tokens.", ("reason",), registry=self.registry
         )
         self.provider_faults = Counter(
             "airlock_identity_provider_faults",

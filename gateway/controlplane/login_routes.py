@@ -17,7 +17,7 @@ from gateway.controlplane.sessions import (
     end_session,
     find_session,
 )
-from gateway.errors import ConfigurationError, InvalidRequestError
+from gateway.errors import InvalidRequestError, NotFoundError
 from gateway.identity import login
 from gateway.identity.cookie import LOGIN, SESSION, set_cookie
 from gateway.identity.logout_token import read_logout
@@ -123,7 +123,7 @@ async def _end_current(request: Request, session: Session, parts: Parts, now: No
 
 def _callback(parts: Parts, name: str) -> str:
     if parts.settings.public_url is None:
-        raise ConfigurationError("AIRLOCK_PUBLIC_URL is not set, which logins return to")
+        raise NotFoundError("People do not log in here: AIRLOCK_PUBLIC_URL is not set.")
     return f"{parts.settings.public_url}/login/{name}/callback"
 
 
