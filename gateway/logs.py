@@ -7,6 +7,8 @@ import sys
 import orjson
 
 FIELDS = "airlock"
+CLIENTS = ("httpx2", "httpcore2")
+"""By which identity providers are asked."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,3 +41,6 @@ def set_up_logs(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # At other levels these write headers, and with them secrets.
+    for name in CLIENTS:
+        logging.getLogger(name).setLevel(logging.WARNING)

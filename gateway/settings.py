@@ -25,6 +25,11 @@ class EngineSetting(BaseModel):
     """Its side-car's root address; it says, signed, what the engine was started on."""
 
 
+PublicUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^(https://[^/\s?#]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)$"),
+]
+"""Browsers keep the session's cookie only where its way is protected."""
 Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 
 
@@ -92,7 +97,7 @@ class Settings(BaseSettings):
     """Engines, as a JSON list; the admin API can add others."""
     issuers: tuple[IssuerSetting, ...] = ()
     """Identity providers, as a JSON list; see `docs/login.md`."""
-    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#]+$")] | None = None
+    public_url: PublicUrl | None = None
     """The gateway's own root address, as browsers see it; people log in there."""
     session_idle_seconds: int = Field(1800, ge=60, le=86_400)
     """A login that is not used for so long has ended."""

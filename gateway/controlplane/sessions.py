@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_event
@@ -22,6 +22,8 @@ from gateway.settings import Settings
 from gateway.tables import LoginSession
 
 SEEN_EVERY = timedelta(minutes=1)
+KEPT = timedelta(days=1)
+"""For how long an old session's row stays."""
 
 
 class NewSession(NamedTuple):
@@ -42,6 +44,12 @@ async def begin_session(
 ) -> NewSession:
     """Begin a session for somebody who has just logged in."""
     proof, secret = logged_in.proof, new_secret()
+    # The log keeps what happened; a person's rows stay as many as their logins of a day.
+    await session.execute(
+        delete(LoginSession).where(
+            LoginSession.person_id == person_id, LoginSession.expires_at < now - KEPT
+        )
+    )
     at = proof.assurance.authenticated_at
     row = LoginSession(
         id=str(uuid.uuid4()),

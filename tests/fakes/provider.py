@@ -36,10 +36,13 @@ class FakeProvider:
         self.extra: list[dict] = []
         self.active: dict[str, dict] = {}
         self.introspected: list[dict] = []
+        self.exchanged: list[dict] = []
+        self.id_token: str | None = None
         self.app = Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self.discover),
                 Route("/jwks", self.jwks),
+                Route("/token", self.exchange, methods=["POST"]),
                 Route("/introspect", self.introspect, methods=["POST"]),
             ]
         )
@@ -60,6 +63,8 @@ class FakeProvider:
             {
                 "issuer": issuer,
                 "jwks_uri": f"{self.url}/jwks",
+                "authorization_endpoint": f"{self.url}/auth",
+                "token_endpoint": f"{self.url}/token",
                 "introspection_endpoint": f"{self.url}/introspect",
             }
         )
@@ -71,6 +76,14 @@ class FakeProvider:
         await asyncio.sleep(0.05)  # So that several wait for one answer.
         keys = [key.as_dict(private=False) for key in self.keys.values()]
         return JSONResponse({"keys": keys + self.extra})
+
+    async def exchange(self, request: Request) -> Response:
+        """Give whatever ID token the test has laid down, for any code."""
+        if (fault := await self._fault()) is not None:
+            return fault
+        self.exchanged.append(dict(await request.form()))
+        given = {"access_token": "opaque", "token_type": "Bearer", "id_token": self.id_token}
+        return JSONResponse({key: value for key, value in given.items() if value is not None})
 
     async def introspect(self, request: Request) -> Response:
         if (fault := await self._fault()) is not None:
