@@ -114,7 +114,6 @@ def open_token(text: str) -> Opened:
     if match is None:
         raise InvalidTokenError
     header = _object(match[1], MAX_HEADER_BYTES)
-    _decode(match[3])
     # ID tokens need no `typ`; access tokens are refused without by what takes them.
     words = [header.get("alg"), header.get("typ", "JWT"), header.get("kid")]
     if not header.keys() <= HEADERS or not all(isinstance(word, str) and word for word in words):
@@ -130,14 +129,10 @@ def looks_signed(text: str) -> bool:
 
 
 def _decode(part: str) -> bytes:
-    """Return a part's bytes; each has one spelling."""
     try:
-        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except (binascii.Error, ValueError) as error:
         raise InvalidTokenError from error
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:
-        raise InvalidTokenError
-    return decoded
 
 
 def _object(part: str, longest: int) -> dict[str, object]:

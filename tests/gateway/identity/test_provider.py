@@ -146,6 +146,8 @@ async def test_a_provider_that_is_down_is_trusted_for_an_hour_and_no_longer(made
         await made.settle()
     made.now += 1
     assert await made.outcome() == UNAVAILABLE
+    made.now += COOL_DOWN_SECONDS
+    assert await made.outcome() == UNAVAILABLE
     asked_before = made.fake.asked
     assert await made.outcome() == UNAVAILABLE
     assert made.fake.asked == asked_before
