@@ -29,6 +29,7 @@ VERBS = {
     "people": Verb("gateway.cli.people", "add, list and change people"),
     "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),
     "grants": Verb("gateway.cli.grants", "grant and revoke access to hazard domains"),
+    "identities": Verb("gateway.cli.identities", "bind people and services to their providers"),
     "organisations": Verb("gateway.cli.organisations", "verify and suspend organisations"),
     "applications": Verb("gateway.cli.applications", "apply for access, review and approve"),
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
