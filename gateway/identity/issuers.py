@@ -17,11 +17,12 @@ class Issuers:
         """Ask nobody yet; `key` is that of the hashes by which tokens are remembered."""
         # An issuer's address comes from configuration: never through a proxy of the environment,
         # and never on to where it redirects.
+        tls = httpx2.create_ssl_context(trust_env=False)
         self._client = httpx2.AsyncClient(
-            trust_env=False, follow_redirects=False, timeout=TIMEOUT_SECONDS
+            verify=tls, trust_env=False, follow_redirects=False, timeout=TIMEOUT_SECONDS
         )
         self.by_issuer = {
-            one.issuer: Provider(one, self._client, metrics) for one in settings.issuers
+            one.issuer: Provider(one, self._client, tls, metrics) for one in settings.issuers
         }
         asked = [one for one in self.by_issuer.values() if one.setting.introspection]
         introspection = Introspection(asked[0], self._client, metrics) if asked else None

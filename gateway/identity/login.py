@@ -155,6 +155,7 @@ def _client(provider: Provider, redirect_uri: str) -> AsyncOAuth2Client:
         scope="openid profile",
         redirect_uri=redirect_uri,
         code_challenge_method="S256",
+        verify=provider.tls,
         trust_env=False,
         follow_redirects=False,
         timeout=TIMEOUT_SECONDS,

@@ -11,6 +11,7 @@ reason to say that it is bad.
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,10 +63,18 @@ class Provider:
         self,
         setting: IssuerSetting,
         client: httpx2.AsyncClient,
+        tls: ssl.SSLContext,
         metrics: Metrics,
         clock: Clock = time.monotonic,
     ) -> None:
         """Know nothing yet; the issuer is asked when it is needed.
+
+        Args:
+            setting: Which issuer.
+            client: By which it is asked.
+            tls: For other clients; to make one takes tens of milliseconds of everybody's time.
+            metrics: Count what it does not answer.
+            clock: In seconds, of any beginning.
 
         Raises:
             ConfigurationError: The client secret's file cannot be read.
@@ -73,6 +82,7 @@ class Provider:
         self.setting = setting
         self.client_secret = _read_secret(setting)
         self.client = client
+        self.tls = tls
         self._metrics = metrics
         self._clock = clock
         self._known: Known | None = None

@@ -1,6 +1,7 @@
 """A provider's keys: asked for once, kept for a while, and given up; never a wrong 401."""
 
 import asyncio
+import ssl
 import time
 from contextlib import asynccontextmanager
 
@@ -31,7 +32,7 @@ class Asked:
         self.fake, self.now = fake, 1000.0
         setting = IssuerSetting(name="lab", issuer=fake.url, audience=AUDIENCE)
         self.metrics = Metrics("0")
-        self.provider = Provider(setting, client, self.metrics, self.clock)
+        self.provider = Provider(setting, client, TLS, self.metrics, self.clock)
 
     def clock(self) -> float:
         self.now += 1e-6  # No two moments are the same.
@@ -74,6 +75,7 @@ def scenario(test):
     return run
 
 
+TLS = ssl.create_default_context()
 INVALID, UNAVAILABLE = "InvalidTokenError", "ProviderUnavailableError"
 
 
