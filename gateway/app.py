@@ -24,7 +24,10 @@ from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.faults import answer_faults
+from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.login_routes import router as login_router
+from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
@@ -34,6 +37,7 @@ from gateway.dataplane.batches.archive import Archive
 from gateway.dataplane.batches.run import Workshop
 from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.worker import Worker
+from gateway.dataplane.callers import Callers
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.inference import Inference
@@ -46,6 +50,7 @@ from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
+from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -70,7 +75,9 @@ class Gateway:
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         files = settings.files_folder or settings.home / "files"
         self._shelf = Shelf(files, secret.derive("files/1"))
+        self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
+        self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
@@ -118,8 +125,9 @@ class Gateway:
             recorder = Recorder(writer, self._commitment_key)
             inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
+            callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
             self.data_plane = DataPlane(
-                settings, keeper, inference, self.metrics, recorder, archive
+                settings, keeper, callers, inference, self.metrics, recorder, archive
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
@@ -144,6 +152,7 @@ class Gateway:
                 writer.stop()
             await pool.close()
             connections.close()
+        await self.issuers.close()
         await self.database.close()
 
     async def _check_schema(self) -> None:
@@ -237,11 +246,17 @@ class Gateway:
             self.settings.require_attestation,
             CheckpointStore(self.settings.home / "store"),
             self._signer,
+            self.issuers,
+            self._login_cipher,
+            self.settings,
         )
         app.include_router(router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
+        app.include_router(identity_router)
+        app.include_router(login_router)
+        app.include_router(me_router)
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)

@@ -36,7 +36,8 @@
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
-`http_errors` has one row for each leaf.
+Those of identity providers and logins are in `identity_errors`. `http_errors` has one row for each
+leaf.
 """
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import orjson
 
 from gateway import errors as e
+from gateway import identity_errors as i
 
 
 class HttpError(NamedTuple):
@@ -34,6 +35,16 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
+    i.InvalidTokenError: HttpError(401, "authentication_error", "invalid_token"),
+    i.ExpiredTokenError: HttpError(401, "authentication_error", "expired_token"),
+    i.InvalidSessionError: HttpError(401, "authentication_error", "invalid_session"),
+    i.StepUpRequiredError: HttpError(
+        401, "authentication_error", "insufficient_user_authentication"
+    ),
+    i.LoginFailedError: HttpError(400, INVALID, "login_failed"),
+    i.ForgedRequestError: HttpError(403, "permission_error", "forged_request"),
+    i.UnknownPersonError: HttpError(403, "permission_error", "unknown_person"),
+    i.ProviderUnavailableError: HttpError(503, SERVER, "provider_unavailable"),
     e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
@@ -56,14 +67,14 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
 WITH_A_TIME = (e.RateLimitedError, e.QuotaExceededError, e.RequestHeldBackError, e.OverloadedError)
 """Errors that know when to try again."""
 
-
-SOON = (
+NOT_FOR_LONG = (
     e.EngineUnavailableError,
     e.NotReadyError,
     e.AuditUnavailableError,
     e.StorageUnavailableError,
+    i.ProviderUnavailableError,
 )
-"""Errors that are over soon, nobody knows when."""
+"""Errors that are worth another try in a moment."""
 
 RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
@@ -74,6 +85,7 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
     e.AuditUnavailableError: "true",
+    i.ProviderUnavailableError: "true",
     e.OverloadedError: "true",
     e.StorageUnavailableError: "true",
 }
@@ -129,12 +141,24 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["x-should-retry"] = retry
     if isinstance(error, WITH_A_TIME):
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-    elif isinstance(error, SOON):
+    elif isinstance(error, NOT_FOR_LONG):
         headers["retry-after"] = "2"
     elif isinstance(error, e.ReleaseWithdrawnError):
         headers["retry-after"] = "30"
     elif isinstance(error, e.MethodNotAllowedError):
         headers["allow"] = error.allowed
+    elif isinstance(error, i.InvalidTokenError | i.ExpiredTokenError):
+        headers["www-authenticate"] = 'Bearer error="invalid_token"'
+    elif isinstance(error, i.StepUpRequiredError):
+        headers["www-authenticate"] = _challenge(error)
     elif isinstance(error, e.AuthenticationError):
         headers["www-authenticate"] = "Bearer"
     return headers
+
+
+def _challenge(error: i.StepUpRequiredError) -> str:
+    """Return what a client must ask its provider for (RFC 9470)."""
+    wanted = 'Bearer error="insufficient_user_authentication"'
+    if error.acr_values:
+        wanted += f', acr_values="{" ".join(error.acr_values)}"'
+    return f"{wanted}, max_age={error.max_age_seconds}"

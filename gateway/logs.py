@@ -7,6 +7,8 @@ import sys
 import orjson
 
 FIELDS = "airlock"
+CLIENTS = ("httpx2", "httpcore2")
+"""By which identity providers are asked."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,3 +43,6 @@ def set_up_logs(level: int = logging.INFO) -> None:
     root.setLevel(level)
     # It warns of malformed forms and quotes bytes of them; who sent one is told so.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    # At other levels these write headers, and with them secrets.
+    for name in CLIENTS:
+        logging.getLogger(name).setLevel(logging.WARNING)

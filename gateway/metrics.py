@@ -64,7 +64,13 @@ class Metrics:
             registry=self.registry,
         )
         self.auth_failures = Counter(
-            "airlock_auth_failures", "Refused keys.", ("reason",), registry=self.registry
+            "airlock_auth_failures", "Refused keys and tokens.", ("reason",), registry=self.registry
+        )
+        self.provider_faults = Counter(
+            "airlock_identity_provider_faults",
+            "Questions that an identity provider did not answer properly.",
+            ("issuer", "question"),
+            registry=self.registry,
         )
         self.streams_cut = Counter(
             "airlock_streams_cut",

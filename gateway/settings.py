@@ -25,6 +25,55 @@ class EngineSetting(BaseModel):
     """Its side-car's root address; it says, signed, what the engine was started on."""
 
 
+PublicUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^(https://[^/\s?#]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)$"),
+]
+"""Browsers keep the session's cookie only where its way is protected."""
+Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
+
+
+class IssuerSetting(BaseModel):
+    """One identity provider whose word for who somebody is counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    """What it is called here, in addresses and metrics."""
+    issuer: Annotated[
+        str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])[^\s?#]+$")
+    ]
+    """Its identifier, letter for letter; keys and endpoints are found below it by discovery."""
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """What access tokens for this gateway name as their audience; without, it takes none."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("ES256", "RS256")
+    """What it signs with; no other algorithm is verified."""
+    token_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("at+jwt",)
+    """The `typ` of its access tokens; `JWT` for a provider that sets no better one."""
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """The gateway's own name at the issuer, for logins and introspection."""
+    client_secret_file: Path | None = None
+    """A file with the secret that goes with it."""
+    introspection: bool = False
+    """Whether its access tokens are opaque, and it is asked what they are."""
+    organisation: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "Unaffiliated"
+    """The organisation that people are of whom it logs in for the first time."""
+    step_up_acr: tuple[str, ...] = ()
+    """The authentication contexts that are strong enough for a reviewer's or keyholder's step."""
+    step_up_max_age_seconds: int = Field(900, ge=30, le=86_400)
+    """How long ago somebody may have proven who they are, for such a step."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.introspection and (self.client_secret_file is None or self.audience is None):
+            raise ValueError("introspection takes audience, client_id and client_secret_file")
+        if self.client_secret_file is not None and self.client_id is None:
+            raise ValueError("client_secret_file takes client_id")
+        if self.audience is not None and self.audience == self.client_id:
+            raise ValueError("audience must not be client_id: an ID token would be a key")
+        return self
+
+
 class Settings(BaseSettings):
     """The gateway's settings."""
 
@@ -46,6 +95,14 @@ class Settings(BaseSettings):
     """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
     engines: tuple[EngineSetting, ...] = ()
     """Engines, as a JSON list; the admin API can add others."""
+    issuers: tuple[IssuerSetting, ...] = ()
+    """Identity providers, as a JSON list; see `docs/login.md`."""
+    public_url: PublicUrl | None = None
+    """The gateway's own root address, as browsers see it; people log in there."""
+    session_idle_seconds: int = Field(1800, ge=60, le=86_400)
+    """A login that is not used for so long has ended."""
+    session_seconds: int = Field(28_800, ge=300, le=604_800)
+    """A login ends after so long in any case."""
     trust_file: Path | None = None
     """The trust store: whose signatures count; `trust/keys.json` under `home` by default."""
     release_poll_seconds: float = Field(1.0, gt=0)
@@ -154,6 +211,15 @@ class Settings(BaseSettings):
                 f"engines without attest_url: {', '.join(silent)}; name their side-cars, or set "
                 "AIRLOCK_REQUIRE_ATTESTATION=false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        for field in ("name", "issuer"):
+            if len({getattr(issuer, field) for issuer in self.issuers}) < len(self.issuers):
+                raise ValueError(f"two issuers have the same {field}")
+        if sum(issuer.introspection for issuer in self.issuers) > 1:
+            raise ValueError("one issuer has opaque tokens: they do not say whose they are")
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,13 @@ def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
         listener.close()
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on now, for who must know it beforehand."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def wait_for(condition, seconds: float = 10.0):
     """Return the condition's first true value."""
     deadline = time.monotonic() + seconds

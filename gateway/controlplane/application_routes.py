@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane import applications, organisations
-from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session
+from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session, SteppedUp
 from gateway.controlplane.verification_routes import WORKFLOW_ERRORS
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
@@ -111,7 +111,7 @@ async def post_appeal(
     return await _step(session, application_id, Action.APPEAL, given, member, now)
 
 
-@router.post("/applications/{application_id}/take-up", tags=["workflow"])
+@router.post("/applications/{application_id}/take-up", tags=["workflow"], dependencies=[SteppedUp])
 async def post_take_up(
     application_id: str, given: StepIn, session: Session, member: Acting, now: Now
 ) -> ApplicationOut:
@@ -119,7 +119,9 @@ async def post_take_up(
     return await _step(session, application_id, Action.TAKE_UP, given, member, now)
 
 
-@router.post("/applications/{application_id}/judgements", tags=["workflow"])
+@router.post(
+    "/applications/{application_id}/judgements", tags=["workflow"], dependencies=[SteppedUp]
+)
 async def post_judgement(
     application_id: str, given: JudgementIn, session: Session, member: Acting, now: Now
 ) -> ApplicationOut:

@@ -32,6 +32,11 @@ class Tag(StrEnum):
     ALIAS_WITHDRAWN = "registry:alias:withdrawn"
     ALIAS_RESTORED = "registry:alias:restored"
     CHECKPOINT_REVOKED = "registry:checkpoint:revoked"
+    IDENTITY_BOUND = "identity:subject:bound"
+    IDENTITY_UNBOUND = "identity:subject:unbound"
+    SESSION_BEGUN = "identity:session:begun"
+    SESSION_ENDED = "identity:session:ended"
+    FIRST_ADMINISTRATOR_MADE = "identity:administrator:made"
     ORGANISATION_CHANGED = "workflow:organisation:changed"
     ROLES_CHANGED = "workflow:roles:changed"
     TERMS_PUBLISHED = "workflow:terms:published"
@@ -58,7 +63,7 @@ class Tag(StrEnum):
     USAGE_REVIEWED = "workflow:grant:usage_reviewed"
 
 
-async def locked(session: AsyncSession, kind: type[Row], row_id: str) -> Row | None:
+async def locked(session: AsyncSession, kind: type[Row], row_id: str | int) -> Row | None:
     """Return a row that nobody else changes before this transaction ends; None if there is none.
 
     `SELECT … FOR UPDATE` is no lock on SQLite, where what is read before the first write may be

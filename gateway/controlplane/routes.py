@@ -6,7 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from gateway.controlplane import engines, grants, keys, people, serving, tiers
-from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session, authenticate
+from gateway.controlplane.access import (
+    Admin,
+    Limit,
+    Now,
+    Offset,
+    Parts,
+    Session,
+    SteppedUp,
+    authenticate,
+)
 from gateway.controlplane.schemas import (
     EngineIn,
     EngineOut,
@@ -44,14 +53,14 @@ async def get_tiers(session: Session) -> list[TierOut]:
     return [TierOut.model_validate(tier) for tier in await tiers.list_tiers(session)]
 
 
-@router.post("/tiers", tags=["tiers"], status_code=201)
+@router.post("/tiers", tags=["tiers"], status_code=201, dependencies=[SteppedUp])
 async def post_tier(given: TierIn, session: Session, admin: Admin, now: Now) -> TierOut:
     """Create an access tier."""
     tier = await tiers.create_tier(session, given, actor=admin.actor, now=now)
     return TierOut.model_validate(tier)
 
 
-@router.patch("/tiers/{name}", tags=["tiers"])
+@router.patch("/tiers/{name}", tags=["tiers"], dependencies=[SteppedUp])
 async def patch_tier(
     name: str, change: TierChange, session: Session, admin: Admin, now: Now
 ) -> TierOut:
@@ -66,14 +75,14 @@ async def get_people(session: Session, limit: Limit = 100, offset: Offset = 0) -
     return [PersonOut.model_validate(p) for p in await people.list_people(session, limit, offset)]
 
 
-@router.post("/people", tags=["people"], status_code=201)
+@router.post("/people", tags=["people"], status_code=201, dependencies=[SteppedUp])
 async def post_person(given: PersonIn, session: Session, admin: Admin, now: Now) -> PersonOut:
     """Add a person."""
     person = await people.add_person(session, given, actor=admin.actor, now=now)
     return PersonOut.model_validate(person)
 
 
-@router.patch("/people/{person_id}", tags=["people"])
+@router.patch("/people/{person_id}", tags=["people"], dependencies=[SteppedUp])
 async def patch_person(
     person_id: str, change: PersonChange, session: Session, admin: Admin, now: Now
 ) -> PersonOut:
@@ -91,7 +100,7 @@ async def get_keys(
     return [KeyOut.model_validate(row) for row in rows]
 
 
-@router.post("/keys", tags=["keys"], status_code=201)
+@router.post("/keys", tags=["keys"], status_code=201, dependencies=[SteppedUp])
 async def post_key(
     given: KeyIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> NewKeyOut:
@@ -100,7 +109,7 @@ async def post_key(
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
-@router.post("/keys/{key_id}/rotate", tags=["keys"], status_code=201)
+@router.post("/keys/{key_id}/rotate", tags=["keys"], status_code=201, dependencies=[SteppedUp])
 async def post_key_rotation(
     key_id: str, given: KeyRotation, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> NewKeyOut:
@@ -131,7 +140,7 @@ async def get_grants(
     return [GrantOut.model_validate(row) for row in rows]
 
 
-@router.post("/grants", tags=["grants"], status_code=201)
+@router.post("/grants", tags=["grants"], status_code=201, dependencies=[SteppedUp])
 async def post_grant(given: GrantIn, session: Session, admin: Admin, now: Now) -> GrantOut:
     """Grant one hazard domain to one person for a time."""
     return GrantOut.model_validate(
@@ -190,7 +199,7 @@ async def get_engines(session: Session) -> list[EngineOut]:
     return [EngineOut.model_validate(engine) for engine in await engines.list_engines(session)]
 
 
-@router.post("/engines", tags=["serving"], status_code=201)
+@router.post("/engines", tags=["serving"], status_code=201, dependencies=[SteppedUp])
 async def post_engine(
     given: EngineIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> EngineOut:

@@ -6,7 +6,16 @@ Administrators say who may review; what is a person's own to do takes that perso
 from fastapi import APIRouter
 
 from gateway.controlplane import evidence, organisations, terms, workflow_grants
-from gateway.controlplane.access import Acting, Admin, Either, Limit, Now, Offset, Session
+from gateway.controlplane.access import (
+    Acting,
+    Admin,
+    Either,
+    Limit,
+    Now,
+    Offset,
+    Session,
+    SteppedUp,
+)
 from gateway.controlplane.explanations import explain_person
 from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.schemas import ErrorOut, GrantOut
@@ -41,7 +50,7 @@ async def get_organisations(
     return [OrganisationOut.model_validate(row) for row in rows]
 
 
-@router.patch("/organisations/{organisation_id}", tags=["workflow"])
+@router.patch("/organisations/{organisation_id}", tags=["workflow"], dependencies=[SteppedUp])
 async def patch_organisation(
     organisation_id: str, change: OrganisationChange, session: Session, admin: Admin, now: Now
 ) -> OrganisationOut:
@@ -61,7 +70,7 @@ async def get_roles(person_id: str, session: Session, _: Admin) -> RolesOut:
     )
 
 
-@router.put("/people/{person_id}/roles", tags=["workflow"])
+@router.put("/people/{person_id}/roles", tags=["workflow"], dependencies=[SteppedUp])
 async def put_roles(
     person_id: str, given: RolesIn, session: Session, admin: Admin, now: Now
 ) -> RolesOut:
@@ -78,7 +87,7 @@ async def get_terms(session: Session, _: Either) -> list[TermsOut]:
     return [TermsOut.model_validate(row) for row in await terms.list_terms(session)]
 
 
-@router.post("/terms", tags=["workflow"], status_code=201)
+@router.post("/terms", tags=["workflow"], status_code=201, dependencies=[SteppedUp])
 async def post_terms(given: TermsIn, session: Session, admin: Admin, now: Now) -> TermsOut:
     """Publish a version of the terms of use."""
     row = await terms.publish_terms(session, given, actor=admin.actor, now=now)
@@ -119,7 +128,7 @@ async def post_evidence(
     return EvidenceOut.model_validate(row)
 
 
-@router.post("/evidence/{item_id}/accept", tags=["workflow"])
+@router.post("/evidence/{item_id}/accept", tags=["workflow"], dependencies=[SteppedUp])
 async def post_evidence_acceptance(
     item_id: str, given: EvidenceAcceptance, session: Session, member: Acting, now: Now
 ) -> EvidenceOut:
@@ -147,7 +156,7 @@ async def post_suspension(
     )
 
 
-@router.post("/grants/{grant_id}/resume", tags=["workflow"])
+@router.post("/grants/{grant_id}/resume", tags=["workflow"], dependencies=[SteppedUp])
 async def post_resumption(grant_id: str, session: Session, member: Acting, now: Now) -> GrantOut:
     """End a suspension that somebody else has made."""
     return GrantOut.model_validate(
@@ -155,7 +164,7 @@ async def post_resumption(grant_id: str, session: Session, member: Acting, now: 
     )
 
 
-@router.post("/grants/{grant_id}/usage-reviews", tags=["workflow"])
+@router.post("/grants/{grant_id}/usage-reviews", tags=["workflow"], dependencies=[SteppedUp])
 async def post_usage_review(
     grant_id: str, given: UsageReviewIn, session: Session, member: Acting, now: Now
 ) -> GrantOut:

@@ -12,7 +12,8 @@ Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 RoleText = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(identity_reviewer|approver|auditor|domain_reviewer:[a-z0-9][a-z0-9._-]{0,62})$"
+        pattern=r"^(identity_reviewer|approver|auditor|administrator|"
+        r"domain_reviewer:[a-z0-9][a-z0-9._-]{0,62})$"
     ),
 ]
 

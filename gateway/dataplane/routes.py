@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,6 +14,7 @@ from gateway.audit.recorder import Recorder
 from gateway.dataplane import intake
 from gateway.dataplane.batches.archive import Archive, Handler, Visit, find_handler
 from gateway.dataplane.call import Call
+from gateway.dataplane.callers import Callers
 from gateway.dataplane.collected import Answered, Collected
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
 from gateway.dataplane.http import (
@@ -45,6 +46,7 @@ class DataPlane:
         self,
         settings: Settings,
         keeper: SnapshotKeeper,
+        callers: Callers,
         inference: Inference,
         metrics: Metrics,
         recorder: Recorder,
@@ -55,6 +57,7 @@ class DataPlane:
         Args:
             settings: Limits.
             keeper: Who may use what.
+            callers: Tells who calls.
             inference: Has engines answer.
             metrics: Counts.
             recorder: The audit log.
@@ -62,6 +65,7 @@ class DataPlane:
         """
         self._settings = settings
         self._keeper = keeper
+        self._callers = callers
         self._inference = inference
         self._metrics = metrics
         self._recorder = recorder
@@ -144,17 +148,17 @@ class DataPlane:
             raise e.MethodNotAllowedError(allowed)
         await handler()
 
-    def _authenticate(self, call: Call, headers: dict[bytes, str]) -> tuple[Snapshot, Principal]:
-        snapshot = self._keeper.current()
-        authorization = intake.authorization(call.path, headers)
-        principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
+    async def _authenticate(
+        self, call: Call, headers: Mapping[bytes, str]
+    ) -> tuple[Snapshot, Principal]:
+        snapshot, principal = await self._callers.identify(call.path, headers)
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
         return snapshot, principal
 
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
-        snapshot, principal = self._authenticate(call, read_headers(scope))
+        snapshot, principal = await self._authenticate(call, read_headers(scope))
         now = datetime.now(UTC)
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
@@ -166,7 +170,7 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         headers = read_headers(scope)
-        snapshot, principal = self._authenticate(call, headers)
+        snapshot, principal = await self._authenticate(call, headers)
         call.reservation = self.limits.spend(principal)
         intake.check_media_type(headers)
         body = await read_body(
@@ -196,7 +200,7 @@ class DataPlane:
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
         headers = read_headers(scope)
-        _, principal = self._authenticate(call, headers)
+        _, principal = await self._authenticate(call, headers)
         if scope["method"] == "POST":
             call.reservation = self.limits.spend(principal)
         await handler(self._archive, Visit(call, principal, scope, headers, receive, send))

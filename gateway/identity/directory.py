@@ -6,9 +6,10 @@ so keys and grants expire without a reload.
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,14 +18,17 @@ from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, Re
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.principal import Administrator, Member, Principal
+from gateway.identity.proof import Proof
+from gateway.identity_errors import UnknownPersonError
 from gateway.policy.breakglass import Closures
 from gateway.policy.capabilities import known
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
-from gateway.tables import ApiKey, Closure, Organisation, Person, Tier
+from gateway.tables import ApiKey, Closure, Identity, Organisation, Person, Tier
 
 NO_HMAC = bytes(32)
 KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
 MAX_PROVEN = 100_000
+Usable = Callable[[tuple[GrantTerms, ...]], tuple[GrantTerms, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,22 @@ class KeyRecord:
             raise ExpiredKeyError
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityRecord:
+    """Whom a provider's subject is here."""
+
+    id: str
+    person_id: str
+    domains: frozenset[str] | None
+    """Where a service acts for the person: the only domains whose grants it may use."""
+
+    def usable(self, grants: tuple[GrantTerms, ...]) -> tuple[GrantTerms, ...]:
+        """Return those of the person's grants that count for it."""
+        if self.domains is None:
+            return grants
+        return tuple(grant for grant in grants if grant.domain in self.domains)
+
+
 @dataclass(frozen=True)
 class Directory:
     """One version of who may call."""
@@ -60,9 +80,15 @@ class Directory:
     keys: dict[str, KeyRecord]
     people: dict[str, Standing]
     grants: dict[str, tuple[GrantTerms, ...]]
+    identities: dict[tuple[str, str], IdentityRecord] = field(default_factory=dict)
+    """By issuer and subject."""
     proven: dict[bytes, str] = field(default_factory=dict, repr=False, compare=False)
     """Keys by a keyed hash of a whole header that proved to hold one, for as long as this version
     lives; whether such a key still counts is asked each time."""
+
+    @cached_property
+    def _by_id(self) -> dict[str, IdentityRecord]:
+        return {identity.id: identity for identity in self.identities.values()}
 
     def authenticate(self, authorization: str | None, now: datetime) -> Principal:
         """Return the person behind an `Authorization` header.
@@ -77,6 +103,18 @@ class Directory:
         principal = self.principal(record.id, now)
         if principal is None:
             raise RevokedKeyError
+        return principal
+
+    def named(self, proof: Proof, now: datetime) -> Principal:
+        """Return the person whom a provider vouches for.
+
+        Raises:
+            UnknownPersonError: There is none, or they may not call.
+        """
+        identity = self.identities.get((proof.issuer, proof.subject))
+        principal = None if identity is None else self.principal(identity.id, now)
+        if principal is None:
+            raise UnknownPersonError
         return principal
 
     def authenticate_admin(self, authorization: str | None, now: datetime) -> Administrator:
@@ -99,7 +137,13 @@ class Directory:
         return Member(record.id, record.person_id)
 
     def principal(self, key_id: str, now: datetime) -> Principal | None:
-        """Return the person behind a key that still counts, or None: to look again at a stream."""
+        """Return the person behind a key or identity that still counts, or None.
+
+        This is also how a running stream is looked at again. A stream may outlive its token, as a
+        token counts when a request begins; it does not outlive the person's access.
+        """
+        if (identity := self._by_id.get(key_id)) is not None:
+            return self._principal(key_id, identity.person_id, identity.usable)
         record = self.keys.get(key_id)
         if record is None or record.kind != "key" or record.person_id is None:
             return None
@@ -107,11 +151,13 @@ class Directory:
             record.check(now)
         except (RevokedKeyError, ExpiredKeyError):
             return None
-        standing = self.people.get(record.person_id)
+        return self._principal(key_id, record.person_id, lambda grants: grants)
+
+    def _principal(self, key_id: str, person_id: str, usable: Usable) -> Principal | None:
+        standing = self.people.get(person_id)
         if standing is None or not standing.is_active:
             return None
-        grants = self.grants.get(record.person_id, ())
-        return Principal(record.id, record.person_id, standing, grants)
+        return Principal(key_id, person_id, standing, usable(self.grants.get(person_id, ())))
 
     def _record(self, authorization: str | None, kind: Kind, now: datetime) -> KeyRecord:
         if authorization is None:
@@ -207,8 +253,22 @@ async def load_standings(
     }
 
 
+async def load_identities(session: AsyncSession) -> dict[tuple[str, str], IdentityRecord]:
+    """Read whom providers' subjects are."""
+    rows = await session.execute(
+        select(Identity.issuer, Identity.subject, Identity.id, Identity.person_id, Identity.domains)
+    )
+    return {
+        (issuer, subject): IdentityRecord(
+            found, person, None if domains is None else frozenset(domains)
+        )
+        for issuer, subject, found, person, domains in rows
+    }
+
+
 async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     people = await load_standings(session)
     keys = _records(await session.execute(SELECT_KEYS))
-    return Directory(pepper, keys, people, await load_grants(session))
+    grants = await load_grants(session)
+    return Directory(pepper, keys, people, grants, await load_identities(session))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.identity.proof import Assurance
 from gateway.policy.grants import GrantTerms, Standing, TierTerms, live_domains
 
 
@@ -27,10 +28,14 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person who acts in the verification workflow, with a key of their own."""
+    """A person who acts in the verification workflow: by a key of their own, or logged in."""
 
     key_id: str
     person_id: str
+    assurance: Assurance | None = None
+    """How a provider knew them; None with a key."""
+    session_id: str | None = None
+    """The login's session; None with a key or a token."""
 
     @property
     def actor(self) -> str:
@@ -40,11 +45,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """An administrator, known by key; `actor` names it in the audit trail."""
+    """An administrator: a key that is nobody's in particular, or a person who has the duty."""
 
     key_id: str
+    person_id: str | None = None
+    assurance: Assurance | None = None
+    """How a provider knew the person; None with a key."""
 
     @property
     def actor(self) -> str:
         """The name in the audit trail."""
-        return f"admin:{self.key_id}"
+        return f"admin:{self.key_id}" if self.person_id is None else f"person:{self.person_id}"

@@ -20,6 +20,7 @@ class Duty(StrEnum):
     DOMAIN_REVIEWER = "domain_reviewer"
     APPROVER = "approver"
     AUDITOR = "auditor"
+    ADMINISTRATOR = "administrator"
 
 
 @dataclass(frozen=True, order=True)

@@ -6,8 +6,9 @@ from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
-from gateway.tables.people import ApiKey, Grant, Person, Tier
+from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
+from gateway.tables.sessions import FirstAdministratorCode, LoginSession
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "Closure",
     "Engine",
     "EvidenceItem",
+    "FirstAdministratorCode",
     "Grant",
+    "Identity",
+    "LoginSession",
     "Opening",
     "Organisation",
     "Person",

@@ -48,7 +48,8 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
-    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    key_id: Mapped[str] = mapped_column(String(36))
+    """Of the key, or of the identity behind a token, that it was made with."""
     endpoint: Mapped[str] = mapped_column(String(40))
     input_file_id: Mapped[str] = mapped_column(String(40), index=True)
     output_file_id: Mapped[str | None] = mapped_column(String(40))

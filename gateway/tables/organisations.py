@@ -33,7 +33,9 @@ class PersonRole(Base):
     __tablename__ = "person_roles"
     __table_args__ = (
         CheckConstraint(
-            "duty IN ('identity_reviewer', 'domain_reviewer', 'approver', 'auditor')", name="duty"
+            "duty IN ('identity_reviewer', 'domain_reviewer', 'approver', 'auditor', "
+            "'administrator')",
+            name="duty",
         ),
         CheckConstraint("(duty = 'domain_reviewer') = (domain <> '')", name="domain"),
     )

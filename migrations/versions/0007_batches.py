@@ -37,7 +37,7 @@ def upgrade() -> None:
         "batches",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("person_id", sa.String(length=36), nullable=False),
-        sa.Column("key_id", sa.String(length=12), nullable=False),
+        sa.Column("key_id", sa.String(length=36), nullable=False),
         sa.Column("endpoint", sa.String(length=40), nullable=False),
         sa.Column("input_file_id", sa.String(length=40), nullable=False),
         sa.Column("output_file_id", sa.String(length=40), nullable=True),
@@ -72,9 +72,6 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name=op.f("fk_batches_person_id_people")
-        ),
-        sa.ForeignKeyConstraint(
-            ["key_id"], ["api_keys.id"], name=op.f("fk_batches_key_id_api_keys")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
     )

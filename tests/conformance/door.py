@@ -47,13 +47,20 @@ def node_major(node: str) -> int:
     return int(version.stdout.removeprefix("v").partition(".")[0])
 
 
-def run_node(door: Door, *words: str, who: str = "researcher") -> str:
-    """Run a script of the Node clients and return what it printed."""
+def node_with_packages() -> str:
+    """Return where Node is, with the locked packages installed; skip loudly where it is not."""
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None or node_major(node) < OLDEST_NODE:
-        pytest.skip(f"NODE {OLDEST_NODE} IS MISSING: the Node clients are NOT tested; install it")
-    if not (NODE / "node_modules").is_dir():
+        pytest.skip(f"NODE {OLDEST_NODE} IS MISSING: what needs it is NOT tested; install it")
+    installed, lock = NODE / "node_modules/.package-lock.json", NODE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=300)
+    return node
+
+
+def run_node(door: Door, *words: str, who: str = "researcher") -> str:
+    """Run a script of the Node clients and return what it printed."""
+    node = node_with_packages()
     done = subprocess.run(
         [node, *words],
         cwd=NODE,

@@ -151,7 +151,11 @@ class Running:
 
 @contextmanager
 def run_gateway(
-    settings: Settings, releases: dict | None = None, replicas: dict | None = None, **changes
+    settings: Settings,
+    releases: dict | None = None,
+    replicas: dict | None = None,
+    port: int = 0,
+    **changes,
 ) -> Iterator[Running]:
     """Promote two small checkpoints, start two fake engines and a gateway before them.
 
@@ -199,7 +203,7 @@ def run_gateway(
         )
         running = Running("", settings, create_app(settings), engines, side_cars, "")
         make_people(running)
-        running.url = stack.enter_context(serving(running.gateway))
+        running.url = stack.enter_context(serving(running.gateway, port=port))
         ready = f"{running.url}/readyz"
         wait_for(lambda: httpx.get(ready).status_code == 200)
         yield running

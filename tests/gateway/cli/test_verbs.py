@@ -81,6 +81,31 @@ def test_an_application_takes_everyones_own_key(airlock, tmp_path):
     )
 
 
+def test_identities_are_bound_and_unbound(airlock, monkeypatch):
+    issuer = {"name": "lab", "issuer": "https://sso.example"}
+    monkeypatch.setenv("AIRLOCK_ISSUERS", json.dumps([issuer]))
+    person = airlock("people", "add", "Ada", "--organisation", "x", "--json")["id"]
+    bind = ("identities", "bind", "lab")
+    whose = ("--person", person, "--json")
+    login = airlock(*bind, "ada", *whose)
+    assert (login["issuer"], login["domains"]) == ("https://sso.example", None)
+    assert airlock(*bind, "job", "--domain", "bio", *whose)["domains"] == ["bio"]
+    assert airlock(*bind, "narrow", "--service", *whose)["domains"] == []
+    assert "bound already" in airlock(*bind, "ada", *whose, status=2).err
+    assert "no 'other'" in airlock("identities", "bind", "other", "x", *whose, status=2).err
+    airlock("identities", "unbind", login["id"])
+    airlock("identities", "log-out", person)
+    left = {row["subject"] for row in airlock("identities", "list", *whose)}
+    assert left == {"job", "narrow"}
+
+
+def test_the_first_administrator_is_made_once(airlock):
+    assert len(airlock("bootstrap").out.strip()) == 32
+    assert airlock("bootstrap", "--key").out.startswith("airlock_admin_")
+    for words in (("bootstrap",), ("bootstrap", "--key")):
+        assert "administrator already" in airlock(*words, status=2).err
+
+
 def test_refusals_are_one_line_and_a_status(airlock):
     refused = airlock("grants", "create", "nobody", "--domain", "bio", "--reason", "r", status=2)
     assert refused.err == "error: There is no person 'nobody'.\n"

@@ -1,0 +1,63 @@
+"""Who somebody is that has logged in; who comes for the first time is added, without any rights."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.people import add_person
+from gateway.controlplane.schemas import PersonIn
+from gateway.identity.login import LoggedIn
+from gateway.identity.members import find_identity, is_active
+from gateway.identity_errors import UnknownPersonError
+from gateway.settings import IssuerSetting
+from gateway.tables import Identity
+
+FIRST_TIER = "public"
+
+
+async def person_of(
+    session: AsyncSession, logged_in: LoggedIn, issuer: IssuerSetting, now: datetime
+) -> str:
+    """Return the id of the person who has logged in, added when they come for the first time.
+
+    Raises:
+        UnknownPersonError: They are suspended, or the subject is a service.
+    """
+    proof = logged_in.proof
+    identity = await find_identity(session, proof.issuer, proof.subject)
+    if identity is None:
+        return await _add(session, logged_in, issuer, now)
+    if identity.domains is not None or not await is_active(session, identity.person_id):
+        raise UnknownPersonError
+    return identity.person_id
+
+
+async def _add(
+    session: AsyncSession, logged_in: LoggedIn, issuer: IssuerSetting, now: datetime
+) -> str:
+    actor = f"issuer:{issuer.issuer}"[:200]
+    given = PersonIn(name=logged_in.name, organisation=issuer.organisation, tier=FIRST_TIER)
+    person = await add_person(session, given, actor=actor, now=now)
+    identity = Identity(
+        id=str(uuid.uuid4()),
+        issuer=issuer.issuer,
+        subject=logged_in.proof.subject,
+        person_id=person.id,
+        label="login",
+        domains=None,
+        created_at=now,
+    )
+    session.add(identity)
+    await record_change(
+        session,
+        Tag.IDENTITY_BOUND,
+        identity.id,
+        actor=actor,
+        now=now,
+        issuer=issuer.issuer,
+        person=person.id,
+        domains=None,
+    )
+    return person.id

@@ -1,0 +1,163 @@
+"""Sessions of people who are logged in: begun by a login, listed, ended; kept in the database.
+
+A session that is not used for a while has ended, one that is old too. A further login, also one
+for a step that takes a stronger proof, begins a new session and ends the one before.
+"""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import Tag, record_event
+from gateway.errors import NotFoundError
+from gateway.identity.cookie import SECRET_LENGTH, new_secret, secret_hmac
+from gateway.identity.login import LoggedIn
+from gateway.identity.logout_token import LoggedOut
+from gateway.identity.proof import Assurance, Proof
+from gateway.identity_errors import InvalidSessionError
+from gateway.settings import Settings
+from gateway.tables import LoginSession
+
+SEEN_EVERY = timedelta(minutes=1)
+KEPT = timedelta(days=1)
+"""For how long an old session's row stays."""
+
+
+class NewSession(NamedTuple):
+    """A session's row, and its secret, which only the browser keeps."""
+
+    row: LoginSession
+    secret: str
+
+
+async def begin_session(
+    session: AsyncSession,
+    logged_in: LoggedIn,
+    person_id: str,
+    *,
+    pepper: bytes,
+    settings: Settings,
+    now: datetime,
+) -> NewSession:
+    """Begin a session for somebody who has just logged in."""
+    proof, secret = logged_in.proof, new_secret()
+    # The log keeps what happened; a person's rows stay as many as their logins of a day.
+    await session.execute(
+        delete(LoginSession).where(
+            LoginSession.person_id == person_id, LoginSession.expires_at < now - KEPT
+        )
+    )
+    at = proof.assurance.authenticated_at
+    row = LoginSession(
+        id=str(uuid.uuid4()),
+        secret_hmac=secret_hmac(pepper, secret),
+        person_id=person_id,
+        issuer=proof.issuer,
+        subject=proof.subject,
+        provider_session=logged_in.provider_session,
+        acr=proof.assurance.acr,
+        authenticated_at=None if at is None else datetime.fromtimestamp(at, UTC),
+        created_at=now,
+        seen_at=now,
+        expires_at=now + timedelta(seconds=settings.session_seconds),
+    )
+    session.add(row)
+    await record_event(
+        session, Tag.SESSION_BEGUN, row.id, actor=f"person:{person_id}", now=now, acr=row.acr
+    )
+    return NewSession(row, secret)
+
+
+async def find_session(
+    session: AsyncSession, secret: str, *, pepper: bytes, settings: Settings, now: datetime
+) -> LoginSession:
+    """Return the live session of a cookie, which counts as used now.
+
+    Raises:
+        InvalidSessionError: There is none, or it has ended.
+    """
+    found = None
+    if len(secret) == SECRET_LENGTH and secret.isascii():
+        digest = secret_hmac(pepper, secret)
+        query = select(LoginSession).where(LoginSession.secret_hmac == digest)
+        found = await session.scalar(query)
+    if found is None or not is_live(found, settings, now):
+        raise InvalidSessionError
+    if now - found.seen_at >= SEEN_EVERY:
+        found.seen_at = now
+    return found
+
+
+def is_live(row: LoginSession, settings: Settings, now: datetime) -> bool:
+    """Whether a session counts at a moment."""
+    idle_until = row.seen_at + timedelta(seconds=settings.session_idle_seconds)
+    return row.ended_at is None and now < min(row.expires_at, idle_until)
+
+
+def proof_of(row: LoginSession) -> Proof:
+    """Return what the provider vouched for when the session began."""
+    at = None if row.authenticated_at is None else row.authenticated_at.timestamp()
+    assurance = Assurance(row.issuer, row.acr, at)
+    return Proof(row.issuer, row.subject, row.expires_at.timestamp(), assurance)
+
+
+async def list_sessions(
+    session: AsyncSession, person_id: str | None, settings: Settings, now: datetime
+) -> list[LoginSession]:
+    """Return live sessions, of one person or of all, the newest first; a thousand at most."""
+    query = select(LoginSession).where(
+        LoginSession.ended_at.is_(None), LoginSession.expires_at > now
+    )
+    if person_id is not None:
+        query = query.where(LoginSession.person_id == person_id)
+    rows = await session.scalars(query.order_by(LoginSession.created_at.desc()).limit(1000))
+    return [row for row in rows if is_live(row, settings, now)]
+
+
+async def end_session(
+    session: AsyncSession, session_id: str, whose: str | None, *, actor: str, now: datetime
+) -> None:
+    """End a session, of one person or of anybody.
+
+    Raises:
+        NotFoundError: They have none of that id.
+    """
+    row = await session.get(LoginSession, session_id)
+    if row is None or whose not in (None, row.person_id) or row.ended_at is not None:
+        raise NotFoundError(f"There is no session '{session_id[:40]}'.")
+    await _end(session, [row], actor, now)
+
+
+async def end_sessions(session: AsyncSession, person_id: str, *, actor: str, now: datetime) -> None:
+    """End every session of a person."""
+    query = select(LoginSession).where(
+        LoginSession.person_id == person_id, LoginSession.ended_at.is_(None)
+    )
+    await _end(session, list(await session.scalars(query)), actor, now)
+
+
+async def end_logged_out(session: AsyncSession, said: LoggedOut, now: datetime) -> None:
+    """End the sessions that a provider says are over."""
+    # A second is how exact a token's moments are.
+    until = datetime.fromtimestamp(said.at + 1, UTC)
+    query = select(LoginSession).where(
+        LoginSession.issuer == said.issuer,
+        LoginSession.ended_at.is_(None),
+        LoginSession.created_at <= until,
+    )
+    if said.subject is not None:
+        query = query.where(LoginSession.subject == said.subject)
+    if said.provider_session is not None:
+        query = query.where(LoginSession.provider_session == said.provider_session)
+    await _end(session, list(await session.scalars(query)), f"issuer:{said.issuer}"[:200], now)
+
+
+async def _end(session: AsyncSession, rows: list[LoginSession], actor: str, now: datetime) -> None:
+    for row in rows:
+        row.ended_at = now
+        await record_event(
+            session, Tag.SESSION_ENDED, row.id, actor=actor, now=now, person=row.person_id
+        )

@@ -1,0 +1,199 @@
+"""A login at an identity provider: where a browser is sent, and what it brings back (OIDC).
+
+Authorization code with PKCE, a nonce in the ID token, and `state` and `iss` (RFC 9207) in what
+comes back. What must be remembered in between travels in the browser's own cookie, encrypted, so
+that who only begins logins fills no table; the code in it is good once, at the provider.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hmac import compare_digest
+
+import httpx2
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oidc.core import CodeIDToken
+from cryptography.fernet import Fernet, InvalidToken
+from joserfc.errors import JoseError
+
+from gateway.errors import AuthenticationError, NotFoundError
+from gateway.identity.jose import open_token
+from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
+from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
+from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
+
+LASTS_SECONDS = 600
+"""How long somebody may take at the provider."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A login that has begun, as only its own browser knows it."""
+
+    issuer: str
+    state: str
+    nonce: str
+    verifier: str
+    return_to: str
+
+    def seal(self, cipher: Fernet, now: datetime) -> str:
+        """Return it as the text of a cookie."""
+        text = json.dumps(asdict(self)).encode()
+        return cipher.encrypt_at_time(text, int(now.timestamp())).decode()
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """Somebody whom a provider has just logged in."""
+
+    proof: Proof
+    name: str
+    provider_session: str | None
+    """The provider's own name for the session, by which it may end it (`sid`)."""
+
+
+def unseal(text: str | None, cipher: Fernet, now: datetime) -> Pending:
+    """Return a login that has begun from its cookie.
+
+    Raises:
+        LoginFailedError: There is none, or it began too long ago.
+    """
+    try:
+        raw = cipher.decrypt_at_time((text or "").encode(), LASTS_SECONDS, int(now.timestamp()))
+    except InvalidToken as error:
+        raise LoginFailedError("it did not begin in this browser, or took too long") from error
+    return Pending(**json.loads(raw))
+
+
+async def begin(
+    provider: Provider, redirect_uri: str, return_to: str, *, step_up: bool
+) -> tuple[str, Pending]:
+    """Return the provider's address to send a browser to, and what to remember.
+
+    Raises:
+        NotFoundError: People do not log in by this provider.
+        ProviderUnavailableError: It does not answer.
+    """
+    known, setting = await provider.known(), provider.setting
+    if setting.client_id is None:
+        raise NotFoundError(f"People do not log in by '{setting.name}'.")
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    pending = Pending(setting.name, state, nonce, verifier, return_to)
+    more: dict[str, str] = {}
+    if step_up:
+        more["max_age"] = str(setting.step_up_max_age_seconds)
+        more["prompt"] = "login"
+        if setting.step_up_acr:
+            more["acr_values"] = " ".join(setting.step_up_acr)
+    async with _client(provider, redirect_uri) as client:
+        address, _ = client.create_authorization_url(
+            known.endpoint("authorization_endpoint"),
+            state=pending.state,
+            code_verifier=pending.verifier,
+            nonce=pending.nonce,
+            **more,
+        )
+    return address, pending
+
+
+async def complete(
+    provider: Provider,
+    pending: Pending,
+    answer: Mapping[str, str],
+    redirect_uri: str,
+    now: datetime,
+) -> LoggedIn:
+    """Return who has logged in.
+
+    Args:
+        provider: That was asked.
+        pending: What was remembered.
+        answer: The query that the browser came back with.
+        redirect_uri: The same as when it began.
+        now: The moment.
+
+    Raises:
+        LoginFailedError: The answer is not to what was asked, or says no.
+        ProviderUnavailableError: The provider does not answer.
+    """
+    known, setting = await provider.known(), provider.setting
+    if pending.issuer != setting.name or not compare_digest(
+        answer.get("state", "").encode(), pending.state.encode()
+    ):
+        raise LoginFailedError("the answer belongs to another login")
+    _check_issuer(known, setting.issuer, answer.get("iss"))
+    if "error" in answer:
+        raise LoginFailedError("the identity provider refused")
+    if not answer.get("code"):
+        raise LoginFailedError("the identity provider gave no code")
+    try:
+        async with _client(provider, redirect_uri) as client:
+            tokens = await client.fetch_token(
+                known.endpoint("token_endpoint"),
+                grant_type="authorization_code",
+                code=answer["code"],
+                code_verifier=pending.verifier,
+            )
+    except (httpx2.HTTPError, OSError) as error:
+        raise ProviderUnavailableError from error
+    except (OAuthError, ValueError) as error:
+        # Its text may hold the code or a token.
+        raise LoginFailedError("the code was not accepted") from error
+    try:
+        return await _read(provider, tokens, pending.nonce, now.timestamp())
+    except (AuthenticationError, JoseError) as error:
+        raise LoginFailedError("the ID token does not hold") from error
+
+
+def _client(provider: Provider, redirect_uri: str) -> AsyncOAuth2Client:
+    return AsyncOAuth2Client(
+        client_id=provider.setting.client_id,
+        client_secret=provider.client_secret,
+        scope="openid profile",
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+        verify=provider.tls,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def _check_issuer(known: Known, issuer: str, given: str | None) -> None:
+    """Raise when the answer is another provider's, who would get the code otherwise."""
+    is_sent = known.document.get("authorization_response_iss_parameter_supported") is True
+    if given != issuer and (is_sent or given is not None):
+        raise LoginFailedError("the answer is another identity provider's")
+
+
+async def _read(
+    provider: Provider, tokens: Mapping[str, object], nonce: str, now: float
+) -> LoggedIn:
+    """Return whom an ID token names (OIDC Core 3.1.3.7)."""
+    setting = provider.setting
+    opened = open_token(str(tokens.get("id_token", "")))
+    if opened.algorithm not in setting.algorithms or opened.claims.get("iss") != setting.issuer:
+        raise LoginFailedError("the ID token is of another kind")
+    opened.verify(await provider.key(opened.kid, opened.algorithm))
+    opened.check_audience(str(setting.client_id))
+    expires_at = opened.check_times(now)
+    CodeIDToken(
+        opened.claims,
+        {"alg": opened.algorithm},
+        params={
+            "nonce": nonce,
+            "client_id": setting.client_id,
+            "access_token": tokens.get("access_token"),
+        },
+    ).validate(now=now, leeway=CLOCK_SECONDS)
+    acr = opened.claim_text("acr") if "acr" in opened.claims else None
+    sid = opened.claim_text("sid") if "sid" in opened.claims else None
+    named = (opened.claims.get("name"), opened.claims.get("preferred_username"))
+    name = next((" ".join(one.split())[:200] for one in named if isinstance(one, str)), "")
+    assurance = Assurance(setting.issuer, acr, opened.moment("auth_time"))
+    subject = opened.claim_text("sub")
+    proof = Proof(setting.issuer, subject, expires_at, assurance)
+    return LoggedIn(proof, "".join(filter(str.isprintable, name)) or "Unnamed", sid)

@@ -1,0 +1,220 @@
+"""What a provider, or who stands in for it, may not get away with: ID tokens and logout tokens."""
+
+import logging
+import time
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from gateway.identity.logout_token import EVENT
+from gateway.logs import CLIENTS, set_up_logs
+from gateway.settings import IssuerSetting
+from tests.conformance.browser import Browser, query_of
+from tests.fakes.provider import AUDIENCE, FakeProvider
+from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.identity.test_tokens import bind
+from tests.servers import free_port, serving
+
+CLIENT = "airlock"
+
+
+@pytest.fixture(scope="module")
+def provider():
+    fake = FakeProvider()
+    with serving(fake, lifespan="off") as fake.url:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory, provider):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    lab = IssuerSetting(
+        name="lab",
+        issuer=provider.url,
+        audience=AUDIENCE,
+        client_id=CLIENT,
+        step_up_acr=("mfa",),
+        step_up_max_age_seconds=60,
+    )
+    settings = make_settings(request, tmp_path_factory.mktemp("lies"), "sqlite", public_url=address)
+    with run_gateway(settings, issuers=(lab,), port=port) as made:
+        bind(made, "ada", "researcher")
+        yield made
+
+
+def id_token(provider: FakeProvider, nonce: str, header=None, **changes) -> str:
+    claims = {"aud": CLIENT, "nonce": nonce, "sub": "zoe", "auth_time": int(time.time())}
+    return provider.token(header={"typ": "JWT"} | (header or {}), **claims | changes)
+
+
+def log_in(running, provider, make) -> tuple[httpx.Response, Browser]:
+    """Log in, with the ID token that `make` makes of the nonce."""
+    browser = Browser(running.url)
+    asked = query_of(browser.get("/login/lab").headers["location"])
+    provider.id_token = make(asked["nonce"])
+    query = urlencode({"code": "c0de-of-the-test", "state": asked["state"]})
+    return browser.get(f"/login/lab/callback?{query}"), browser
+
+
+LIES = {
+    "another nonce": {"nonce": "other"},
+    "no nonce": {"nonce": ...},
+    "another audience": {"aud": "other"},
+    "the API's audience": {"aud": AUDIENCE},
+    "several audiences and no authorized party": {"aud": [CLIENT, "other"]},
+    "another authorized party": {"azp": "other"},
+    "another issuer": {"iss": "https://evil.example"},
+    "expired": {"exp": int(time.time()) - 60},
+    "no end": {"exp": ...},
+    "from the future": {"iat": int(time.time()) + 600},
+    "no subject": {"sub": ...},
+    "a subject that is a list": {"sub": ["zoe"]},
+    "another access token's hash": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+    "auth_time as a text": {"auth_time": "now"},
+    "another key": {"key": FakeProvider().keys["ec"]},
+    "no kid": {"header": {"kid": ...}},
+    "a key that it brings along": {"header": {"jwk": {}}},
+    "alg none": {"header": {"alg": "none"}, "key": b"x"},
+    "HS256": {"header": {"alg": "HS256"}, "key": b"x" * 32},
+}
+
+
+@pytest.mark.parametrize("name", list(LIES))
+def test_an_id_token_that_does_not_hold_logs_nobody_in(running, provider, name):
+    people = running.admin("GET", "/people", params={"limit": 1000}).json()
+    answer, browser = log_in(
+        running, provider, lambda nonce: id_token(provider, **{"nonce": nonce} | LIES[name])
+    )
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] == "login_failed"
+    assert "__Host-airlock_session" not in browser.cookies
+    assert running.admin("GET", "/people", params={"limit": 1000}).json() == people
+
+
+def test_a_token_that_holds_does_and_nothing_else_is_missing_from_the_table(running, provider):
+    answer, browser = log_in(running, provider, lambda nonce: id_token(provider, nonce))
+    assert answer.status_code == 303, answer.text
+    asked = provider.exchanged[-1]
+    assert asked["code"] == "c0de-of-the-test"
+    assert len(asked["code_verifier"]) >= 43
+    assert asked["redirect_uri"] == f"{running.url}/login/lab/callback"
+    assert browser.get("/admin/v1/me").json()["name"] == "Unnamed"
+    for none in (None, "", "a.b.c"):
+        answer, _ = log_in(running, provider, lambda _, none=none: none)
+        assert answer.json()["error"]["code"] == "login_failed"
+
+
+@pytest.mark.parametrize("mode", ["down", "slow"])
+def test_a_provider_that_does_not_answer_is_503(running, provider, mode, monkeypatch):
+    monkeypatch.setattr("gateway.identity.login.TIMEOUT_SECONDS", 0.2)
+    browser = Browser(running.url)
+    asked = query_of(browser.get("/login/lab").headers["location"])
+    provider.mode = mode
+    try:
+        query = urlencode({"code": "c", "state": asked["state"]})
+        answer = browser.get(f"/login/lab/callback?{query}")
+    finally:
+        provider.mode = "ok"
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["error"]["code"] == "provider_unavailable"
+
+
+def test_codes_cookies_and_tokens_are_never_logged(running, provider, caplog):
+    levels = {name: logging.getLogger(name).level for name in ("root", *CLIENTS)}
+    handlers = logging.getLogger().handlers[:]
+    try:
+        set_up_logs(logging.DEBUG)
+        logging.getLogger().handlers = handlers
+        answer, browser = log_in(running, provider, lambda nonce: id_token(provider, nonce))
+        log_in(running, provider, lambda nonce: id_token(provider, "other"))
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(None if name == "root" else name).setLevel(level)
+    assert answer.status_code == 303
+    # The test's own client writes all that it gets, and its server an access log, which
+    # `airlock serve` switches off.
+    of_tests = ("httpx", "httpcore", "uvicorn")
+    ours = " ".join(
+        row.getMessage() for row in caplog.records if row.name.split(".")[0] not in of_tests
+    )
+    assert ours
+    assert "c0de-of-the-test" not in ours
+    assert browser.cookies["__Host-airlock_session"] not in ours
+    assert str(provider.id_token)[:60] not in ours
+
+
+def logout_token(provider, header=None, **changes) -> str:
+    claims = {"aud": CLIENT, "sub": "zoe", "events": {EVENT: {}}, "client_id": ...}
+    return provider.token(header={"typ": "logout+jwt"} | (header or {}), **claims | changes)
+
+
+FORGED = {
+    "no events": {"events": ...},
+    "another event": {"events": {"other": {}}},
+    "an event that is no object": {"events": {EVENT: True}},
+    "a nonce": {"nonce": "n"},
+    "another audience": {"aud": AUDIENCE},
+    "another issuer": {"iss": "https://evil.example"},
+    "nobody": {"sub": ...},
+    "no jti": {"jti": ...},
+    "old": {"iat": int(time.time()) - 400},
+    "expired": {"exp": int(time.time()) - 60},
+    "another key": {"key": FakeProvider().keys["ec"]},
+    "an access token": {"header": {"typ": "at+jwt"}},
+    "alg none": {"header": {"alg": "none"}, "key": b"x"},
+}
+
+
+def send_logout(running, token: str) -> httpx.Response:
+    return httpx.post(f"{running.url}/login/lab/logout", data={"logout_token": token})
+
+
+@pytest.mark.parametrize("name", list(FORGED))
+def test_a_forged_logout_ends_nobodys_session(running, provider, name):
+    _, browser = log_in(running, provider, lambda nonce: id_token(provider, nonce))
+    answer = send_logout(running, logout_token(provider, **FORGED[name]))
+    assert answer.status_code == 401, answer.text
+    assert browser.get("/admin/v1/me").status_code == 200
+
+
+def test_a_logout_ends_what_it_names_and_a_replay_nothing_that_began_later(running, provider):
+    def login(**claims) -> Browser:
+        return log_in(running, provider, lambda nonce: id_token(provider, nonce, **claims))[1]
+
+    def inside(browser: Browser) -> bool:
+        return browser.get("/admin/v1/me").status_code == 200
+
+    first, second, other = login(sid="s1"), login(sid="s2"), login(sub="eve", sid="s1")
+    assert send_logout(running, logout_token(provider, sid="s1")).status_code == 200
+    assert (inside(first), inside(second), inside(other)) == (False, True, True)
+    everywhere = logout_token(provider, iat=int(time.time()) - 10)
+    assert send_logout(running, everywhere).status_code == 200
+    assert inside(second), "it began after that logout was said"
+    assert send_logout(running, logout_token(provider)).status_code == 200
+    assert not inside(second)
+    assert inside(other)
+    assert send_logout(running, "x" * 20_000).status_code == 400
+
+
+def test_a_token_too_weak_or_too_old_takes_no_step_that_matters(running, provider):
+    path = f"/people/{running.people['researcher']}/roles"
+    assert running.admin("PUT", path, json={"roles": ["approver"]}).status_code == 200
+
+    def step(**claims) -> tuple[int, str]:
+        answer = httpx.post(
+            f"{running.url}/admin/v1/openings/none/confirm",
+            headers={"authorization": f"Bearer {provider.token(**claims)}"},
+        )
+        return answer.status_code, answer.json()["error"]["code"]
+
+    now = int(time.time())
+    weak = (401, "insufficient_user_authentication")
+    assert step() == weak
+    assert step(acr="mfa") == weak
+    assert step(acr="pwd", auth_time=now) == weak
+    assert step(auth_time=now) == weak
+    assert step(acr="mfa", auth_time=now - 120) == weak
+    assert step(acr="mfa", auth_time=now + 600) == weak
+    assert step(acr="mfa", auth_time=now - 20) == (404, "not_found")

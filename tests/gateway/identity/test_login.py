@@ -1,0 +1,431 @@
+"""Logins by a real identity provider: in, stronger, out; and what is not let in."""
+
+import time
+from base64 import urlsafe_b64encode
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from gateway.cli import main
+from gateway.controlplane.changes import Tag
+from gateway.settings import IssuerSetting
+from tests.conformance.browser import SECRET, Browser, provider, query_of
+from tests.fakes.provider import AUDIENCE
+from tests.gateway.conftest import make_settings, run_gateway
+from tests.servers import free_port, wait_for
+
+JUDGE = "/admin/v1/applications/none/judgements"
+JUDGEMENT = {"digest": "sha256:" + "0" * 64, "decision": "pass", "rationale": "r",
+             "no_conflict": True}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory):
+    with gateway_with_provider(request, tmp_path_factory.mktemp("login"), "postgresql") as made:
+        yield made
+
+
+@contextmanager
+def gateway_with_provider(request, home, kind: str):
+    """A gateway at an address that was known beforehand, and a provider that knows it."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    secret = home / "client.secret"
+    secret.write_text(SECRET)
+    with provider(address) as issuer:
+        lab = IssuerSetting(
+            name="lab",
+            issuer=issuer,
+            audience=AUDIENCE,
+            client_id="airlock",
+            client_secret_file=secret,
+            introspection=True,
+            organisation="The Lab",
+            step_up_acr=("urn:mfa",),
+            step_up_max_age_seconds=30,
+        )
+        settings = make_settings(request, home, kind, public_url=address, port=port)
+        with run_gateway(settings, issuers=(lab,), port=port) as made:
+            yield made
+
+
+@pytest.fixture
+def browser(running):
+    return Browser(running.url)
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_first_login_makes_a_person_without_any_rights(running, browser):
+    assert browser.get("/login").json()[0]["login"] == "/login/lab"
+    landed = browser.log_in("zoe", query="?return_to=/admin/v1/me%3Fx")
+    assert (landed.status_code, landed.headers["location"]) == (303, "/admin/v1/me?x")
+    me = browser.get("/admin/v1/me").json()
+    assert (me["name"], me["organisation"], me["tier"]) == ("Person zoe", "The Lab", "public")
+    assert (me["roles"], me["by"]) == ([], "session")
+    assert code(browser.get("/admin/v1/tiers")) == (403, "not_permitted")
+    assert browser.get("/admin/v1/applications").json() == []
+    people = len(running.admin("GET", "/people", params={"limit": 1000}).json())
+    other = Browser(running.url)
+    other.log_in("zoe")
+    assert other.get("/admin/v1/me").json()["person_id"] == me["person_id"]
+    assert len(running.admin("GET", "/people", params={"limit": 1000}).json()) == people
+
+
+def test_the_cookie_is_the_hosts_own_and_only_its_hash_is_kept(running, browser):
+    browser.log_in("zoe")
+    line = next(line for line in browser.set_cookies if line.startswith("__Host-airlock_session"))
+    assert {part.strip() for part in line.split(";")[1:]} == {
+        "Path=/", "Max-Age=28800", "Secure", "HttpOnly", "SameSite=Lax",
+    }  # fmt: skip
+    secret = browser.cookies["__Host-airlock_session"]
+    assert "__Host-airlock_login" not in browser.cookies
+    assert secret not in running.admin("GET", "/audit-events").text
+
+
+def test_the_embedded_database_keeps_logins_too(request, tmp_path):
+    with gateway_with_provider(request, tmp_path, "sqlite") as made:
+        browser = Browser(made.url)
+        browser.log_in("zoe")
+        secret = browser.cookies["__Host-airlock_session"]
+        raw = b"".join(path.read_bytes() for path in tmp_path.glob("airlock.db*"))
+        assert secret.encode() not in raw
+        (mine,) = browser.get("/admin/v1/me/sessions").json()
+        assert mine["id"].encode() in raw
+        assert browser.change("DELETE", f"/admin/v1/me/sessions/{mine['id']}").status_code == 204
+        assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
+
+
+def test_a_further_login_is_a_new_session_and_ends_the_one_before(running, browser):
+    browser.log_in("zoe")
+    before = dict(browser.cookies)
+    browser.log_in("zoe", query="?step_up=true", acr="urn:mfa")
+    assert browser.cookies != before
+    old = Browser(running.url, before)
+    assert code(old.get("/admin/v1/me")) == (401, "invalid_session")
+
+
+def test_steps_that_matter_take_a_fresh_and_strong_login(running, browser):
+    browser.log_in("rev", acr="urn:pwd")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+    roles = {"roles": ["identity_reviewer", "approver", "administrator"]}
+    assert running.admin("PUT", f"/people/{person}/roles", json=roles).status_code == 200
+    steps = [
+        ("POST", JUDGE, JUDGEMENT),
+        ("POST", "/admin/v1/me/keys", {}),
+        ("POST", "/admin/v1/keys", {"person_id": person}),
+        ("POST", "/admin/v1/openings", {"person_id": person, "domain": "capitals",
+                                        "reason": "r", "minutes": 5}),
+        ("PUT", f"/admin/v1/people/{person}/roles", roles),
+        ("POST", "/admin/v1/grants", {"person_id": person, "domain": "bio", "reason": "r"}),
+    ]  # fmt: skip
+    for method, path, body in steps:
+        refused = browser.change(method, path, json=body)
+        assert code(refused) == (401, "insufficient_user_authentication"), path
+        challenge = refused.headers["www-authenticate"]
+        assert 'acr_values="urn:mfa"' in challenge
+        assert "max_age=30" in challenge
+    # Closing takes one person, at once.
+    closed = browser.change("POST", "/admin/v1/closures", json={"domain": "bio", "reason": "r"})
+    assert closed.status_code == 201
+    browser.log_in("rev", acr="urn:mfa", query="?step_up=true")
+    for method, path, body in steps:
+        answer = browser.change(method, path, json=body)
+        assert answer.status_code != 401, (path, answer.text)
+    made = browser.change("POST", "/admin/v1/me/keys", json={"label": "own"}).json()
+    wait_for(lambda: running.chat(made["key"]).status_code == 200)
+    assert browser.change("POST", f"/admin/v1/me/keys/{made['id']}/revoke").status_code == 200
+
+
+def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
+    browser.log_in("ann", acr="urn:mfa", query="?step_up=true")
+    assert browser.change("POST", "/admin/v1/me/keys", json={}).status_code == 201
+    later = time.time() + 61
+    from gateway.controlplane import access
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return cls.fromtimestamp(later, zone)
+
+    monkeypatch.setattr(access, "datetime", Later)
+    refused = browser.change("POST", "/admin/v1/me/keys", json={})
+    assert code(refused) == (401, "insufficient_user_authentication")
+
+
+def test_changes_by_cookie_need_our_origin_and_the_sessions_token(running, browser):
+    browser.log_in("zoe")
+    path = "/admin/v1/me/sessions/none"
+    other = Browser(running.url)
+    other.log_in("eve")
+    forged = [
+        {},
+        {"origin": running.url},
+        {"x-csrf-token": browser.csrf},
+        {"origin": "https://evil.example", "x-csrf-token": browser.csrf},
+        {"origin": "null", "x-csrf-token": browser.csrf},
+        {"origin": running.url + ".evil.example", "x-csrf-token": browser.csrf},
+        {"origin": running.url, "x-csrf-token": other.csrf},
+        {"origin": running.url, "x-csrf-token": ""},
+        {"sec-fetch-site": "cross-site", "x-csrf-token": browser.csrf},
+        {"sec-fetch-site": "same-site", "x-csrf-token": browser.csrf},
+    ]
+    for headers in forged:
+        answer = browser.request("DELETE", path, headers=headers)
+        assert code(answer) == (403, "forged_request"), headers
+    assert code(browser.request("POST", "/logout")) == (403, "forged_request")
+    assert code(browser.change("DELETE", path)) == (404, "not_found")
+    same = {"sec-fetch-site": "same-origin", "x-csrf-token": browser.csrf}
+    assert code(browser.request("DELETE", path, headers=same)) == (404, "not_found")
+    # Models are not asked with a cookie.
+    assert code(browser.get("/v1/models")) == (401, "missing_api_key")
+
+
+def test_people_and_administrators_list_and_end_sessions(running, browser):
+    browser.log_in("sue")
+    other = Browser(running.url)
+    other.log_in("sue")
+    sessions = browser.get("/admin/v1/me/sessions").json()
+    assert len(sessions) == 2
+    assert not {"secret_hmac", "subject"} & set(sessions[0])
+    newest = sessions[0]["id"]
+    stranger = Browser(running.url)
+    stranger.log_in("eve")
+    refused = stranger.change("DELETE", f"/admin/v1/me/sessions/{newest}")
+    assert code(refused) == (404, "not_found")
+    assert browser.change("DELETE", f"/admin/v1/me/sessions/{newest}").status_code == 204
+    assert code(other.get("/admin/v1/me")) == (401, "invalid_session")
+    assert browser.get("/admin/v1/me").status_code == 200
+    person = sessions[0]["person_id"]
+    assert len(running.admin("GET", "/sessions", params={"person_id": person}).json()) == 1
+    assert running.admin("DELETE", f"/people/{person}/sessions").status_code == 204
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
+    other.log_in("sue")
+    (mine,) = other.get("/admin/v1/me/sessions").json()
+    assert running.admin("DELETE", f"/sessions/{mine['id']}").status_code == 204
+    assert code(other.get("/admin/v1/me")) == (401, "invalid_session")
+
+
+def test_logging_out_ends_the_session(running, browser):
+    browser.log_in("zoe")
+    kept = dict(browser.cookies)
+    assert browser.change("POST", "/logout").status_code == 204
+    assert "__Host-airlock_session" not in browser.cookies
+    assert code(Browser(running.url, kept).get("/admin/v1/me")) == (401, "invalid_session")
+
+
+def test_logging_out_at_the_provider_ends_it_too(running, browser):
+    browser.log_in("joe")
+    other = Browser(running.url)
+    other.log_in("joe")
+    issuer = running.settings.issuers[0].issuer
+    page = browser.at_provider("GET", f"{issuer}/session/end")
+    form = dict(pair for pair in hidden(page.text))
+    form |= {"logout": "yes"}
+    done = browser.at_provider("POST", f"{issuer}/session/end/confirm", data=form)
+    assert done.status_code in (200, 303), done.text
+    wait_for(lambda: browser.get("/admin/v1/me").status_code == 401)
+    assert other.get("/admin/v1/me").status_code == 200, "another browser's session goes on"
+
+
+def hidden(page: str) -> list[tuple[str, str]]:
+    import re
+
+    return re.findall(r'name="(xsrf)" value="([^"]+)"', page)
+
+
+def test_a_suspended_person_is_out_at_once_and_does_not_come_back(running, browser):
+    browser.log_in("bad")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+    running.admin("PATCH", f"/people/{person}", json={"state": "suspended"})
+    assert code(browser.get("/admin/v1/me")) == (403, "unknown_person")
+    assert code(Browser(running.url).log_in("bad")) == (403, "unknown_person")
+
+
+def test_sessions_end_when_idle_and_when_old(running, browser, monkeypatch):
+    from gateway.controlplane import access
+
+    browser.log_in("zoe")
+
+    def at(seconds: float) -> int:
+        class Then(datetime):
+            @classmethod
+            def now(cls, zone=None):
+                return cls.fromtimestamp(time.time() + seconds, zone)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(access, "datetime", Then)
+            return browser.get("/admin/v1/me").status_code
+
+    assert at(1790) == 200
+    assert at(1790 + 1790) == 200
+    assert at(1790 + 1790 + 1810) == 401
+    browser.log_in("zoe")
+    for step in range(1, 17):
+        assert at(step * 1790) == 200, step
+    assert at(28_801) == 401
+
+
+def test_an_answer_that_is_not_to_what_was_asked_logs_nobody_in(running, browser):
+    begun = browser.get("/login/lab")
+    asked = query_of(begun.headers["location"])
+    assert asked["code_challenge_method"] == "S256"
+    assert {"nonce", "state", "code_challenge"} <= set(asked)
+    back = browser.visit_provider(begun.headers["location"], "zoe")
+    good = query_of(back)
+    path = "/login/lab/callback?"
+
+    def refused(who: Browser, **changes) -> None:
+        query = {k: v for k, v in (good | changes).items() if v is not None}
+        answer = who.get(path + urlencode(query))
+        assert code(answer) == (400, "login_failed"), answer.text
+        assert "__Host-airlock_session" not in who.cookies
+        assert good["code"] not in answer.text
+
+    refused(browser, state="other")
+    refused(browser, state=None)
+    refused(browser, iss="https://evil.example")
+    refused(browser, iss=None)
+    refused(browser, code=None)
+    refused(browser, code="made-up")
+    refused(browser, error="access_denied")
+    refused(Browser(running.url))
+    refused(Browser(running.url, {"__Host-airlock_login": "x"}))
+    # Another browser's login that has begun does not take this answer.
+    another = Browser(running.url)
+    another.get("/login/lab")
+    refused(another)
+    twice = browser.get(back + "&state=other")
+    assert code(twice) == (400, "login_failed")
+    # The provider took the code back when it was shown with a wrong one; begin again.
+    assert browser.log_in("zoe").status_code == 303
+    replayed = browser.get(back)
+    assert code(replayed) == (400, "login_failed")
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "/a\\b", "", "x", "/a b"],
+)
+def test_a_login_returns_to_this_host_only(browser, elsewhere):
+    answer = browser.get("/login/lab?" + urlencode({"return_to": elsewhere}))
+    assert code(answer) == (400, "invalid_request")
+
+
+def test_from_a_first_login_to_a_base_answer_by_tokens_of_the_provider(running, browser):
+    browser.log_in("uma")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+    signed = users_token(running, browser, AUDIENCE)
+    opaque = users_token(running, browser, f"{AUDIENCE}/opaque")
+    assert signed.count(".") == 2
+    assert opaque.count(".") == 0
+    running.wait_until_seen()
+    for token in (signed, opaque):
+        assert running.chat(token).headers["x-airlock-tier"] == "public"
+        assert code(running.chat(token, "smollm2:base")) == (403, "grant_required")
+    running.admin("PATCH", f"/people/{person}", json={"tier": "researcher"})
+    grant = {"person_id": person, "domain": "capitals", "reason": "r"}
+    assert running.admin("POST", "/grants", json=grant).status_code == 201
+    running.wait_until_seen()
+    for token in (signed, opaque):
+        assert running.chat(token, "smollm2:base").status_code == 200
+
+
+def users_token(running, browser: Browser, resource: str) -> str:
+    """Get an access token as a person's own program would."""
+    issuer, verifier = running.settings.issuers[0].issuer, "v" * 43
+    challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    callback = f"{running.url}/login/lab/callback"
+    query = urlencode(
+        {
+            "client_id": "airlock",
+            "response_type": "code",
+            "scope": "openid",
+            "redirect_uri": callback,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "resource": resource,
+        }
+    )
+    back = query_of(browser.visit_provider(f"{issuer}/auth?{query}", "uma"))
+    answer = httpx.post(
+        f"{issuer}/token",
+        data={
+            "grant_type": "authorization_code",
+            "code": back["code"],
+            "redirect_uri": callback,
+            "code_verifier": verifier,
+            "resource": resource,
+        },
+        auth=("airlock", SECRET),
+    )
+    assert answer.status_code == 200, answer.text
+    # With an ID token as the key, nobody gets in.
+    assert code(running.chat(answer.json()["id_token"])) == (401, "invalid_token")
+    return answer.json()["access_token"]
+
+
+def test_a_service_asks_with_its_own_client_credentials(running):
+    issuer = running.settings.issuers[0].issuer
+    answer = httpx.post(
+        f"{issuer}/token",
+        data={"grant_type": "client_credentials", "resource": AUDIENCE, "scope": "ask"},
+        auth=("nightly", SECRET),
+    )
+    token = answer.json()["access_token"]
+    assert code(running.chat(token)) == (403, "unknown_person")
+    given = {"issuer": "lab", "subject": "nightly", "person_id": running.people["researcher"],
+             "domains": ["capitals"], "label": "nightly job"}  # fmt: skip
+    made = running.admin("POST", "/identities", json=given)
+    assert made.status_code == 201, made.text
+    running.wait_until_seen()
+    assert running.chat(token, "smollm2:base").status_code == 200
+    assert running.admin("DELETE", f"/identities/{made.json()['id']}").status_code == 204
+    running.wait_until_seen()
+    assert code(running.chat(token)) == (403, "unknown_person")
+
+
+def test_the_first_administrator(running, browser, capsys, monkeypatch):
+    """A code from the terminal, good once, and only while there is no administrator."""
+    home = ["--home", str(running.settings.home)]
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(running.settings.secret_file))
+    if running.settings.database_url:
+        monkeypatch.setenv("AIRLOCK_DATABASE_URL", running.settings.database_url)
+    assert main([*home, "bootstrap"]) == 2
+    assert main([*home, "bootstrap", "--key"]) == 2
+    assert "administrator already" in capsys.readouterr().err
+    for key in running.admin("GET", "/keys", params={"limit": 1000}).json():
+        if key["kind"] == "admin":
+            last = key["id"]
+    for person in running.admin("GET", "/people", params={"limit": 1000}).json():
+        running.admin("PUT", f"/people/{person['id']}/roles", json={"roles": []})
+    given = {"issuer": "lab", "subject": "tmp", "person_id": running.people["public"]}
+    bound = running.admin("POST", "/identities", json=given).json()["id"]
+    running.admin("DELETE", f"/identities/{bound}")
+    tags = {row["tag"] for row in running.admin("GET", "/audit-events?limit=1000").json()}
+    assert running.admin("POST", f"/keys/{last}/revoke").status_code == 200
+    browser.log_in("boss")
+    browser.change("POST", "/logout")
+    browser.log_in("boss")
+
+    def claim(who: Browser, text: str) -> httpx.Response:
+        return who.change("POST", "/admin/v1/me/first-administrator", json={"code": text})
+
+    assert code(claim(browser, "guess")) == (403, "not_permitted")
+    assert main([*home, "bootstrap"]) == 0
+    first = capsys.readouterr().out.strip()
+    assert main([*home, "bootstrap"]) == 0
+    second = capsys.readouterr().out.strip()
+    assert code(claim(browser, first)) == (403, "not_permitted"), "the newest code counts"
+    assert claim(browser, second).status_code == 204
+    assert browser.get("/admin/v1/tiers").status_code == 200
+    assert code(claim(browser, second)) == (403, "not_permitted")
+    assert main([*home, "bootstrap"]) == 2
+    tags |= {row["tag"] for row in browser.get("/admin/v1/audit-events?limit=1000").json()}
+    assert {tag for tag in Tag if tag.startswith("identity:")} <= tags, "a tag that nothing emits"
