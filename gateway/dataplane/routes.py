@@ -14,15 +14,7 @@ from gateway.audit.recorder import Recorder
 from gateway.dataplane import intake
 from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
-from gateway.dataplane.http import (
-    ClientGoneError,
-    Receive,
-    Scope,
-    Send,
-    read_body,
-    read_headers,
-    send_whole,
-)
+from gateway.dataplane.http import ClientGoneError, Receive, Scope, Send, read_body, send_whole
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
@@ -109,9 +101,9 @@ class DataPlane:
             raise e.MethodNotAllowedError(allowed)
         await handler()
 
-    def _authenticate(self, call: Call, headers: dict[bytes, str]) -> tuple[Snapshot, Principal]:
+    def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot = self._keeper.current()
-        authorization = intake.authorization(call.path, headers)
+        authorization = intake.authorization(scope)
         principal = snapshot.directory.authenticate(authorization, datetime.now(UTC))
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
@@ -119,7 +111,7 @@ class DataPlane:
 
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
-        snapshot, principal = self._authenticate(call, read_headers(scope))
+        snapshot, principal = self._authenticate(call, scope)
         now = datetime.now(UTC)
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
@@ -130,15 +122,11 @@ class DataPlane:
         self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Have an engine answer a request."""
-        headers = read_headers(scope)
-        snapshot, principal = self._authenticate(call, headers)
+        snapshot, principal = self._authenticate(call, scope)
         call.reservation = self.limits.spend(principal)
-        intake.check_media_type(headers)
+        intake.check_media_type(scope)
         body = await read_body(
-            headers.get(b"content-length"),
-            receive,
-            self._settings.max_body_bytes,
-            self._settings.body_timeout_seconds,
+            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
         await self._inference.answer(call, endpoint, snapshot, principal, body, receive, send)
 
