@@ -1,9 +1,9 @@
 """Who calls the data plane: by a key of ours, or by an access token of an identity provider."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from gateway.dataplane import intake
+from gateway.dataplane.http import Scope
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.bearer import Bearer, bearer_token
 from gateway.identity.principal import Principal
@@ -17,7 +17,7 @@ class Callers:
         self._keeper = keeper
         self._bearer = bearer
 
-    async def identify(self, path: str, headers: Mapping[bytes, str]) -> tuple[Snapshot, Principal]:
+    async def identify(self, scope: Scope) -> tuple[Snapshot, Principal]:
         """Return who calls, and the snapshot that knows them.
 
         Raises:
@@ -26,7 +26,7 @@ class Callers:
             ProviderUnavailableError: It cannot be told.
             NotReadyError: The snapshot is too old.
         """
-        authorization = intake.authorization(path, headers)
+        authorization = intake.authorization(scope)
         token = bearer_token(authorization) if self._bearer is not None else None
         now = datetime.now(UTC)
         if token is None or self._bearer is None:

@@ -22,43 +22,40 @@ class ClientGoneError(Exception):
     """The caller left; there is nobody to answer."""
 
 
-READ = frozenset(
-    (b"authorization", b"content-encoding", b"content-length", b"content-type", b"x-api-key")
-)
-"""The request headers that mean anything here."""
+HEADERS = "airlock.headers"
+"""Where a scope keeps its headers by name: they are asked for one after another."""
 
 
-def read_headers(scope: Scope) -> dict[bytes, str]:
-    """Return the request's headers, as far as they are read, by name.
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return a request header, or None.
 
     Raises:
-        InvalidRequestError: One comes twice, so that two readers could understand two things.
+        InvalidRequestError: It comes twice, so that two readers could understand two things.
     """
-    found: dict[bytes, str] = {}
-    for name, value in scope["headers"]:
-        if name in READ:
-            if name in found:
-                raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
-            found[name] = value.decode("latin-1")
-    return found
+    known: dict[bytes, list[bytes]] | None = scope.get(HEADERS)
+    if known is None:
+        known = scope[HEADERS] = {}
+        for key, value in scope["headers"]:
+            known.setdefault(key, []).append(value)
+    values = known.get(name)
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
+    return values[0].decode("latin-1")
 
 
 async def read_body(
-    declared: str | None, receive: Receive, limit_bytes: int, timeout_seconds: float
+    scope: Scope, receive: Receive, limit_bytes: int, timeout_seconds: float
 ) -> bytes:
     """Return the request's body.
-
-    Args:
-        declared: Its length, as the request's headers have it.
-        receive: The server's.
-        limit_bytes: How long it may be.
-        timeout_seconds: How long it may take.
 
     Raises:
         RequestTooLargeError: It is longer than `limit_bytes`; what follows is not read.
         RequestTimeoutError: It took longer than `timeout_seconds`.
         ClientGoneError: The caller left.
     """
+    declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
     task = cast("asyncio.Task[object]", asyncio.current_task())

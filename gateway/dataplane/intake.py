@@ -1,8 +1,7 @@
 """What a request is before its body is read: in whose API, with which key, in which form."""
 
-from collections.abc import Mapping
-
 from gateway.dataplane.endpoints import MESSAGES_PATH
+from gateway.dataplane.http import Scope, header
 from gateway.errors import AirlockError, InvalidRequestError, UnsupportedMediaTypeError
 from gateway.http_errors import anthropic_error_body, error_body
 
@@ -27,16 +26,16 @@ def fault_body(path: str, error: AirlockError) -> bytes:
     return anthropic_error_body(error) if is_anthropic(path) else error_body(error)
 
 
-def authorization(path: str, headers: Mapping[bytes, str]) -> str | None:
+def authorization(scope: Scope) -> str | None:
     """Return the `Authorization` header; clients of Anthropic's API may send `x-api-key` instead.
 
     Raises:
         InvalidRequestError: Two keys came, so that it is not clear who is calling.
     """
-    bearer = headers.get(b"authorization")
-    if not is_anthropic(path):
+    bearer = header(scope, b"authorization")
+    if not is_anthropic(scope["path"]):
         return bearer
-    key = headers.get(b"x-api-key")
+    key = header(scope, b"x-api-key")
     if key is None:
         return bearer
     if bearer is not None and bearer.partition(" ")[2].strip() != key.strip():
@@ -44,17 +43,17 @@ def authorization(path: str, headers: Mapping[bytes, str]) -> str | None:
     return f"Bearer {key}"
 
 
-def check_media_type(headers: Mapping[bytes, str]) -> None:
+def check_media_type(scope: Scope) -> None:
     """Refuse a body that says that it is something other than plain JSON.
 
     Raises:
         UnsupportedMediaTypeError: It does.
     """
-    media_type = headers.get(b"content-type")
-    if media_type is not None and media_type != "application/json":
+    media_type = header(scope, b"content-type")
+    if media_type is not None:
         name = media_type.partition(";")[0].strip().lower()
         if name != "application/json":
             raise UnsupportedMediaTypeError("Send the body as application/json.")
-    encoding = headers.get(b"content-encoding")
+    encoding = header(scope, b"content-encoding")
     if encoding is not None and encoding.strip().lower() != "identity":
         raise UnsupportedMediaTypeError("Send the body without a content encoding.")

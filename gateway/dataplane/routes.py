@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,15 +17,7 @@ from gateway.dataplane.call import Call
 from gateway.dataplane.callers import Callers
 from gateway.dataplane.collected import Answered, Collected
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
-from gateway.dataplane.http import (
-    ClientGoneError,
-    Receive,
-    Scope,
-    Send,
-    read_body,
-    read_headers,
-    send_whole,
-)
+from gateway.dataplane.http import ClientGoneError, Receive, Scope, Send, read_body, send_whole
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
@@ -148,17 +140,15 @@ class DataPlane:
             raise e.MethodNotAllowedError(allowed)
         await handler()
 
-    async def _authenticate(
-        self, call: Call, headers: Mapping[bytes, str]
-    ) -> tuple[Snapshot, Principal]:
-        snapshot, principal = await self._callers.identify(call.path, headers)
+    async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
+        snapshot, principal = await self._callers.identify(scope)
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
         return snapshot, principal
 
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
-        snapshot, principal = await self._authenticate(call, read_headers(scope))
+        snapshot, principal = await self._authenticate(call, scope)
         now = datetime.now(UTC)
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
@@ -169,15 +159,11 @@ class DataPlane:
         self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Have an engine answer a request."""
-        headers = read_headers(scope)
-        snapshot, principal = await self._authenticate(call, headers)
+        snapshot, principal = await self._authenticate(call, scope)
         call.reservation = self.limits.spend(principal)
-        intake.check_media_type(headers)
+        intake.check_media_type(scope)
         body = await read_body(
-            headers.get(b"content-length"),
-            receive,
-            self._settings.max_body_bytes,
-            self._settings.body_timeout_seconds,
+            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
         await self._inference.answer(call, endpoint, snapshot, principal, body, receive, send)
 
@@ -199,11 +185,10 @@ class DataPlane:
         self, handler: Handler, call: Call, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
-        headers = read_headers(scope)
-        _, principal = await self._authenticate(call, headers)
+        _, principal = await self._authenticate(call, scope)
         if scope["method"] == "POST":
             call.reservation = self.limits.spend(principal)
-        await handler(self._archive, Visit(call, principal, scope, headers, receive, send))
+        await handler(self._archive, Visit(call, principal, scope, receive, send))
 
     def _settle(self, call: Call, label: str) -> None:
         self._running -= 1

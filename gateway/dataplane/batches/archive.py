@@ -4,7 +4,7 @@ Not their organisation's: grants are a person's, and so is what an open door has
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -59,7 +59,6 @@ class Visit:
     call: Call
     principal: Principal
     scope: Scope
-    headers: Mapping[bytes, str]
     receive: Receive
     send: Send
 
@@ -107,7 +106,7 @@ class Archive:
         async with self._database.transaction() as session:
             # Before its bytes come: who has no room need not send them.
             await check_room(session, visit.person_id, 0, self._settings)
-        upload = await receive_upload(visit.headers, visit.receive, self._shelf, self._settings)
+        upload = await receive_upload(visit.scope, visit.receive, self._shelf, self._settings)
         try:
             async with self._database.transaction() as session:
                 file = await add_file(
@@ -187,13 +186,10 @@ class Archive:
             RequestError: It is not as it should be.
             GrantRequiredError: Its model is behind a door that is closed to the caller.
         """
-        intake.check_media_type(visit.headers)
+        intake.check_media_type(visit.scope)
         settings = self._settings
         body = await read_body(
-            visit.headers.get(b"content-length"),
-            visit.receive,
-            settings.max_body_bytes,
-            settings.body_timeout_seconds,
+            visit.scope, visit.receive, settings.max_body_bytes, settings.body_timeout_seconds
         )
         request, now = decode(body, DECODER), datetime.now(UTC)
         async with self._database.transaction() as session:

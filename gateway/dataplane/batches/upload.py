@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.dataplane.batches.shelf import Shelf, Writing
-from gateway.dataplane.http import ClientGoneError, Receive
+from gateway.dataplane.http import ClientGoneError, Receive, Scope, header
 from gateway.errors import (
     InvalidRequestError,
     RequestTimeoutError,
@@ -140,7 +139,7 @@ class Form:
 
 
 async def receive_upload(
-    headers: Mapping[bytes, str], receive: Receive, shelf: Shelf, settings: Settings
+    scope: Scope, receive: Receive, shelf: Shelf, settings: Settings
 ) -> Upload:
     """Put a file that comes on the shelf.
 
@@ -149,8 +148,8 @@ async def receive_upload(
         StorageUnavailableError: The shelf does not take it.
         ClientGoneError: The caller left.
     """
-    boundary = _boundary(headers)
-    declared = headers.get(b"content-length")
+    boundary = _boundary(scope)
+    declared = header(scope, b"content-length")
     limit = settings.file_max_bytes + FORM_BYTES
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise RequestTooLargeError(settings.file_max_bytes)
@@ -188,12 +187,12 @@ async def _feed(receive: Receive, form: Form, writing: Writing, limit_bytes: int
             await anyio.to_thread.run_sync(writing.flush)
 
 
-def _boundary(headers: Mapping[bytes, str]) -> bytes:
-    kind, options = parse_options_header(headers.get(b"content-type"))
+def _boundary(scope: Scope) -> bytes:
+    kind, options = parse_options_header(header(scope, b"content-type"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise UnsupportedMediaTypeError("Send the file as multipart/form-data.")
-    encoding = headers.get(b"content-encoding")
+    encoding = header(scope, b"content-encoding")
     if encoding is not None and encoding.strip().lower() != "identity":
         raise UnsupportedMediaTypeError("Send the body without a content encoding.")
     return boundary
