@@ -8,6 +8,7 @@ import pytest
 from gateway.settings import IssuerSetting
 from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.dataplane.batches.driving import ask, create, ended, line, results
 from tests.gateway.identity.odd_tokens import odd_keys, odd_tokens
 from tests.servers import serving
 
@@ -80,6 +81,18 @@ def test_who_is_not_known_or_suspended_may_not_call(running, provider):
     assert (stranger.status_code, stranger.json()["error"]["code"]) == (403, "unknown_person")
     named = running.chat(provider.token(sub="stranger", email="ada@lab.example"))
     assert named.status_code == 403
+
+
+def test_who_comes_with_a_token_may_make_a_batch_for_their_own_door(running, provider):
+    batch = create(running, provider.token(), [line(1, model="smollm2:base")])
+    batch = ended(running, provider.token(), batch)
+    assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    output, _ = results(running, provider.token(), batch)
+    assert running.engines["base"].text in str(output["line-1"])
+    bind(running, "somebody-else", "public")
+    running.wait_until_seen()
+    other = provider.token(sub="somebody-else")
+    assert ask(running, other, "GET", f"/batches/{batch['id']}").status_code == 404
 
 
 NAMES = list(odd_tokens(FakeProvider()))
