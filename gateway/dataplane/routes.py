@@ -196,7 +196,8 @@ class DataPlane:
             started_at=call.started_at,
             permit=permit,
         )
-        who = Caller(principal.person_id, principal.key_id)
+        is_always_logged = principal.tier.logs_every_request
+        who = Caller(principal.person_id, principal.key_id, is_always_logged)
         family = snapshot.catalogue.families[routed.family]
         if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
             call.intended_by = who
