@@ -23,6 +23,7 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -31,6 +32,7 @@ from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.controlplane.tier_routes import router as tier_router
 from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.callers import Callers
@@ -68,6 +70,7 @@ class Gateway:
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
@@ -232,8 +235,10 @@ class Gateway:
             self.issuers,
             self._login_cipher,
             self.settings,
+            self._idempotency_key,
         )
         app.include_router(router)
+        app.include_router(tier_router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
@@ -243,6 +248,7 @@ class Gateway:
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)
+        show_examples(app.openapi())
 
         @app.get("/healthz", include_in_schema=False)
         async def healthz() -> dict[str, str]:
