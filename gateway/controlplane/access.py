@@ -15,7 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
 from gateway.controlplane.organisations import roles_of
-from gateway.controlplane.permissions import ADMINISTRATORS, PEOPLE, Who, refusal, unwritable
+from gateway.controlplane.permissions import (
+    ADMINISTRATORS,
+    PEOPLE,
+    Who,
+    is_partly_writable,
+    refusal,
+    unwritable,
+)
 from gateway.controlplane.sessions import find_session, proof_of
 from gateway.db import Database
 from gateway.errors import InvalidKeyError, NotPermittedError, RevokedKeyError
@@ -143,10 +150,12 @@ async def authenticate(
         raise InvalidKeyError  # A step of a person's own takes that person's key.
     if refused is not None:
         raise NotPermittedError(f"Not permitted: {refused}.")
-    field = unwritable(request.method, path, who, await _body(request))
-    if field is not None:
-        raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
+    if is_partly_writable(request.method, path):
+        field = unwritable(request.method, path, who, await _body(request))
+        if field is not None:
+            raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
+    session.autoflush = True
     if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
         return Administrator(found.key_id, found.person_id, found.assurance)
     return found

@@ -23,7 +23,9 @@ class AdminRoute(APIRoute):
             database = control_plane(request).database
             try:
                 async with database.transaction() as session:
-                    # `open_session` hands it to the handler; it is committed here.
+                    # `open_session` hands it to the handler; it is committed here. Nothing of it
+                    # is written before the key is reserved: SQLite has but one writer at a time.
+                    session.autoflush = False
                     request.state.session = session
                     response = await handle(request)
                     await keep(session, _once(request), response)

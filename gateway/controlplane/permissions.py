@@ -120,6 +120,11 @@ def refusal(method: str, path: str, who: frozenset[Who]) -> str | None:
     return f"this is for: {', '.join(named)}" if named else "nobody may do this"
 
 
+def is_partly_writable(method: str, path: str) -> bool:
+    """Whether somebody may write some of a route's body and not all of it."""
+    return any(key[:2] == (method, path) for key in ONLY)
+
+
 def unwritable(
     method: str, path: str, who: frozenset[Who], body: Mapping[str, object]
 ) -> str | None:

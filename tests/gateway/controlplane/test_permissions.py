@@ -155,3 +155,14 @@ def test_an_auditor_is_nothing_else(keys):
         assert ask(running, made["U"], f"GET {path}", None).status_code == 200
     given = {"tier": "public", "change": {"priority": 1}, "reason": "r"}
     assert code(ask(running, made["U"], "POST /tier-changes", given)) == (403, "not_permitted")
+
+
+def test_an_auditor_has_anybodys_receipt_and_other_people_their_own(keys):
+    running, made = keys
+    request = running.chat("researcher", "smollm2:base").headers["x-request-id"]
+    url = f"{running.url}/v1/receipts/{request}"
+    given = {
+        letter: CLIENT.get(url, headers={"authorization": f"Bearer {key}"}).status_code
+        for letter, key in made.items()
+    }
+    assert given == {letter: 200 if letter in "KMOU" else 404 for letter in made}
