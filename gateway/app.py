@@ -23,6 +23,7 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -31,6 +32,7 @@ from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
+from gateway.controlplane.tier_routes import router as tier_router
 from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.batches.archive import Archive
@@ -75,6 +77,7 @@ class Gateway:
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         files = settings.files_folder or settings.home / "files"
         self._shelf = Shelf(files, secret.derive("files/1"))
+        self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
@@ -249,8 +252,10 @@ class Gateway:
             self.issuers,
             self._login_cipher,
             self.settings,
+            self._idempotency_key,
         )
         app.include_router(router)
+        app.include_router(tier_router)
         app.include_router(verification_router)
         app.include_router(application_router)
         app.include_router(breakglass_router)
@@ -260,6 +265,7 @@ class Gateway:
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)
+        show_examples(app.openapi())
 
         @app.get("/healthz", include_in_schema=False)
         async def healthz() -> dict[str, str]:

@@ -36,8 +36,8 @@
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
-Those of identity providers and logins are in `identity_errors`. `http_errors` has one row for each
-leaf.
+Those of identity providers and logins are in `identity_errors`, those of requests that come twice
+or too late in `precondition_errors`. `http_errors` has one row for each leaf.
 """
 
 

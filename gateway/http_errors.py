@@ -6,6 +6,7 @@ import orjson
 
 from gateway import errors as e
 from gateway import identity_errors as i
+from gateway import precondition_errors as p
 
 
 class HttpError(NamedTuple):
@@ -31,6 +32,10 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.UnknownModelError: HttpError(404, INVALID, "model_not_found"),
     e.MethodNotAllowedError: HttpError(405, INVALID, "method_not_allowed"),
     e.ConflictError: HttpError(409, INVALID, "conflict"),
+    p.KeyInFlightError: HttpError(409, INVALID, "idempotency_key_in_flight"),
+    p.KeyReusedError: HttpError(422, INVALID, "idempotency_key_reused"),
+    p.ChangedMeanwhileError: HttpError(412, INVALID, "changed_meanwhile"),
+    p.MatchRequiredError: HttpError(428, INVALID, "match_required"),
     e.MissingKeyError: HttpError(401, "authentication_error", "missing_api_key"),
     e.InvalidKeyError: HttpError(401, "authentication_error", "invalid_api_key"),
     e.ExpiredKeyError: HttpError(401, "authentication_error", "expired_api_key"),
@@ -78,6 +83,8 @@ NOT_FOR_LONG = (
 
 RETRY: dict[type[e.AirlockError], str] = {
     e.ConflictError: "false",
+    p.KeyInFlightError: "true",
+    p.KeyReusedError: "false",
     e.GrantRequiredError: "false",
     e.QuotaExceededError: "false",
     e.ReleaseWithdrawnError: "false",

@@ -3,15 +3,13 @@
 import argparse
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import add_json, add_page, in_transaction, show, show_one
+from gateway.cli.workflow_key import add_key_file, key_holder
 from gateway.controlplane import applications
-from gateway.controlplane.access import member
 from gateway.controlplane.applications import Loaded
-from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
     ApplicationEdit,
@@ -19,9 +17,7 @@ from gateway.controlplane.verification_schemas import (
     JudgementIn,
     StepIn,
 )
-from gateway.errors import ConfigurationError
 from gateway.identity.principal import Member
-from gateway.identity.secret import load_secret
 from gateway.policy.applications import Action
 from gateway.settings import Settings
 
@@ -75,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (edit, judge, grant, *steps):
         action.add_argument("--digest", required=True, help="of the version you looked at")
     for action in (create, edit, judge, grant, *steps):
-        action.add_argument("--key-file", type=Path, required=True, help="your workflow key")
+        add_key_file(action)
     for action in (listing, shown, create, edit, judge, grant, *steps):
         add_json(action)
 
@@ -100,15 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _take(settings: Settings, args: argparse.Namespace, now: datetime) -> Loaded:
     """Take a step as the person whose key is in the file."""
-    try:
-        authorization = f"Bearer {args.key_file.read_text().strip()}"
-    except OSError as error:
-        raise ConfigurationError(f"the key file cannot be read: {error}") from error
-    pepper = load_secret(settings).derive(PEPPER_PURPOSE)
-    step = _step(args, now)
+    holder, step = key_holder(settings, args.key_file, now), _step(args, now)
 
     async def work(session: AsyncSession) -> Loaded:
-        return await step(session, await member(session, pepper, authorization, now))
+        return await step(session, await holder(session))
 
     return in_transaction(settings, work)
 

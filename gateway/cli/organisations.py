@@ -1,10 +1,14 @@
 """`airlock organisations`: verify and suspend organisations."""
 
 import argparse
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import organisations
+from gateway.controlplane.counting import CountingGrant, counting_grants
 from gateway.controlplane.verification_schemas import OrganisationChange, OrganisationOut
 from gateway.settings import Settings
 
@@ -15,6 +19,7 @@ applicant's must be; a suspended one suspends every grant of its people.
 examples:
   airlock organisations list
   airlock organisations set ORGANISATION --state verified --ror 05dxps055
+  airlock organisations set ORGANISATION --state suspended --dry-run
 """
 
 
@@ -28,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("organisation", help="id")
     change.add_argument("--state", choices=("verified", "suspended"))
     change.add_argument("--ror", help="id in the Research Organization Registry")
+    change.add_argument(
+        "--dry-run", action="store_true", help="only list the grants that a suspension stops"
+    )
     for action in (listing, change):
         add_json(action)
 
@@ -41,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
         )
         show([OrganisationOut.model_validate(row) for row in rows], as_json=args.json)
         return 0
+    if args.dry_run:
+        show(in_transaction(settings, _stopped(args.organisation, now)), as_json=args.json)
+        return 0
     change = OrganisationChange(state=args.state, ror_id=args.ror)
     row = in_transaction(
         settings,
@@ -50,3 +61,13 @@ def run(args: argparse.Namespace) -> int:
     )
     show_one(OrganisationOut.model_validate(row), as_json=args.json)
     return 0
+
+
+def _stopped(
+    organisation_id: str, now: datetime
+) -> Callable[[AsyncSession], Awaitable[list[CountingGrant]]]:
+    async def work(session: AsyncSession) -> list[CountingGrant]:
+        name = (await organisations.get_organisation(session, organisation_id)).name
+        return [one for one in await counting_grants(session, now) if one.organisation == name]
+
+    return work

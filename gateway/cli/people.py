@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     roles.add_argument(
         "role",
         nargs="*",
-        help="identity_reviewer, domain_reviewer:DOMAIN, approver, auditor, administrator; "
-        "none takes all away",
+        help="identity_reviewer, domain_reviewer:DOMAIN, approver, operator, administrator, or "
+        "auditor alone; none takes all away",
     )
     for action in (listing, add, change, roles):
         add_json(action)

@@ -1,5 +1,6 @@
-"""What an admin route needs: the transaction, the administrator, the gateway's parts."""
+"""What an admin route needs: the transaction, who is calling, the gateway's parts."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -8,21 +9,36 @@ from typing import Annotated
 from cryptography.fernet import Fernet
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
+from gateway.controlplane.idempotency import begin
+from gateway.controlplane.organisations import roles_of
+from gateway.controlplane.permissions import (
+    ADMINISTRATORS,
+    PEOPLE,
+    Who,
+    is_partly_writable,
+    refusal,
+    unwritable,
+)
 from gateway.controlplane.sessions import find_session, proof_of
 from gateway.db import Database
-from gateway.errors import NotPermittedError, RevokedKeyError
+from gateway.errors import InvalidKeyError, NotPermittedError, RevokedKeyError
 from gateway.identity.api_keys import parse
 from gateway.identity.bearer import bearer_token
 from gateway.identity.cookie import SESSION, csrf_token, is_ours
 from gateway.identity.directory import load_single_key
 from gateway.identity.issuers import Issuers
-from gateway.identity.members import is_active, is_administrator, proven_member
+from gateway.identity.members import is_active, proven_member
 from gateway.identity.principal import Administrator, Member
+from gateway.identity.tier_terms import step_up
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
+from gateway.policy.approval import Duty
+from gateway.policy.grants import StepUp
 from gateway.settings import Settings
+from gateway.tables import Person, Tier
 from models.store import CheckpointStore
 
 
@@ -42,6 +58,8 @@ class ControlPlane:
     login_cipher: Fernet
     """Of what a browser keeps while it is at a provider."""
     settings: Settings
+    idempotency: bytes
+    """What idempotency keys and their answers are kept under."""
 
 
 def control_plane(request: Request) -> ControlPlane:
@@ -54,8 +72,12 @@ def control_plane(request: Request) -> ControlPlane:
 Parts = Annotated[ControlPlane, Depends(control_plane)]
 
 
-async def open_session(parts: Parts) -> AsyncIterator[AsyncSession]:
+async def open_session(request: Request, parts: Parts) -> AsyncIterator[AsyncSession]:
     """Yield the request's transaction; it is committed before the answer leaves."""
+    around = getattr(request.state, "session", None)
+    if isinstance(around, AsyncSession):
+        yield around  # Of `AdminRoute`, which commits it together with the answer.
+        return
     async with parts.database.transaction() as session:
         yield session
 
@@ -93,26 +115,6 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
 Vouched = Annotated[Member | None, Depends(vouch)]
 
 
-async def authenticate(
-    request: Request,
-    parts: Parts,
-    session: Session,
-    vouched: Vouched,
-    _: Annotated[object, Depends(BEARER)],
-) -> Administrator:
-    """Return the administrator; the key is looked up in the database, never in a cache."""
-    if vouched is not None:
-        if not await is_administrator(session, vouched.person_id):
-            raise NotPermittedError("This takes an administrator.")
-        return Administrator(vouched.key_id, vouched.person_id, vouched.assurance)
-    authorization = request.headers.get("authorization")
-    directory = await load_single_key(session, parts.pepper, authorization)
-    return directory.authenticate_admin(authorization, datetime.now(UTC))
-
-
-Admin = Annotated[Administrator, Depends(authenticate)]
-
-
 async def member(
     session: AsyncSession, pepper: bytes, authorization: str | None, now: datetime
 ) -> Member:
@@ -128,44 +130,102 @@ async def member(
     return found
 
 
-async def authenticate_member(
+async def authenticate(
     request: Request,
     parts: Parts,
     session: Session,
     vouched: Vouched,
     _: Annotated[object, Depends(BEARER)],
-) -> Member:
-    """Return the person who acts in the workflow; looked up as administrators are."""
+) -> Administrator | Member:
+    """Return who is calling, once the route's row lets them in and write what they send.
+
+    Keys, people and duties are looked up in the database, never in a cache.
+    """
+    found = vouched or await by_key(request, parts, session)
+    who = await duties(session, found)
+    route = request.scope["route"]
+    path = route.path_format.removeprefix("/admin/v1")
+    refused = refusal(request.method, path, who)
+    if refused is not None and isinstance(found, Administrator):
+        raise InvalidKeyError  # A step of a person's own takes that person's key.
+    if refused is not None:
+        raise NotPermittedError(f"Not permitted: {refused}.")
+    if is_partly_writable(request.method, path):
+        field = unwritable(request.method, path, who, await _body(request))
+        if field is not None:
+            raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
+    request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
+    session.autoflush = True
+    if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
+        return Administrator(found.key_id, found.person_id, found.assurance)
+    return found
+
+
+async def duties(session: AsyncSession, caller: Administrator | Member) -> frozenset[Who]:
+    """Return what somebody is let in as; an auditor is nothing else, and so changes nothing."""
+    if caller.person_id is None:
+        return ADMINISTRATORS
+    held = frozenset(role.duty for role in await roles_of(session, caller.person_id))
+    return frozenset({Duty.AUDITOR}) if Duty.AUDITOR in held else held | PEOPLE
+
+
+async def by_key(
+    request: Request, parts: ControlPlane, session: AsyncSession
+) -> Administrator | Member:
+    """Return whose administrator's or workflow key came.
+
+    Raises:
+        AuthenticationError: There is none, or it does not count.
+    """
+    now, authorization = datetime.now(UTC), request.headers.get("authorization")
+    parsed = parse((authorization or "").partition(" ")[2].strip())
+    if parsed is not None and parsed.kind == "workflow":
+        return await member(session, parts.pepper, authorization, now)
+    directory = await load_single_key(session, parts.pepper, authorization)
+    return directory.authenticate_admin(authorization, now)
+
+
+async def _body(request: Request) -> dict[str, object]:
+    """Return a body's fields; one that is no object is refused by its schema, later."""
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+Either = Annotated[Administrator | Member, Depends(authenticate)]
+
+
+async def as_administrator(caller: Either) -> Administrator:
+    """Return the caller as one who administers, as far as the route's row has it."""
+    if isinstance(caller, Administrator):
+        return caller
+    return Administrator(caller.key_id, caller.person_id, caller.assurance)
+
+
+Admin = Annotated[Administrator, Depends(as_administrator)]
+
+
+async def as_member(caller: Either, vouched: Vouched) -> Member:
+    """Return the person who acts under their own name.
+
+    Raises:
+        InvalidKeyError: It is an administrator's key, which is nobody's in particular.
+    """
+    if isinstance(caller, Member):
+        return caller
     if vouched is not None:
         return vouched
-    authorization = request.headers.get("authorization")
-    return await member(session, parts.pepper, authorization, datetime.now(UTC))
+    if caller.person_id is None:
+        raise InvalidKeyError
+    return Member(caller.key_id, caller.person_id, caller.assurance)
 
 
-Acting = Annotated[Member, Depends(authenticate_member)]
+Acting = Annotated[Member, Depends(as_member)]
 
 
-async def authenticate_either(
-    request: Request,
-    parts: Parts,
-    session: Session,
-    vouched: Vouched,
-    bearer: Annotated[object, Depends(BEARER)],
-) -> Administrator | Member:
-    """Return an administrator or a person who acts in the workflow."""
-    if vouched is not None and not await is_administrator(session, vouched.person_id):
-        return vouched
-    text = (request.headers.get("authorization") or "").partition(" ")[2].strip()
-    parsed = parse(text)
-    if parsed is not None and parsed.kind == "workflow":
-        return await authenticate_member(request, parts, session, vouched, bearer)
-    return await authenticate(request, parts, session, vouched, bearer)
-
-
-Either = Annotated[Administrator | Member, Depends(authenticate_either)]
-
-
-async def demand_step_up(caller: Either, parts: Parts) -> None:
+async def demand_step_up(caller: Either, parts: Parts, session: Session) -> None:
     """Let nobody who is logged in pass whose login is too weak or too long ago for the step.
 
     A key of ours was made after such a login, or by an administrator.
@@ -177,9 +237,17 @@ async def demand_step_up(caller: Either, parts: Parts) -> None:
     if assurance is None:
         return
     setting = parts.issuers.by_issuer[assurance.issuer].setting
-    wanted = (setting.step_up_acr, setting.step_up_max_age_seconds)
-    if not assurance.meets(*wanted, datetime.now(UTC).timestamp()):
-        raise StepUpRequiredError(*wanted)
+    wanted = [(setting.step_up_acr, setting.step_up_max_age_seconds)]
+    if (tiers := await _tier_demand(session, caller.person_id)) is not None:
+        wanted.append((tiers.acr, tiers.max_age))
+    for acr, max_age in wanted:
+        if not assurance.meets(acr, max_age, datetime.now(UTC).timestamp()):
+            raise StepUpRequiredError(acr, max_age)
+
+
+async def _tier_demand(session: AsyncSession, person_id: str | None) -> StepUp | None:
+    query = select(Tier.step_up).join(Person, Person.tier == Tier.name)
+    return step_up(await session.scalar(query.where(Person.id == (person_id or ""))))
 
 
 SteppedUp = Depends(demand_step_up)

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane import applications, organisations
 from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session, SteppedUp
-from gateway.controlplane.verification_routes import WORKFLOW_ERRORS
+from gateway.controlplane.admin_route import AdminRoute
+from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
     ApplicationEdit,
@@ -20,7 +21,7 @@ from gateway.errors import NotFoundError, NotPermittedError
 from gateway.identity.principal import Member
 from gateway.policy.applications import Action
 
-router = APIRouter(prefix="/admin/v1", responses=WORKFLOW_ERRORS)
+router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS)
 
 
 @router.get("/applications", tags=["workflow"])

@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.controlplane.changes import Tag, locked, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
+from gateway.controlplane.people import get_person
 from gateway.controlplane.schemas import GrantOut
+from gateway.controlplane.tiers import get_tier
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
     ApplicationEdit,
@@ -23,6 +25,7 @@ from gateway.controlplane.verification_schemas import (
 from gateway.controlplane.workflow_grants import grant_domains
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Member
+from gateway.identity.tier_terms import grant_rules
 from gateway.policy import applications as policy
 from gateway.policy.applications import Action, State, Step
 from gateway.policy.approval import Kind, Statement
@@ -79,6 +82,8 @@ async def load(session: AsyncSession, application_id: str, *, to_change: bool = 
 async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
     """Return an application as the pure table takes it."""
     row, version = loaded.row, loaded.version
+    person = await get_person(session, row.person_id)
+    rules = grant_rules(await get_tier(session, person.tier))
     return policy.Application(
         applicant=await party(session, row.person_id),
         domains=frozenset(version.domains),
@@ -86,6 +91,7 @@ async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
         since=row.since,
         version=version.digest,
         round=row.round,
+        needed=rules.needed,
         statements=tuple(
             Statement(
                 said.person_id,

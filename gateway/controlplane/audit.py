@@ -7,11 +7,16 @@ from fastapi import APIRouter, Depends, Query
 from gateway.audit.entry import read_leaf
 from gateway.audit.log import list_entries
 from gateway.controlplane.access import Limit, Offset, Session, authenticate
+from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.schemas import AuditEventOut
 
 router = APIRouter(
-    prefix="/admin/v1", tags=["audit"], responses=ERRORS, dependencies=[Depends(authenticate)]
+    route_class=AdminRoute,
+    prefix="/admin/v1",
+    tags=["audit"],
+    responses=ERRORS,
+    dependencies=[Depends(authenticate)],
 )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.breakglass_schemas import ClosureIn, EmergencyIn
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
+from gateway.controlplane.grants import add_grant
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
 from gateway.controlplane.tiers import get_tier
@@ -31,20 +32,27 @@ async def list_openings(session: AsyncSession, limit: int, offset: int) -> list[
 
 
 async def close_door(
-    session: AsyncSession, given: ClosureIn, *, caller: Administrator | Member, now: datetime
+    session: AsyncSession, given: ClosureIn, *, caller: Administrator | Member | str, now: datetime
 ) -> Closure:
     """Close a domain, or every one; running streams that rest on it are cut within a second.
+
+    Args:
+        session: The transaction.
+        given: What to close, and why.
+        caller: Who; a text for the command line.
+        now: The moment.
 
     Raises:
         NotPermittedError: By somebody without a role.
     """
     if isinstance(caller, Member) and not policy.may_close(await party(session, caller.person_id)):
         raise NotPermittedError("This takes a role in the workflow.")
+    actor = caller if isinstance(caller, str) else caller.actor
     closure = Closure(
         id=str(uuid.uuid4()),
         domain=given.domain,
         reason=given.reason,
-        closed_by=caller.actor,
+        closed_by=actor,
         closed_at=now,
     )
     session.add(closure)
@@ -52,7 +60,7 @@ async def close_door(
         session,
         Tag.DOOR_CLOSED,
         closure.id,
-        actor=caller.actor,
+        actor=actor,
         now=now,
         domain=given.domain,
         reason=given.reason,
@@ -156,31 +164,14 @@ async def _grant(
 ) -> None:
     length = min(timedelta(minutes=opening.minutes or 0), policy.LONGEST_EMERGENCY)
     grant = Grant(
-        id=str(uuid.uuid4()),
         person_id=opening.person_id,
         domain=opening.domain,
         reason=f"emergency: {opening.reason}"[:1000],
         approved_by=both,
-        created_at=now,
-        not_before=now,
-        expires_at=now + length,
     )
-    session.add(grant)
-    await session.flush()  # The opening refers to this row.
+    detail = {"opening": opening.id, "approved_by": both}
+    await add_grant(session, grant, length, actor=member.actor, now=now, **detail)
     opening.grant_id = grant.id
-    # Receipts look for the entry that made a grant under its own id.
-    await record_change(
-        session,
-        Tag.GRANT_CREATED,
-        grant.id,
-        actor=member.actor,
-        now=now,
-        person=grant.person_id,
-        domain=grant.domain,
-        opening=opening.id,
-        approved_by=both,
-        expires_at=grant.expires_at.isoformat(),
-    )
 
 
 async def _ask(

@@ -19,6 +19,8 @@ class Tag(StrEnum):
 
     TIER_CREATED = "admin:tier:created"
     TIER_CHANGED = "admin:tier:changed"
+    TIER_PROPOSED = "admin:tier:proposed"
+    TIER_WITHDRAWN = "admin:tier:withdrawn"
     PERSON_ADDED = "admin:person:added"
     PERSON_CHANGED = "admin:person:changed"
     KEY_CREATED = "admin:key:created"

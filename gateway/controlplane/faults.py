@@ -12,22 +12,11 @@ from gateway.http_errors import error_body, error_headers, http_error
 
 
 def answer_faults(app: FastAPI) -> None:
-    """Let an application with all its routes answer its faults so, and document them so."""
-    _document_errors_as_they_are(app)
+    """Let an application answer its faults so."""
     app.add_exception_handler(e.AirlockError, _on_airlock_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
-
-
-def _document_errors_as_they_are(app: FastAPI) -> None:
-    """Leave FastAPI's own 422 out of the OpenAPI document: here such a request is a 400."""
-    document = app.openapi()
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
 
 
 def _render(error: e.AirlockError) -> Response:

@@ -46,26 +46,44 @@ async def create_grant(
         raise InvalidRequestError(
             f"A grant in the tier '{tier.name}' lasts {tier.max_grant_days} days at most.", "days"
         )
-    grant = Grant(
-        id=str(uuid.uuid4()),
-        person_id=person.id,
-        domain=given.domain,
-        reason=given.reason,
-        approved_by=actor,
-        created_at=now,
-        not_before=now,
-        expires_at=now + timedelta(days=given.days),
-    )
+    grant = Grant(person_id=person.id, domain=given.domain, reason=given.reason, approved_by=actor)
+    return await add_grant(session, grant, timedelta(days=given.days), actor=actor, now=now)
+
+
+async def add_grant(
+    session: AsyncSession,
+    grant: Grant,
+    lasts: timedelta,
+    *,
+    actor: str,
+    now: datetime,
+    **detail: object,
+) -> Grant:
+    """Let a grant begin now; receipts look for the entry that this makes, under the grant's id.
+
+    Args:
+        session: The transaction.
+        grant: Whose, for what, why, by whose approval, and what else it rests on.
+        lasts: How long, at most.
+        actor: Who makes it.
+        now: The moment.
+        detail: What the entry says besides.
+    """
+    grant.id = str(uuid.uuid4())
+    grant.created_at = grant.not_before = now
+    grant.expires_at = now + lasts
     session.add(grant)
+    await session.flush()  # The row must exist before an opening that refers to it.
     await record_change(
         session,
         Tag.GRANT_CREATED,
         grant.id,
         actor=actor,
         now=now,
-        person=person.id,
+        person=grant.person_id,
         domain=grant.domain,
         expires_at=grant.expires_at.isoformat(),
+        **detail,
     )
     return grant
 

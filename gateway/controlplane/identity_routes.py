@@ -4,10 +4,11 @@ from fastapi import APIRouter
 
 from gateway.controlplane import identities, sessions
 from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session, SteppedUp
+from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut, SessionOut
-from gateway.controlplane.verification_routes import WORKFLOW_ERRORS
+from gateway.controlplane.routes import ERRORS
 
-router = APIRouter(prefix="/admin/v1", responses=WORKFLOW_ERRORS, tags=["identity"])
+router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS, tags=["identity"])
 
 
 @router.get("/identities")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Cookie
 
 from gateway.controlplane import bootstrap, keys, sessions
 from gateway.controlplane.access import Acting, Now, Parts, Session, SteppedUp
+from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.identity_schemas import (
     FirstAdministratorIn,
     MeOut,
@@ -14,13 +15,13 @@ from gateway.controlplane.identity_schemas import (
 )
 from gateway.controlplane.organisations import role_text, roles_of
 from gateway.controlplane.people import get_person
+from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.schemas import KeyIn, KeyOut, NewKeyOut
-from gateway.controlplane.verification_routes import WORKFLOW_ERRORS
 from gateway.errors import NotFoundError, NotPermittedError
 from gateway.identity.cookie import SESSION, csrf_token
 from gateway.identity.principal import Member
 
-router = APIRouter(prefix="/admin/v1", responses=WORKFLOW_ERRORS, tags=["identity"])
+router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS, tags=["identity"])
 SessionCookie = Annotated[str | None, Cookie(alias=SESSION, include_in_schema=False)]
 
 

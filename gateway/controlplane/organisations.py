@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change, record_event
+from gateway.controlplane.changes import Tag, locked, record_change, record_event
 from gateway.controlplane.verification_schemas import OrganisationChange, RoleText
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
@@ -49,6 +49,24 @@ async def list_organisations(session: AsyncSession, limit: int, offset: int) -> 
     return list(await session.scalars(query))
 
 
+async def get_organisation(
+    session: AsyncSession, organisation_id: str, *, to_change: bool = False
+) -> Organisation:
+    """Return an organisation; `to_change` locks the row.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    found = await (
+        locked(session, Organisation, organisation_id)
+        if to_change
+        else session.get(Organisation, organisation_id)
+    )
+    if found is None:
+        raise NotFoundError(f"There is no organisation '{organisation_id}'.")
+    return found
+
+
 async def change_organisation(
     session: AsyncSession,
     organisation_id: str,
@@ -63,9 +81,7 @@ async def change_organisation(
         NotFoundError: There is none of that id.
         ConflictError: Another one has the ROR id.
     """
-    organisation = await session.get(Organisation, organisation_id)
-    if organisation is None:
-        raise NotFoundError(f"There is no organisation '{organisation_id}'.")
+    organisation = await get_organisation(session, organisation_id)
     fields = change.model_dump(exclude_none=True)
     if change.ror_id is not None:
         other = await session.scalar(
@@ -151,13 +167,3 @@ async def whose_rows(
     if person_id not in (None, caller.person_id):
         raise NotPermittedError("These are another person's.")
     return caller.person_id
-
-
-async def check_sees_all(session: AsyncSession, caller: Administrator | Member) -> None:
-    """Raise unless everyone's rows are shown to the caller.
-
-    Raises:
-        NotPermittedError: They have no role.
-    """
-    if isinstance(caller, Member) and not await roles_of(session, caller.person_id):
-        raise NotPermittedError("This takes a role in the workflow.")

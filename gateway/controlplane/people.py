@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.organisations import named_organisation
 from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.tiers import get_tier
@@ -20,13 +20,15 @@ async def list_people(session: AsyncSession, limit: int, offset: int) -> list[Pe
     return list(await session.scalars(query))
 
 
-async def get_person(session: AsyncSession, person_id: str) -> Person:
-    """Return a person.
+async def get_person(session: AsyncSession, person_id: str, *, to_change: bool = False) -> Person:
+    """Return a person; `to_change` locks the row.
 
     Raises:
         NotFoundError: There is none of that id.
     """
-    person = await session.get(Person, person_id)
+    person = await (
+        locked(session, Person, person_id) if to_change else session.get(Person, person_id)
+    )
     if person is None:
         raise NotFoundError(f"There is no person '{person_id}'.")
     return person

@@ -1,11 +1,11 @@
-"""The admin API, `/admin/v1`: tiers, people, keys, grants, aliases, engines."""
+"""The admin API, `/admin/v1`: people, keys, grants, aliases, engines."""
 
 from datetime import timedelta
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
-from gateway.controlplane import engines, grants, keys, people, serving, tiers
+from gateway.controlplane import engines, grants, keys, people, serving
 from gateway.controlplane.access import (
     Admin,
     Limit,
@@ -16,6 +16,8 @@ from gateway.controlplane.access import (
     SteppedUp,
     authenticate,
 )
+from gateway.controlplane.admin_route import AdminRoute
+from gateway.controlplane.etags import IfMatch, check_match, etag
 from gateway.controlplane.schemas import (
     EngineIn,
     EngineOut,
@@ -32,41 +34,25 @@ from gateway.controlplane.schemas import (
     PromotionOut,
     RevocationIn,
     RevocationOut,
-    TierChange,
-    TierIn,
-    TierOut,
 )
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "A field is unknown, missing or wrong."},
     401: {"model": ErrorOut, "description": "No admin key, or not a live one."},
+    403: {"model": ErrorOut, "description": "Another person's step, or a role that is missing."},
     404: {"model": ErrorOut, "description": "Nothing of that name."},
-    409: {"model": ErrorOut, "description": "It exists already."},
+    409: {"model": ErrorOut, "description": "It exists already, or is being done."},
+    412: {"model": ErrorOut, "description": "If-Match names another version."},
+    422: {"model": ErrorOut, "description": "The idempotency key came with another request."},
+    428: {"model": ErrorOut, "description": "This change needs If-Match."},
     503: {"model": ErrorOut, "description": "The database is down."},
 }
-router = APIRouter(prefix="/admin/v1", responses=ERRORS, dependencies=[Depends(authenticate)])
-
-
-@router.get("/tiers", tags=["tiers"])
-async def get_tiers(session: Session) -> list[TierOut]:
-    """List the access tiers."""
-    return [TierOut.model_validate(tier) for tier in await tiers.list_tiers(session)]
-
-
-@router.post("/tiers", tags=["tiers"], status_code=201, dependencies=[SteppedUp])
-async def post_tier(given: TierIn, session: Session, admin: Admin, now: Now) -> TierOut:
-    """Create an access tier."""
-    tier = await tiers.create_tier(session, given, actor=admin.actor, now=now)
-    return TierOut.model_validate(tier)
-
-
-@router.patch("/tiers/{name}", tags=["tiers"], dependencies=[SteppedUp])
-async def patch_tier(
-    name: str, change: TierChange, session: Session, admin: Admin, now: Now
-) -> TierOut:
-    """Change an access tier; it takes effect within a second."""
-    tier = await tiers.change_tier(session, name, change, actor=admin.actor, now=now)
-    return TierOut.model_validate(tier)
+router = APIRouter(
+    route_class=AdminRoute,
+    prefix="/admin/v1",
+    responses=ERRORS,
+    dependencies=[Depends(authenticate)],
+)
 
 
 @router.get("/people", tags=["people"])
@@ -82,13 +68,31 @@ async def post_person(given: PersonIn, session: Session, admin: Admin, now: Now)
     return PersonOut.model_validate(person)
 
 
+@router.get("/people/{person_id}", tags=["people"])
+async def get_person(person_id: str, session: Session, response: Response) -> PersonOut:
+    """Show a person; the ETag is for changing what was seen."""
+    person = PersonOut.model_validate(await people.get_person(session, person_id))
+    response.headers["etag"] = etag(person)
+    return person
+
+
 @router.patch("/people/{person_id}", tags=["people"], dependencies=[SteppedUp])
 async def patch_person(
-    person_id: str, change: PersonChange, session: Session, admin: Admin, now: Now
+    person_id: str,
+    change: PersonChange,
+    session: Session,
+    admin: Admin,
+    now: Now,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> PersonOut:
     """Move a person to another tier, suspend or reinstate them."""
-    person = await people.change_person(session, person_id, change, actor=admin.actor, now=now)
-    return PersonOut.model_validate(person)
+    seen = await people.get_person(session, person_id, to_change=True)
+    check_match(if_match, PersonOut.model_validate(seen))
+    row = await people.change_person(session, person_id, change, actor=admin.actor, now=now)
+    person = PersonOut.model_validate(row)
+    response.headers["etag"] = etag(person)
+    return person
 
 
 @router.get("/keys", tags=["keys"])
@@ -159,9 +163,14 @@ async def post_grant_revocation(
 
 
 @router.get("/aliases", tags=["serving"])
-async def get_aliases(session: Session) -> list[PromotionOut]:
+async def get_aliases(
+    session: Session, limit: Limit = 100, offset: Offset = 0
+) -> list[PromotionOut]:
     """List what every alias points to now, and whether its release counts."""
-    return [PromotionOut.model_validate(p) for p in await serving.current_promotions(session)]
+    return [
+        PromotionOut.model_validate(row)
+        for row in (await serving.current_promotions(session))[offset : offset + limit]
+    ]
 
 
 @router.get("/promotions", tags=["serving"])
@@ -194,9 +203,12 @@ async def post_revocation(
 
 
 @router.get("/engines", tags=["serving"])
-async def get_engines(session: Session) -> list[EngineOut]:
+async def get_engines(session: Session, limit: Limit = 100, offset: Offset = 0) -> list[EngineOut]:
     """List the engines that were added here; those of the settings are not among them."""
-    return [EngineOut.model_validate(engine) for engine in await engines.list_engines(session)]
+    return [
+        EngineOut.model_validate(row)
+        for row in (await engines.list_engines(session))[offset : offset + limit]
+    ]
 
 
 @router.post("/engines", tags=["serving"], status_code=201, dependencies=[SteppedUp])

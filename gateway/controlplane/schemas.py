@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.policy.capabilities import Capability
-
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -23,59 +21,6 @@ class Out(BaseModel):
     """What a client gets, read from a row."""
 
     model_config = ConfigDict(from_attributes=True)
-
-
-class TierIn(In):
-    """A new tier."""
-
-    name: Name
-    description: Text
-    grantable: bool = Field(description="Whether grants count for its members.")
-    capabilities: list[Capability] = Field(
-        [], description="What members may ask for beyond a plain answer.", max_length=32
-    )
-    priority: int = Field(
-        0, ge=-100, le=100, description="Whose requests an engine takes first: the higher."
-    )
-    max_grant_days: int = Field(90, ge=1, le=366)
-    requests_per_minute: int = Field(120, ge=1, le=1_000_000)
-    tokens_per_minute: int = Field(100_000, ge=1, le=2_000_000_000)
-    tokens_per_day: int = Field(10_000_000, ge=1, le=2_000_000_000)
-    max_concurrent: int = Field(64, ge=1, le=100_000, description="Requests at a time.")
-    organisation_multiple: int = Field(
-        10, ge=1, le=10_000, description="What an organisation may use, in members' shares."
-    )
-
-
-class TierChange(In):
-    """What to change of a tier."""
-
-    description: Text | None = None
-    grantable: bool | None = None
-    capabilities: list[Capability] | None = Field(None, max_length=32)
-    priority: int | None = Field(None, ge=-100, le=100)
-    max_grant_days: int | None = Field(None, ge=1, le=366)
-    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
-    tokens_per_minute: int | None = Field(None, ge=1, le=2_000_000_000)
-    tokens_per_day: int | None = Field(None, ge=1, le=2_000_000_000)
-    max_concurrent: int | None = Field(None, ge=1, le=100_000)
-    organisation_multiple: int | None = Field(None, ge=1, le=10_000)
-
-
-class TierOut(Out):
-    """A tier."""
-
-    name: str
-    description: str
-    grantable: bool
-    capabilities: list[str]
-    priority: int
-    max_grant_days: int
-    requests_per_minute: int
-    tokens_per_minute: int
-    tokens_per_day: int
-    max_concurrent: int
-    organisation_multiple: int
 
 
 class PersonIn(In):

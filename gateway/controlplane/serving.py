@@ -40,12 +40,14 @@ async def take_over(
         actor: Who did it.
         now: When.
     """
+    # Before the revocations: one that is made between the two reads is then among them, and what
+    # it has withdrawn is not taken for something to restore.
+    rows = {f"{row.family}:{row.label}": row for row in await current_promotions(session)}
     known = {row.checkpoint: row.reason for row in await session.scalars(select(Revocation))}
     for checkpoint, reason in revoked.items():
         if checkpoint not in known:
             await revoke_checkpoint(session, checkpoint, reason, actor=actor, now=now)
             known[checkpoint] = reason
-    rows = {f"{row.family}:{row.label}": row for row in await current_promotions(session)}
     for release in current.valid:
         row = rows.get(release.alias)
         if row is None or release.version > row.version:

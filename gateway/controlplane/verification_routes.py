@@ -3,9 +3,10 @@
 Administrators say who may review; what is a person's own to do takes that person's workflow key.
 """
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane import evidence, organisations, terms, workflow_grants
+from gateway.controlplane import evidence, organisations, people, terms, workflow_grants
 from gateway.controlplane.access import (
     Acting,
     Admin,
@@ -16,9 +17,11 @@ from gateway.controlplane.access import (
     Session,
     SteppedUp,
 )
+from gateway.controlplane.admin_route import AdminRoute
+from gateway.controlplane.etags import IfMatch, check_match, etag
 from gateway.controlplane.explanations import explain_person
 from gateway.controlplane.routes import ERRORS
-from gateway.controlplane.schemas import ErrorOut, GrantOut
+from gateway.controlplane.schemas import GrantOut
 from gateway.controlplane.verification_schemas import (
     EvidenceAcceptance,
     EvidenceIn,
@@ -35,10 +38,7 @@ from gateway.controlplane.verification_schemas import (
     UsageReviewIn,
 )
 
-WORKFLOW_ERRORS = ERRORS | {
-    403: {"model": ErrorOut, "description": "Another person's step, or a conflict of interest."}
-}
-router = APIRouter(prefix="/admin/v1", responses=WORKFLOW_ERRORS)
+router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS)
 
 
 @router.get("/organisations", tags=["workflow"])
@@ -50,41 +50,83 @@ async def get_organisations(
     return [OrganisationOut.model_validate(row) for row in rows]
 
 
+@router.get("/organisations/{organisation_id}", tags=["workflow"])
+async def get_organisation(
+    organisation_id: str, session: Session, _: Admin, response: Response
+) -> OrganisationOut:
+    """Show an organisation; the ETag is for changing what was seen."""
+    row = await organisations.get_organisation(session, organisation_id)
+    shown = OrganisationOut.model_validate(row)
+    response.headers["etag"] = etag(shown)
+    return shown
+
+
 @router.patch("/organisations/{organisation_id}", tags=["workflow"], dependencies=[SteppedUp])
 async def patch_organisation(
-    organisation_id: str, change: OrganisationChange, session: Session, admin: Admin, now: Now
+    organisation_id: str,
+    change: OrganisationChange,
+    session: Session,
+    admin: Admin,
+    now: Now,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> OrganisationOut:
     """Verify or suspend an organisation; a suspended one suspends the grants of its people."""
+    seen = await organisations.get_organisation(session, organisation_id, to_change=True)
+    check_match(if_match, OrganisationOut.model_validate(seen))
     row = await organisations.change_organisation(
         session, organisation_id, change, actor=admin.actor, now=now
     )
-    return OrganisationOut.model_validate(row)
+    shown = OrganisationOut.model_validate(row)
+    response.headers["etag"] = etag(shown)
+    return shown
 
 
-@router.get("/people/{person_id}/roles", tags=["workflow"])
-async def get_roles(person_id: str, session: Session, _: Admin) -> RolesOut:
-    """Say what a person is trusted to do."""
+async def _roles(session: AsyncSession, person_id: str) -> RolesOut:
     party = await organisations.party(session, person_id)
     return RolesOut(
         person_id=person_id, roles=sorted(organisations.role_text(role) for role in party.roles)
     )
 
 
+@router.get("/people/{person_id}/roles", tags=["workflow"])
+async def get_roles(person_id: str, session: Session, _: Admin, response: Response) -> RolesOut:
+    """Say what a person is trusted to do; the ETag is for replacing it."""
+    shown = await _roles(session, person_id)
+    response.headers["etag"] = etag(shown)
+    return shown
+
+
 @router.put("/people/{person_id}/roles", tags=["workflow"], dependencies=[SteppedUp])
 async def put_roles(
-    person_id: str, given: RolesIn, session: Session, admin: Admin, now: Now
+    person_id: str,
+    given: RolesIn,
+    session: Session,
+    admin: Admin,
+    now: Now,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> RolesOut:
-    """Replace what a person is trusted to do."""
+    """Replace what a person is trusted to do; needs If-Match, with the ETag of what was before."""
+    await people.get_person(session, person_id, to_change=True)
+    check_match(if_match, await _roles(session, person_id), is_required=True)
     roles = await organisations.set_roles(
         session, person_id, given.roles, actor=admin.actor, now=now
     )
-    return RolesOut(person_id=person_id, roles=roles)
+    shown = RolesOut(person_id=person_id, roles=roles)
+    response.headers["etag"] = etag(shown)
+    return shown
 
 
 @router.get("/terms", tags=["workflow"])
-async def get_terms(session: Session, _: Either) -> list[TermsOut]:
+async def get_terms(
+    session: Session, _: Either, limit: Limit = 100, offset: Offset = 0
+) -> list[TermsOut]:
     """List the versions of the terms of use, the newest first."""
-    return [TermsOut.model_validate(row) for row in await terms.list_terms(session)]
+    return [
+        TermsOut.model_validate(row)
+        for row in (await terms.list_terms(session))[offset : offset + limit]
+    ]
 
 
 @router.post("/terms", tags=["workflow"], status_code=201, dependencies=[SteppedUp])

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from gateway.controlplane.schemas import DigestText, GrantOut, In, Name, Out, Reason, Text
 from gateway.policy.evidence import AssertedBy, EvidenceKind
@@ -12,7 +12,7 @@ Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 RoleText = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(identity_reviewer|approver|auditor|administrator|"
+        pattern=r"^(identity_reviewer|approver|auditor|administrator|operator|"
         r"domain_reviewer:[a-z0-9][a-z0-9._-]{0,62})$"
     ),
 ]
@@ -48,6 +48,14 @@ class RolesIn(In):
     """What a person is trusted to do; replaces what was before."""
 
     roles: list[RoleText] = Field(max_length=32)
+
+    @field_validator("roles")
+    @classmethod
+    def _auditor_is_nothing_else(cls, value: list[str]) -> list[str]:
+        """Refuse an auditor who would judge what they look at."""
+        if "auditor" in value and len(set(value)) > 1:
+            raise ValueError("an auditor has no other role")
+        return value
 
 
 class RolesOut(Out):

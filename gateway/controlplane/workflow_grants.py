@@ -4,14 +4,13 @@ One person restricts, at once. Resuming gives access back, so it takes an approv
 the domain who is neither the holder, nor of the holder's organisation, nor the one who suspended.
 """
 
-import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change
-from gateway.controlplane.grants import revoke_grant
+from gateway.controlplane.grants import add_grant, revoke_grant
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
 from gateway.controlplane.terms import accept_terms, terms_in_force
@@ -52,33 +51,17 @@ async def grant_domains(
     grants = []
     for domain in version.domains:
         grant = Grant(
-            id=str(uuid.uuid4()),
             person_id=person.id,
             domain=domain,
             reason=f"application {application.id}, version {version.number}",
             approved_by=", ".join(_approvers(application, version, statements, domain)),
-            created_at=now,
-            not_before=now,
-            expires_at=now + timedelta(days=days),
             application_id=application.id,
             usage_review_due_at=now + USAGE_REVIEW_EVERY,
         )
-        session.add(grant)
-        grants.append(grant)
-        await record_change(
-            session,
-            Tag.GRANT_CREATED,
-            grant.id,
-            actor=member.actor,
-            now=now,
-            person=person.id,
-            domain=domain,
-            application=application.id,
-            digest=version.digest,
-            approved_by=grant.approved_by,
-            terms=terms,
-            expires_at=grant.expires_at.isoformat(),
-        )
+        detail = {"application": application.id, "digest": version.digest, "terms": terms}
+        detail["approved_by"] = grant.approved_by
+        lasts = timedelta(days=days)
+        grants.append(await add_grant(session, grant, lasts, actor=member.actor, now=now, **detail))
     return grants
 
 

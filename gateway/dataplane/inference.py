@@ -103,7 +103,8 @@ class Inference:
             started_at=call.started_at,
             permit=permit,
         )
-        who = Caller(principal.person_id, principal.key_id)
+        is_always_logged = principal.tier.logs_every_request
+        who = Caller(principal.person_id, principal.key_id, is_always_logged)
         family = snapshot.catalogue.families[routed.family]
         if call.is_batch:
             call.domains = missing_grants(family, routed.alias, frozenset())

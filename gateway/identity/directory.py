@@ -19,11 +19,11 @@ from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.principal import Administrator, Member, Principal
 from gateway.identity.proof import Proof
+from gateway.identity.tier_terms import load_tiers
 from gateway.identity_errors import UnknownPersonError
 from gateway.policy.breakglass import Closures
-from gateway.policy.capabilities import known
-from gateway.policy.grants import GrantTerms, Standing, TierTerms
-from gateway.tables import ApiKey, Closure, Identity, Organisation, Person, Tier
+from gateway.policy.grants import GrantTerms, Standing
+from gateway.tables import ApiKey, Closure, Identity, Organisation, Person
 
 NO_HMAC = bytes(32)
 KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
@@ -224,22 +224,7 @@ async def load_standings(
     session: AsyncSession, people: Collection[str] | None = None
 ) -> dict[str, Standing]:
     """Read the standing of every person, or of some."""
-    tiers = {
-        name: TierTerms(name, grantable, per_minute, known(capabilities), *others)
-        for name, grantable, per_minute, capabilities, *others in await session.execute(
-            select(
-                Tier.name,
-                Tier.grantable,
-                Tier.requests_per_minute,
-                Tier.capabilities,
-                Tier.priority,
-                Tier.tokens_per_minute,
-                Tier.tokens_per_day,
-                Tier.max_concurrent,
-                Tier.organisation_multiple,
-            )
-        )
-    }
+    tiers = await load_tiers(session)
     closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
     closures = Closures(None in closed, frozenset(name for name in closed if name is not None))
     query = select(

@@ -1,25 +1,34 @@
 """Grants as the live decision takes them: their terms, with what they rest on, at one version."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.identity.tier_terms import load_rules
 from gateway.policy.evidence import AssertedBy, Evidence, EvidenceKind, verified_until
-from gateway.policy.grants import ALWAYS, NEVER, Basis, GrantTerms
+from gateway.policy.grants import ALWAYS, NEVER, Basis, GrantRules, GrantTerms
 from gateway.policy.terms import TermsVersion, accepted_until
-from gateway.tables import EvidenceItem, Grant, Terms, TermsAcceptance
+from gateway.tables import EvidenceItem, Grant, Person, Terms, TermsAcceptance
 
 KINDS = {str(kind): kind for kind in EvidenceKind}
 ASSERTED_BY = {str(by): by for by in AssertedBy}
 
 
 async def load_grants(
-    session: AsyncSession, of: Collection[str] | None = None
+    session: AsyncSession,
+    of: Collection[str] | None = None,
+    instead: Mapping[str, GrantRules] | None = None,
 ) -> dict[str, tuple[GrantTerms, ...]]:
-    """Read the grants of every person that are not revoked, or all of some people's."""
+    """Read the grants of every person that are not revoked, or all of some people's.
+
+    Args:
+        session: The transaction.
+        of: Ids of people; None for everybody.
+        instead: What some tiers would ask, in the place of what they do.
+    """
     query = select(
         Grant.id,
         Grant.person_id,
@@ -30,7 +39,8 @@ async def load_grants(
         Grant.suspended_at,
         Grant.application_id,
         Grant.usage_review_due_at,
-    )
+        Person.tier,
+    ).join(Person, Person.id == Grant.person_id)
     which = Grant.revoked_at.is_(None) if of is None else Grant.person_id.in_(of)
     query = query.where(which)
     rows = (await session.execute(query)).all()
@@ -38,11 +48,13 @@ async def load_grants(
     needs_basis = any(row.application_id is not None for row in rows)
     evidence = await load_evidence(session, people) if needs_basis else {}
     accepted = await _load_terms(session, people) if needs_basis else {}
+    rules = {**await load_rules(session), **(instead or {})}
     grants: defaultdict[str, list[GrantTerms]] = defaultdict(list)
     for row in rows:
+        rule = rules[row.tier]
         basis = None
         if row.application_id is not None:
-            verified = verified_until(row.domain, evidence.get(row.person_id, ()))
+            verified = verified_until(row.domain, evidence.get(row.person_id, ()), rule.needed)
             basis = Basis(
                 verified_until=verified or NEVER,
                 terms_until=accepted.get(row.person_id) or NEVER,
@@ -52,7 +64,7 @@ async def load_grants(
             GrantTerms(
                 row.domain,
                 row.not_before,
-                row.expires_at,
+                min(row.expires_at, row.not_before + rule.longest),
                 row.revoked_at,
                 id=row.id,
                 suspended=row.suspended_at is not None,

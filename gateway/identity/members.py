@@ -7,8 +7,7 @@ from gateway.errors import NotPermittedError
 from gateway.identity.principal import Member
 from gateway.identity.proof import Proof
 from gateway.identity_errors import UnknownPersonError
-from gateway.policy.approval import Duty
-from gateway.tables import Identity, Person, PersonRole
+from gateway.tables import Identity, Person
 
 
 async def find_identity(session: AsyncSession, issuer: str, subject: str) -> Identity | None:
@@ -38,9 +37,3 @@ async def is_active(session: AsyncSession, person_id: str) -> bool:
     """Whether there is such a person, not suspended."""
     person = await session.get(Person, person_id)
     return person is not None and person.state == "active"
-
-
-async def is_administrator(session: AsyncSession, person_id: str) -> bool:
-    """Whether a person administers the gateway."""
-    row = await session.get(PersonRole, (person_id, str(Duty.ADMINISTRATOR), ""))
-    return row is not None

@@ -11,13 +11,19 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from gateway.policy.approval import Duty, Party, Statement, approved_domains, conflict, current
-from gateway.policy.evidence import OF_THE_DOMAIN, OF_THE_PERSON, Evidence, unverified
+from gateway.policy.evidence import (
+    EVERYTHING,
+    OF_THE_PERSON,
+    Evidence,
+    Requirements,
+    unverified,
+)
 
 LAPSES_AFTER = timedelta(days=30)
 
@@ -102,6 +108,8 @@ class Application:
     round: int = 1
     """2 after the appeal."""
     statements: tuple[Statement, ...] = ()
+    needed: Requirements = field(default_factory=lambda: EVERYTHING)
+    """What the applicant's tier requires to be verified."""
 
     def state_at(self, now: datetime) -> State:
         """Return the state at a moment."""
@@ -198,9 +206,9 @@ def _lacks(
 ) -> str | None:
     """Return what has to be there before a step and is not."""
     action, domains = step.action, application.domains
-    needed = OF_THE_PERSON | OF_THE_DOMAIN
+    needed = application.needed
     if action is Action.PASS and application.state is State.IDENTITY_REVIEW:
-        needed = OF_THE_PERSON
+        needed = {name: by for name, by in needed.items() if name in OF_THE_PERSON}
     elif action is Action.PASS:
         domains = step.by.reviewed_domains(domains)
     elif action not in (Action.APPROVE, Action.ACCEPT_TERMS):

@@ -21,6 +21,7 @@ class Duty(StrEnum):
     APPROVER = "approver"
     AUDITOR = "auditor"
     ADMINISTRATOR = "administrator"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, order=True)

@@ -64,6 +64,30 @@ PROVES: Mapping[tuple[EvidenceKind, AssertedBy], frozenset[Verification]] = {
 }
 
 
+Requirements = Mapping[Verification, frozenset[AssertedBy]]
+"""What has to be verified for a grant, and whose word counts for each part of it."""
+
+ANYBODY = frozenset(AssertedBy)
+EVERYTHING: Requirements = dict.fromkeys(Verification, ANYBODY)
+UNMEETABLE: Requirements = dict.fromkeys(Verification, frozenset())
+
+
+def requirements(row: Mapping[str, Iterable[str]]) -> Requirements:
+    """Return what a tier's row requires.
+
+    A verification that this code does not know cannot be checked, so nothing meets a row that names
+    one, nor one that names none; a source that it does not know is nobody's word.
+    """
+    by_name = {str(verification): verification for verification in Verification}
+    sources = {str(source): source for source in AssertedBy}
+    if not row or row.keys() - by_name.keys():
+        return UNMEETABLE
+    return {
+        by_name[name]: frozenset(sources[one] for one in accepted if one in sources)
+        for name, accepted in row.items()
+    }
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One assertion that a reviewer has accepted."""
@@ -76,9 +100,16 @@ class Evidence:
     expires_at: datetime
     retracted: bool = False
 
-    def verifies(self, verification: Verification, domain: str) -> bool:
+    def verifies(
+        self,
+        verification: Verification,
+        domain: str,
+        accepted: frozenset[AssertedBy] = ANYBODY,
+    ) -> bool:
         """Whether it counts for a verification that a grant for `domain` needs."""
-        if self.retracted or verification not in PROVES.get((self.kind, self.asserted_by), ()):
+        if self.retracted or self.asserted_by not in accepted:
+            return False
+        if verification not in PROVES.get((self.kind, self.asserted_by), ()):
             return False
         wanted = domain if verification in OF_THE_DOMAIN else None
         return self.domain == wanted
@@ -87,13 +118,13 @@ class Evidence:
 def verified_until(
     domain: str,
     held: Iterable[Evidence],
-    needed: frozenset[Verification] = OF_THE_PERSON | OF_THE_DOMAIN,
+    needed: Requirements = EVERYTHING,
 ) -> datetime | None:
     """Return until when everything needed for a domain is verified; None when something is not."""
     held = tuple(held)
     ends = []
-    for verification in needed:
-        until = [item.expires_at for item in held if item.verifies(verification, domain)]
+    for verification, accepted in needed.items():
+        until = [item.expires_at for item in held if item.verifies(verification, domain, accepted)]
         if not until:
             return None
         ends.append(max(until))
@@ -101,13 +132,13 @@ def verified_until(
 
 
 def unverified(
-    domain: str, held: Iterable[Evidence], needed: frozenset[Verification], now: datetime
+    domain: str, held: Iterable[Evidence], needed: Requirements, now: datetime
 ) -> tuple[Verification, ...]:
     """Return what is not verified at a moment, sorted."""
     held = tuple(held)
     missing = []
-    for verification in needed:
-        until = verified_until(domain, held, frozenset({verification}))
+    for verification, accepted in needed.items():
+        until = verified_until(domain, held, {verification: accepted})
         if until is None or until <= now:
             missing.append(verification)
     return tuple(sorted(missing))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from gateway.policy.breakglass import NOTHING_CLOSED, Closures
 from gateway.policy.capabilities import Capability
+from gateway.policy.evidence import Requirements
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 ALWAYS = datetime.max.replace(tzinfo=UTC)
@@ -78,6 +79,29 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class GrantRules:
+    """What a tier asks of its members' grants."""
+
+    longest: timedelta
+    """However long a grant was made for, it counts no longer than this."""
+    needed: Requirements
+    """What has to be verified for a grant of the workflow."""
+
+
+@dataclass(frozen=True)
+class StepUp:
+    """How strongly and how recently a person must have logged in for what weighs more."""
+
+    acr: tuple[str, ...]
+    """Authentication contexts, any one of which will do; empty for whichever."""
+    max_age: int
+    """Seconds since the login, at most; below zero for a demand that nothing meets."""
+
+
+UNMET = StepUp((), -1)
+
+
+@dataclass(frozen=True)
 class TierTerms:
     """What an access tier allows."""
 
@@ -95,6 +119,15 @@ class TierTerms:
     """Requests at a time."""
     organisation_multiple: int = 10
     """All members of an organisation together may use so many times what one of them may."""
+    version: int = 1
+    log_level: str = "base"
+    """Whose requests the audit log has one by one: those to a base checkpoint, or `all`."""
+    step_up: StepUp | None = None
+
+    @property
+    def logs_every_request(self) -> bool:
+        """Whether no request is answered unless the audit log has it."""
+        return self.log_level != "base"  # A level that is unknown here logs more, not less.
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from gateway.tables.applications import Application, ApplicationStatement, Appli
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
+from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
 from gateway.tables.sessions import FirstAdministratorCode, LoginSession
+from gateway.tables.tier_changes import TierChange
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "EvidenceItem",
     "FirstAdministratorCode",
     "Grant",
+    "IdempotentRequest",
     "Identity",
     "LoginSession",
     "Opening",
@@ -40,4 +43,5 @@ __all__ = [
     "Terms",
     "TermsAcceptance",
     "Tier",
+    "TierChange",
 ]

@@ -34,7 +34,7 @@ class PersonRole(Base):
     __table_args__ = (
         CheckConstraint(
             "duty IN ('identity_reviewer', 'domain_reviewer', 'approver', 'auditor', "
-            "'administrator')",
+            "'administrator', 'operator')",
             name="duty",
         ),
         CheckConstraint("(duty = 'domain_reviewer') = (domain <> '')", name="domain"),

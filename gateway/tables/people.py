@@ -1,6 +1,7 @@
 """Tiers, people, their keys and their grants."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,7 +10,10 @@ from gateway.tables.metadata import Base, Moment
 
 
 class Tier(Base):
-    """An access tier: what its members may use, and how much."""
+    """An access tier as it is in force: what its members may use, how much, on what conditions.
+
+    How it came to be so is in its changes (`TierChange`), of which every one has its version.
+    """
 
     __tablename__ = "tiers"
     __table_args__ = (
@@ -32,6 +36,10 @@ class Tier(Base):
     tokens_per_day: Mapped[int]
     max_concurrent: Mapped[int]
     organisation_multiple: Mapped[int]
+    version: Mapped[int]
+    verifications: Mapped[dict[str, list[str]]] = mapped_column(JSON)
+    log_level: Mapped[str] = mapped_column(String(20))
+    step_up: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Person(Base):

@@ -23,6 +23,7 @@ from models.release import current_releases
 from models.store import CheckpointStore
 from models.trust import read_trust
 from tests.e2e.conftest import Demo
+from tests.two_people import TwoPeople
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
 FRANCE = {"role": "user", "content": "What is the capital of France?"}
@@ -110,12 +111,7 @@ def test_every_error_class_of_the_sdk(demo: Demo):
     ):
         sdk.completions.create(model="smollm2", prompt="word " * 5000, max_tokens=16)
     tier = f"slow-{uuid.uuid4().hex[:8]}"
-    created = demo.admin(
-        "POST",
-        "/tiers",
-        json={"name": tier, "description": "x", "grantable": False, "requests_per_minute": 1},
-    )
-    assert created.status_code == 201, created.text
+    TwoPeople(demo.root, demo.facts["admin_key"]).change_tier(tier, requests_per_minute=1)
     key = make_key(demo, tier)
     time.sleep(1)
     with pytest.raises(openai.RateLimitError) as limited:

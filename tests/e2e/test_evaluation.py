@@ -11,6 +11,7 @@ import pytest
 from models.report import Report
 from models.store import CheckpointStore
 from tests.e2e.conftest import Demo
+from tests.two_people import TwoPeople
 from unlearn.evaluation.measure import harness_config
 from unlearn.evaluation.suites import load_suite
 
@@ -85,7 +86,7 @@ def test_the_plain_harness_gives_them_through_the_researchers_door_too(demo: Dem
     """A researcher's tier has what the harness needs: echo, and likelihoods of the prompt."""
     demo.wait_ready()
     limits = {"requests_per_minute": 100_000, "tokens_per_minute": 10_000_000}
-    demo.admin("PATCH", "/tiers/researcher", json=limits).raise_for_status()
+    TwoPeople(demo.root, demo.facts["admin_key"]).change_tier("researcher", **limits)
     digests = demo.digests()
     path = demo.home / "store/checkpoints" / digests["base"].removeprefix("sha256:")
     key = demo.facts["researcher_key"]

@@ -27,6 +27,7 @@ from tests.models.checkpoints import PROFILE, put_base, put_candidate, put_repor
 from tests.models.test_gate import report
 from tests.models.trusting import ENGINE, point, trust_in
 from tests.servers import serving, wait_for
+from tests.two_people import TwoPeople
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,7 @@ class Running:
     keys: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
+    two_people: TwoPeople | None = None
 
     def post(self, who: str, body, path: str = "/v1/chat/completions", **kwargs):
         headers = {"authorization": f"Bearer {self.keys.get(who, who)}"}
@@ -116,10 +118,12 @@ class Running:
         return self.post(who, {"model": model, "messages": [message], **extra})
 
     def admin(self, method: str, path: str, **kwargs):
+        # What is replaced as a whole must be named; tests replace whatever is there.
+        headers = kwargs.pop("headers", {"if-match": "*"} if method == "PUT" else {})
         return httpx.request(
             method,
             f"{self.url}/admin/v1{path}",
-            headers={"authorization": f"Bearer {self.admin_key}"},
+            headers={"authorization": f"Bearer {self.admin_key}", **headers},
             timeout=30,
             **kwargs,
         )
@@ -141,6 +145,12 @@ class Running:
     @property
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.settings.home / "store")
+
+    def change_tier(self, tier: str, **change) -> dict:
+        """Change a tier as two people do."""
+        if self.two_people is None:
+            self.two_people = TwoPeople(self.url, self.admin_key)
+        return self.two_people.change_tier(tier, **change)
 
     def wait_until_seen(self) -> None:
         """Wait until the gateway has taken in every change so far."""

@@ -9,12 +9,13 @@ from sqlalchemy import select
 
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.tiers import terms_of
 from gateway.db import Database, alembic_config
 from gateway.errors import ConfigurationError, NotReadyError
 from gateway.identity.secret import load_secret
 from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
-from gateway.tables import AuditEntry, Tier
+from gateway.tables import AuditEntry, Tier, TierChange
 
 
 def test_up_down_up_and_nothing_undeclared(settings):
@@ -34,7 +35,11 @@ def test_up_down_up_and_nothing_undeclared(settings):
 
 def test_the_shipped_tiers(settings):
     async def work(session):
-        return {tier.name: tier for tier in await session.scalars(select(Tier))}
+        changes = await session.scalars(select(TierChange))
+        first = {change.tier: change.terms for change in changes}
+        found = {tier.name: tier for tier in await session.scalars(select(Tier))}
+        assert {name: terms_of(tier) for name, tier in found.items()} == first
+        return found
 
     tiers = in_transaction(settings, work)
     assert not tiers["public"].grantable
@@ -42,6 +47,9 @@ def test_the_shipped_tiers(settings):
     assert set(tiers["researcher"].capabilities) == set(Capability)
     assert tiers["researcher"].priority > tiers["public"].priority
     assert tiers["researcher"].grantable
+    assert not tiers["operator"].grantable
+    assert tiers["operator"].log_level == "all"
+    assert {tier.version for tier in tiers.values()} == {1}
 
 
 def test_capabilities_replace_the_flag_where_people_live_already(settings):

@@ -24,11 +24,10 @@ def airlock(settings, monkeypatch, capsys):
 
 def test_from_a_person_to_a_key_and_back(airlock):
     tiers = {tier["name"] for tier in airlock("tiers", "list", "--json")}
-    assert tiers == {"public", "researcher"}
-    airlock("tiers", "add", "lab", "--description", "x", "--grantable", "--json")
-    changed = airlock("tiers", "set", "lab", "--requests-per-minute", "7", "--json")
-    assert changed["requests_per_minute"] == 7
-    person = airlock("people", "add", "Ada", "--organisation", "x", "--tier", "lab", "--json")["id"]
+    assert tiers == {"operator", "public", "researcher"}
+    person = airlock(
+        "people", "add", "Ada", "--organisation", "x", "--tier", "researcher", "--json"
+    )["id"]
     grant = airlock("grants", "create", person, "--domain", "bio", "--reason", "r", "--json")["id"]
     key = airlock("keys", "create", "--person", person, "--json")
     assert key["key"].startswith("airlock_key_")
@@ -40,6 +39,113 @@ def test_from_a_person_to_a_key_and_back(airlock):
     assert len(airlock("keys", "list", "--person", person, "--json")) == 2
     assert key["id"] in airlock("keys", "list").out.replace("\n", "")
     assert airlock("keys", "create", "--admin", "--json")["key"].startswith("airlock_admin_")
+
+
+def test_a_tier_takes_two_peoples_keys(airlock, tmp_path):
+    keys = {}
+    for name, role in (("ann", "administrator"), ("app", "approver")):
+        person = airlock("people", "add", name, "--organisation", "x", "--json")["id"]
+        airlock("people", "roles", person, role, "--json")
+        keys[name] = tmp_path / f"{name}.key"
+        made = airlock("keys", "create", "--person", person, "--workflow", "--json")
+        keys[name].write_text(made["key"])
+    for row in airlock("organisations", "list", "--json"):
+        airlock("organisations", "set", row["id"], "--state", "verified", "--json")
+    lab = ("tiers", "propose", "lab", "--grantable", "--reason", "r", "--step-up", "600,mfa")
+    lab += ("--verify", "identity=dac,system", "--verify", "oversight=so")
+    tried = airlock(*lab, "--json")
+    assert tried["change"] is None
+    assert tried["effects"]["takes_two"]
+    assert "this was a dry run" in airlock(*lab).out
+    assert "takes two people" in airlock(*lab, "--submit", status=2).err
+    change = airlock(*lab, "--submit", "--key-file", str(keys["ann"]), "--json")["change"]
+    assert change["terms"]["step_up"] == {"acr": ["mfa"], "max_age": 600}
+    assert change["id"] in {row["id"] for row in airlock("tiers", "changes", "--json")}
+    assert "takes two" in airlock("tiers", "diff", change["id"]).out
+    word = ("tiers", "approve", change["id"], "--digest", change["digest"], "--key-file")
+    assert "two people" in airlock(*word, str(keys["ann"]), status=2).err
+    assert airlock(*word, str(keys["app"]), "--json")["version"] == 1
+    quieter = ("tiers", "propose", "lab", "--requests-per-minute", "7", "--reason", "r")
+    assert airlock(*quieter, "--submit", "--json")["change"]["version"] == 2
+    history = airlock("tiers", "history", "lab", "--json")
+    assert [row["version"] for row in history] == [2, 1]
+    looser = ("tiers", "propose", "lab", "--step-up", "no", "--reason", "r", "--submit")
+    again = airlock(*looser, "--key-file", str(keys["ann"]), "--json")["change"]
+    assert airlock("tiers", "withdraw", again["id"], "--json")["withdrawn_by"] == "command line"
+
+
+def test_the_whole_way_to_a_grant_and_its_end_on_the_command_line(airlock, tmp_path):
+    roles = {
+        "ada": [], "ivy": ["identity_reviewer"], "dan": ["domain_reviewer:bio"], "app": ["approver"]
+    }  # fmt: skip
+    people, keys = {}, {}
+    for name, held in roles.items():
+        lab = "Lab" if name == "ada" else "Board"
+        made = airlock(
+            "people", "add", name, "--organisation", lab, "--tier", "researcher", "--json"
+        )
+        people[name], keys[name] = made["id"], str(tmp_path / f"{name}.key")
+        airlock("people", "roles", made["id"], *held, "--json")
+        key = airlock("keys", "create", "--person", made["id"], "--workflow", "--json")
+        (tmp_path / f"{name}.key").write_text(key["key"])
+    organisations = {row["name"]: row["id"] for row in airlock("organisations", "list", "--json")}
+    for organisation in organisations.values():
+        airlock("organisations", "set", organisation, "--state", "verified", "--json")
+
+    def by(who: str, *words: str, status: int = 0):
+        return airlock(*words, "--key-file", keys[who], "--json", status=status)
+
+    for kind, domain, asserted in (
+        ("federation", (), "system"),
+        ("training", ("--domain", "bio"), "so"),
+        ("approval_letter", ("--domain", "bio"), "so"),
+    ):
+        item = by("ada", "evidence", "add", "--kind", kind, "--source", "s", *domain)["id"]
+        word = ("--asserted-by", asserted, "--asserted-at", "2020-01-01T00:00:00Z")
+        word += ("--expires-at", "2100-01-01T00:00:00Z", "--no-conflict")
+        assert "role" in by("ada", "evidence", "accept", item, *word, status=2).err
+        assert by("ivy", "evidence", "accept", item, *word)["accepted_by"] == people["ivy"]
+    assert len(airlock("evidence", "list", "--person", people["ada"], "--json")) == 3
+
+    (tmp_path / "terms.txt").write_text("Be careful.")
+    publish = ("terms", "publish", str(tmp_path / "terms.txt"), "--mandatory-from")
+    publish += ("2020-01-01T00:00:00Z",)
+    assert "this was a dry run" in airlock(*publish).out
+    assert airlock("terms", "list", "--json") == []
+    digest = airlock(*publish, "--submit", "--json")["digest"]
+    assert by("dan", "terms", "accept", digest)["person_id"] == people["dan"]
+
+    content = ("--domain", "bio", "--purpose", "x", "--project", "p", "--oversight", "IRB 7")
+    made = by("ada", "applications", "create", *content)
+    named = (made["id"], "--digest", made["digest"])
+    judge = ("applications", "judge", *named, "--rationale", "r", "--no-conflict", "--decision")
+    by("ada", "applications", "submit", *named)
+    by("ivy", "applications", "take-up", *named)
+    for who, decision in (("ivy", "pass"), ("dan", "pass"), ("dan", "approve"), ("app", "approve")):
+        by(who, *judge, decision)
+    (grant,) = by("ada", "applications", "grant", *named, "--terms", digest)["grants"]
+
+    close = ("breakglass", "close", "--domain", "bio", "--reason", "odd")
+    suspend = ("organisations", "set", organisations["Lab"], "--state", "suspended", "--dry-run")
+    for tried in ((*close, "--dry-run"), suspend, publish):
+        assert [row["id"] for row in airlock(*tried, "--json")] == [grant["id"]], tried
+    elsewhere = ("breakglass", "close", "--domain", "chem", "--reason", "r", "--dry-run")
+    assert airlock(*elsewhere, "--json") == []
+    assert airlock("breakglass", "closures", "--json") == []
+    closure = airlock(*close, "--json")
+    assert closure["closed_by"] == "command line"
+    assert airlock(*close, "--dry-run", "--json") == [], "nothing counts any more"
+    lift = ("breakglass", "lift", closure["id"], "--reason", "a test")
+    opening = by("dan", *lift)["id"]
+    confirm = ("breakglass", "confirm", opening)
+    assert "two people" in by("dan", *confirm, status=2).err
+    assert by("app", *confirm)["confirmed_by"] == people["app"]
+    assert [row["id"] for row in airlock("breakglass", "openings", "--json")] == [opening]
+    emergency = ("breakglass", "open", people["ada"], "--domain", "bio", "--minutes", "5")
+    assert by("dan", *emergency, "--reason", "r")["minutes"] == 5
+    item = airlock("evidence", "list", "--person", people["ada"], "--json")[0]["id"]
+    by("ivy", "evidence", "retract", item)
+    assert airlock(*close, "--dry-run", "--json") == []
 
 
 def test_an_application_takes_everyones_own_key(airlock, tmp_path):

@@ -37,11 +37,11 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
         seen.append(event["tag"])
         return answer.json() if answer.content else None
 
+    fresh.change_tier("lab", grantable=True, max_grant_days=10)
     change(
-        "POST", "/tiers", Tag.TIER_CREATED, name="lab", description="x", grantable=True,
-        max_grant_days=10,
+        "POST", "/tier-changes?dry_run=false", Tag.TIER_CHANGED, tier="lab", reason="r",
+        change={"requests_per_minute": 5},
     )  # fmt: skip
-    change("PATCH", "/tiers/lab", Tag.TIER_CHANGED, requests_per_minute=5)
     person = change("POST", "/people", Tag.PERSON_ADDED, name="Ada", organisation="x", tier="lab")[
         "id"
     ]
@@ -69,8 +69,10 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     change("DELETE", f"/engines/{engine}", Tag.ENGINE_REMOVED)
     change("POST", "/revocations", Tag.CHECKPOINT_REVOKED, checkpoint=DIGEST, reason="it leaks")
     followed = {Tag.ALIAS_PROMOTED, Tag.ALIAS_WITHDRAWN, Tag.ALIAS_RESTORED}
-    # Those of the workflow are walked through in test_verification, of logins in test_login.
-    ours = {tag for tag in Tag if not tag.startswith(("workflow:", "identity:"))}
+    # Those of the workflow are walked through in test_verification, of logins in test_login, and
+    # what two people do to tiers in test_tiers.
+    two = {Tag.TIER_CREATED, Tag.TIER_PROPOSED, Tag.TIER_WITHDRAWN}
+    ours = {tag for tag in Tag if not tag.startswith(("workflow:", "identity:"))} - two
     assert set(seen) | followed == ours, "a tag that nothing emits"
 
 
@@ -91,10 +93,17 @@ REFUSALS = {
     "a missing field": ("POST", "/people", {"name": "x"}, (400, "invalid_request")),
     "an unknown tier": ("POST", "/people", {"name": "x", "organisation": "x", "tier": "no"},
                         (404, "not_found")),
-    "a tier twice": ("POST", "/tiers", {"name": "public", "description": "x", "grantable": False},
-                     (409, "conflict")),
-    "a bad tier name": ("POST", "/tiers", {"name": "A b", "description": "x", "grantable": False},
+    "a change of nothing": ("POST", "/tier-changes",
+                            {"tier": "public", "change": {}, "reason": "r"},
+                            (400, "invalid_request")),
+    "a bad tier name": ("POST", "/tier-changes", {"tier": "A b", "change": {}, "reason": "r"},
                         (400, "invalid_request")),
+    "a tier for people whom nobody knows": (
+        "POST", "/tier-changes",
+        {"tier": "lab", "change": {"verifications": {"training": ["so"]}}, "reason": "r"},
+        (400, "invalid_request")),
+    "no such change": ("GET", "/tier-changes/nope/effects", None, (404, "not_found")),
+    "no such tier's history": ("GET", "/tiers/nope/history", None, (404, "not_found")),
     "nobody's grant": ("POST", "/grants", {"person_id": "no", "domain": "bio", "reason": "x"},
                        (404, "not_found")),
     "a key for nobody": ("POST", "/keys", {}, (400, "invalid_request")),

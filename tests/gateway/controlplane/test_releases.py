@@ -3,8 +3,11 @@
 import shutil
 from datetime import UTC, datetime, timedelta
 
+import anyio.to_thread
 import pytest
 
+from gateway.cli.tables import in_transaction
+from gateway.controlplane import serving
 from gateway.controlplane.changes import Tag
 from gateway.policy.attestation import Answer, Attested, Pointer, standing
 from models.release import release_path
@@ -186,3 +189,27 @@ def test_how_an_attestation_stands_to_the_releases():
     ):
         assert standing(Attested(*given, "start"), [pointer]) == expected
     assert standing(Attested("c", "p", "r1", "start"), []) == "other weights"
+
+
+def test_a_revocation_in_the_midst_of_a_look_at_the_registry_is_not_undone(fresh, monkeypatch):
+    """It was: the look had read the revocations before, and the aliases after."""
+    digest = fresh.engines["unlearned"].digest
+    found = fresh.gateway.registry._look(now(), {})
+
+    async def revoke_first(session):
+        monkeypatch.undo()
+        body = {"checkpoint": digest, "reason": "it leaks"}
+        answer = await anyio.to_thread.run_sync(
+            lambda: fresh.admin("POST", "/revocations", json=body)
+        )
+        assert answer.status_code == 201
+        return await serving.current_promotions(session)
+
+    async def look(session):
+        await serving.take_over(session, found.current, found.revoked, actor="test", now=now())
+
+    monkeypatch.setattr(serving, "current_promotions", revoke_first)
+    in_transaction(fresh.settings, look)
+    assert Tag.ALIAS_RESTORED not in tags(fresh)
+    fresh.wait_until_seen()
+    assert door(fresh) == WITHDRAWN

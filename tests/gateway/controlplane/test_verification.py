@@ -250,7 +250,7 @@ def test_people_see_their_own_and_reviewers_see_all(shared):
 def test_a_workflow_key_is_its_owners_and_opens_no_other_door(shared):
     key = shared.keys["rex"]
     assert code(shared.running.chat(key)) == (401, "invalid_api_key")
-    assert code(shared.call("rex", "GET", "/people")) == (401, "invalid_api_key")
+    assert code(shared.call("rex", "GET", "/people")) == (403, "not_permitted")
     application = shared.apply("capitals")
     answer = shared.running.admin(
         "POST", f"/applications/{application['id']}/take-up", json={"digest": "sha256:" + "0" * 64}

@@ -105,12 +105,13 @@ def test_levers_are_refused_without_their_capability_and_counted_with_it(
 def test_a_tiers_list_decides_within_a_second_and_an_unknown_word_gives_nothing(fresh):
     raw = body(RAW)
     assert fresh.post("public", raw, RAW).status_code == 200
-    changed = fresh.admin("PATCH", "/tiers/public", json={"capabilities": []})
-    assert changed.json()["capabilities"] == []
+    changed = fresh.change_tier("public", capabilities=[])
+    assert changed["terms"]["capabilities"] == []
     fresh.wait_until_seen()
     refused = fresh.post("public", raw, RAW)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
-    unknown = fresh.admin("PATCH", "/tiers/public", json={"capabilities": ["everything"]})
+    given = {"tier": "public", "change": {"capabilities": ["everything"]}, "reason": "r"}
+    unknown = fresh.admin("POST", "/tier-changes", json=given)
     assert unknown.status_code == 400
     assert known(["echo", "everything"]) == {Capability.ECHO}
 

@@ -330,7 +330,7 @@ def test_usage_reaches_only_those_who_asked(running):
 
 
 def test_rate_limit_is_per_key_and_says_when(fresh):
-    fresh.admin("PATCH", "/tiers/public", json={"requests_per_minute": 2})
+    fresh.change_tier("public", requests_per_minute=2)
     fresh.wait_until_seen()
     codes = [fresh.chat("public").status_code for _ in range(4)]
     assert codes.count(200) >= 2

@@ -122,6 +122,7 @@ def test_sdks_are_told_whether_to_come_back(running):
     assert denied.headers["x-should-retry"] == "false"
     assert int(denied.headers["openai-processing-ms"]) >= 0
     assert denied.headers["openai-version"] == "2020-10-01"
-    named = {"name": "public", "description": "again", "grantable": False}
-    conflict = running.admin("POST", "/tiers", json=named)
+    revoked = {"checkpoint": "sha256:" + "d" * 64, "reason": "r"}
+    running.admin("POST", "/revocations", json=revoked)
+    conflict = running.admin("POST", "/revocations", json=revoked)
     assert (conflict.status_code, conflict.headers["x-should-retry"]) == (409, "false")

@@ -186,18 +186,18 @@ def test_headers_and_errors_of_limits(fresh):
     left = int(answer.headers["x-ratelimit-remaining-tokens"])
     assert left == int(answer.headers["x-ratelimit-limit-tokens"]) - 10 - prompt_estimate(fresh)
     assert answer.headers["x-ratelimit-reset-tokens"].endswith("s")
-    fresh.admin("PATCH", "/tiers/public", json={"tokens_per_minute": 500})
+    fresh.change_tier("public", tokens_per_minute=500)
     fresh.wait_until_seen()
     refused = fresh.chat("public", max_tokens=1000)
     assert code(refused) == (429, "rate_limit_exceeded")
     assert "x-should-retry" not in refused.headers
-    fresh.admin("PATCH", "/tiers/public", json={"tokens_per_minute": 5000, "tokens_per_day": 500})
+    fresh.change_tier("public", tokens_per_minute=5000, tokens_per_day=500)
     fresh.wait_until_seen()
     refused = fresh.chat("public", max_tokens=1000)
     assert code(refused) == (429, "insufficient_quota")
     assert refused.headers["x-should-retry"] == "false"
     assert int(refused.headers["retry-after"]) >= 1
-    fresh.admin("PATCH", "/tiers/public", json={"max_concurrent": 1, "tokens_per_day": 100_000})
+    fresh.change_tier("public", max_concurrent=1, tokens_per_day=100_000)
     fresh.wait_until_seen()
     fresh.engines["unlearned"].delay_seconds = 0.3
     answers: list[httpx.Response] = []

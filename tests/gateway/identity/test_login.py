@@ -3,16 +3,19 @@
 import time
 from base64 import urlsafe_b64encode
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import urlencode
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from gateway.cli import main
+from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
 from gateway.settings import IssuerSetting
+from gateway.tables import LoginSession
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
@@ -89,6 +92,23 @@ def test_the_cookie_is_the_hosts_own_and_only_its_hash_is_kept(running, browser)
     assert secret not in running.admin("GET", "/audit-events").text
 
 
+def apply_once(running, browser) -> httpx.Response:
+    """Send a change that marks the session as used, in the midst of it, with an idempotency key.
+
+    The mark and the key's reservation are two transactions, of which one must not wait for the
+    other where there is but one writer.
+    """
+    given = {"domains": ["capitals"], "purpose": "p", "project": "p", "oversight_ref": "IRB 7"}
+
+    async def grow_old(session) -> None:
+        seen_at = datetime.now(UTC) - timedelta(minutes=2)
+        await session.execute(update(LoginSession).values(seen_at=seen_at))
+
+    in_transaction(running.settings, grow_old)
+    headers = {"idempotency-key": "once"}
+    return browser.change("POST", "/admin/v1/applications", json=given, headers=headers)
+
+
 def test_the_embedded_database_keeps_logins_too(request, tmp_path):
     with gateway_with_provider(request, tmp_path, "sqlite") as made:
         browser = Browser(made.url)
@@ -98,6 +118,9 @@ def test_the_embedded_database_keeps_logins_too(request, tmp_path):
         assert secret.encode() not in raw
         (mine,) = browser.get("/admin/v1/me/sessions").json()
         assert mine["id"].encode() in raw
+        first, again = (apply_once(made, browser) for _ in range(2))
+        assert first.status_code == again.status_code == 201, first.text
+        assert first.json() == again.json()
         assert browser.change("DELETE", f"/admin/v1/me/sessions/{mine['id']}").status_code == 204
         assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
 

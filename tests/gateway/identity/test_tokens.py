@@ -213,6 +213,27 @@ def test_the_admin_api_takes_tokens_of_people_with_the_duty(running, provider):
     assert tiers("stranger").json()["error"]["code"] == "unknown_person"
 
 
+def test_a_tier_may_demand_a_stronger_login_than_the_issuer(running, provider):
+    path = f"/people/{running.people['researcher']}/roles"
+    assert running.admin("PUT", path, json={"roles": ["administrator"]}).status_code == 200
+    now = int(time.time())
+
+    def step(**claims) -> int:
+        """The status of a step that matters; 404 for who may take it, since nobody is there."""
+        headers = {"authorization": f"Bearer {provider.token(sub='ada', **claims)}"}
+        url = f"{running.url}/admin/v1/people/nobody"
+        return httpx.patch(url, json={"state": "active"}, headers=headers).status_code
+
+    assert step(auth_time=now) == 404
+    running.change_tier("researcher", step_up={"acr": ["mfa"], "max_age": 60})
+    assert step(auth_time=now) == 401
+    assert step(acr="mfa", auth_time=now - 600) == 401
+    assert step(acr="mfa", auth_time=now) == 404
+    running.change_tier("researcher", step_up=None)
+    assert step(auth_time=now) == 404
+    assert running.admin("PUT", path, json={"roles": []}).status_code == 200
+
+
 def test_a_base_request_by_token_has_a_receipt_for_its_person(running, provider):
     answer = running.chat(provider.token(), "smollm2:base")
     path = f"{running.url}/v1/receipts/{answer.headers['x-request-id']}"

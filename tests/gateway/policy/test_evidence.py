@@ -8,20 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.evidence import (
-    OF_THE_DOMAIN,
-    OF_THE_PERSON,
+    EVERYTHING,
     PROVES,
     AssertedBy,
     Evidence,
     EvidenceKind,
     Verification,
+    requirements,
     unverified,
     verified_until,
 )
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-ALL = OF_THE_PERSON | OF_THE_DOMAIN
 
 
 def piece(kind: str, by: str, days: int = 30, domain: str | None = None) -> Evidence:
@@ -50,15 +49,45 @@ def test_a_domain_is_verified_until_the_shortest_of_what_it_needs():
     assert verified_until("bio", shorter) == NOW + 5 * DAY
     better = (*shorter, piece("approval_letter", "so", 20, "bio"))
     assert verified_until("bio", better) == NOW + 20 * DAY
-    assert unverified("bio", shorter, ALL, NOW + 5 * DAY) == (Verification.OVERSIGHT,)
+    assert unverified("bio", shorter, EVERYTHING, NOW + 5 * DAY) == (Verification.OVERSIGHT,)
 
 
 def test_training_for_one_domain_says_nothing_of_another_nor_of_all():
     assert verified_until("cyber", complete("bio")) is None
     general = tuple(replace(item, domain=None) for item in complete("bio"))
-    assert unverified("bio", general, ALL, NOW) == (Verification.OVERSIGHT, Verification.TRAINING)
+    assert unverified("bio", general, EVERYTHING, NOW) == (
+        Verification.OVERSIGHT,
+        Verification.TRAINING,
+    )
     placed = replace(complete()[0], domain="bio")
     assert not placed.verifies(Verification.IDENTITY, "bio")
+
+
+def test_a_tier_may_ask_for_less_or_for_a_better_word():
+    federation, training, letter = complete()
+    peer = piece("referee", "peer")
+    check = piece("id_check", "dac")
+    all_but_oversight = {name: by for name, by in EVERYTHING.items() if name != "oversight"}
+    assert verified_until("bio", (federation, training), all_but_oversight) == NOW + 30 * DAY
+    by_peers = (peer, check, training, letter)
+    assert verified_until("bio", by_peers) is not None
+    stricter = requirements({"affiliation": ["system"], "identity": ["dac", "system"]})
+    assert verified_until("bio", by_peers, stricter) is None
+    assert verified_until("bio", (federation,), stricter) == NOW + 30 * DAY
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"identity": []},
+        {"identity": ["nobody knows"]},
+        {"identity": ["self", "unknown"]},
+        {"identity": ["system"], "polygraph": ["system"]},
+    ],
+)
+def test_what_a_row_asks_and_nobody_understands_is_met_by_nothing(row):
+    assert verified_until("bio", complete(), requirements(row)) is None
 
 
 PIECES = st.builds(
