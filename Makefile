@@ -24,7 +24,8 @@ demo: ## Run the main job end to end and serve both doors (CHECK=1: check them, 
 
 test: setup ## Pass every check and test, as CI does
 	@$(MAKE) --no-print-directory lint types imports
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
+	$(BIN)/pytest tests/e2e
 
 check: test ## The same as test
 

@@ -1,5 +1,6 @@
 """Where clients are pointed: a gateway's address and the keys of its people."""
 
+import fcntl
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -53,8 +54,11 @@ def node_with_packages() -> str:
     if node is None or shutil.which("npm") is None or node_major(node) < OLDEST_NODE:
         pytest.skip(f"NODE {OLDEST_NODE} IS MISSING: what needs it is NOT tested; install it")
     installed, lock = NODE / "node_modules/.package-lock.json", NODE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=300)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # Tests of another process may want them too.
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            words = ["npm", "ci", "--no-audit", "--no-fund"]
+            subprocess.run(words, cwd=NODE, check=True, timeout=300)
     return node
 
 

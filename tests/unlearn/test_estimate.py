@@ -136,7 +136,14 @@ WORKS = {
 
 
 @pytest.fixture(scope="module")
-def libraries() -> None:
+def fresh() -> multiprocessing.context.ForkServerContext:
+    """Starts processes that have imported torch and nothing else has freed memory in."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "accelerate", "transformers"])
+    return context
+
+
+def warm_up() -> None:
     """Import what an optimiser's first step imports; it is no memory of the run's."""
     for dtype in (torch.float32, torch.bfloat16):
         warm = torch.ones(256, 256, dtype=dtype, requires_grad=True)
@@ -144,14 +151,11 @@ def libraries() -> None:
         torch.optim.AdamW([warm]).step()
 
 
-@pytest.mark.usefixtures("libraries")
 @pytest.mark.parametrize("kind", list(WORKS))
-def test_memory_is_what_a_run_takes(checkpoint, kind):
+def test_memory_is_what_a_run_takes(checkpoint, kind, fresh):
     """The peak of two steps, in a process of its own that starts with everything imported."""
     ours, theirs = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(
-        target=measure_peak, args=(checkpoint, WORKS[kind], theirs)
-    )
+    child = fresh.Process(target=measure_peak, args=(checkpoint, WORKS[kind], theirs))
     child.start()
     assert ours.poll(timeout=60), "it measures nothing"
     measured, expected = ours.recv(), estimate(WORKS[kind], checkpoint).memory
@@ -166,7 +170,8 @@ def anonymous_bytes() -> int:
 
 def measure_peak(checkpoint: Path, work: Workload, answer: Connection) -> None:
     torch.set_num_threads(1)
-    # What other tests have freed would be used again, and hide what the steps need.
+    warm_up()
+    # What has been freed would be used again, and hide what the steps need.
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     start = peak = anonymous_bytes()
 

@@ -198,7 +198,7 @@ def test_a_key_that_ends_makes_the_rest_errors(running):
 def test_lines_that_are_limited_wait_and_do_not_fail(running, monkeypatch):
     monkeypatch.setattr(run, "LONGEST_WAIT_SECONDS", 0.2)
     running.gateway.data_plane.limits.__init__()
-    running.admin("PATCH", "/tiers/public", json={"requests_per_minute": 6})
+    running.change_tier("public", requests_per_minute=6)
     try:
         running.wait_until_seen()
         made = create(running, "public", [line(n) for n in range(12)])  # Two of six are spent.
@@ -209,7 +209,7 @@ def test_lines_that_are_limited_wait_and_do_not_fail(running, monkeypatch):
         assert counts["completed"] <= 4
         assert counts["failed"] == 0
     finally:
-        running.admin("PATCH", "/tiers/public", json={"requests_per_minute": 1_000_000})
+        running.change_tier("public", requests_per_minute=1_000_000)
     batch = ended(running, "public", made)
     assert batch["request_counts"] == {"total": 12, "completed": 12, "failed": 0}
     results(running, "public", batch)
