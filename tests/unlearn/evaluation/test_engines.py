@@ -53,6 +53,11 @@ def test_both_start_at_once_without_prefix_caching_and_stop(pair):
     assert not list((pair.home / "keys").iterdir())
 
 
+def test_where_every_answer_is_known_none_is_started(pair):
+    with engines(pair.store, [], pair.home, {}) as started:
+        assert started.costs() == {}
+
+
 def test_one_that_is_not_needed_is_not_started(pair):
     with engines(pair.store, [pair.candidate.digest], pair.home, dict(os.environ)) as started:
         started[pair.candidate.digest].endpoint()
