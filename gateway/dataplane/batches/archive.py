@@ -157,11 +157,7 @@ class Archive:
             NotReadyError: Nobody can tell at the moment whether it is.
         """
         file = await self._file(visit)
-        if file.domains:
-            if self._keeper.age_seconds > self._settings.privileged_max_age_seconds:
-                raise NotReadyError
-            if set(file.domains) - visit.principal.domains(datetime.now(UTC)):
-                raise GrantRevokedError
+        self._check_open(visit, file)
         parts = self._shelf.read(file.id)
         # The first part before the status: what cannot be read is an error, not a broken answer.
         part = await _next(parts)
@@ -174,10 +170,22 @@ class Archive:
             await visit.send(event)
             try:
                 part = await _next(parts)
-            except StorageUnavailableError as error:
+                self._check_open(visit, file)  # A slow reader's grant may end on the way.
+            except (StorageUnavailableError, NotReadyError, GrantRevokedError) as error:
                 # The status has been sent: all that can be done is to end the connection early.
                 raise RuntimeError("a file's content ended in its middle") from error
         await visit.send({"type": "http.response.body", "body": b""})
+
+    def _check_open(self, visit: Visit, file: StoredFile) -> None:
+        """Raise unless the doors that have answered what a file holds are open to its owner."""
+        if not file.domains:
+            return
+        if self._keeper.age_seconds > self._settings.privileged_max_age_seconds:
+            raise NotReadyError
+        now = datetime.now(UTC)
+        principal = self._keeper.current().directory.principal(visit.principal.key_id, now)
+        if principal is None or set(file.domains) - principal.domains(now):
+            raise GrantRevokedError
 
     async def create(self, visit: Visit) -> None:
         """Make a batch.

@@ -1,14 +1,17 @@
 """Batches: each line is a live request of low priority, and stands in the results once."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import anyio.to_thread
 import httpx
 import pytest
 from sqlalchemy import update
 
 from gateway.cli.tables import in_transaction
-from gateway.dataplane.batches import run
+from gateway.dataplane.batches import archive, run
 from gateway.errors import NotReadyError
 from gateway.tables import Batch
 from tests.gateway.conftest import make_settings, run_gateway
@@ -180,6 +183,31 @@ def test_a_grant_that_ends_makes_the_rest_errors_and_closes_the_results(fresh):
     errors = content(fresh, "researcher", batch["error_file_id"])
     codes = {code_of(json.loads(row)) for row in errors.text.splitlines()}
     assert codes <= {"grant_revoked", "grant_required"}
+
+
+def test_a_grant_that_ends_on_the_way_ends_the_download(fresh, monkeypatch):
+    fresh.engines["base"].text = "Paris " * 60_000
+    batch = ended(fresh, "researcher", create(fresh, "researcher", [line(1)]))
+    asked, goes_on, read_next = threading.Event(), threading.Event(), archive._next
+    calls: list[object] = []
+
+    async def slowly(parts):
+        calls.append(parts)
+        if len(calls) == 2:
+            asked.set()
+            await anyio.to_thread.run_sync(goes_on.wait, 20)
+        return await read_next(parts)
+
+    monkeypatch.setattr(archive, "_next", slowly)
+    with ThreadPoolExecutor(1) as threads:
+        download = threads.submit(content, fresh, "researcher", batch["output_file_id"])
+        assert asked.wait(10)
+        fresh.admin("POST", f"/grants/{fresh.grants['researcher']}/revoke")
+        fresh.wait_until_seen()
+        goes_on.set()
+        assert isinstance(download.exception(20), httpx.RemoteProtocolError)
+    refused = content(fresh, "researcher", batch["output_file_id"])
+    assert refused.status_code == 403
 
 
 def test_a_key_that_ends_makes_the_rest_errors(running):
