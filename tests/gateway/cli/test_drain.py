@@ -18,6 +18,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(("drain_seconds", "is_whole"), [(20, True), (1, False)])
+@pytest.mark.timed
 def test_a_stream_ends_within_the_grace_time_and_is_cut_after(
     tmp_path, monkeypatch, drain_seconds, is_whole
 ):

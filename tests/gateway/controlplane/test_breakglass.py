@@ -97,6 +97,7 @@ def test_an_emergency_grant_is_short_for_another_and_passes_no_gate(fresh):
 
 
 @pytest.mark.parametrize("how", ["closure", "organisation", "suspension", "evidence"])
+@pytest.mark.timed
 def test_what_restricts_cuts_the_running_stream_within_a_second(fresh, how):
     workflow = Workflow(fresh)
     items = workflow.verify()

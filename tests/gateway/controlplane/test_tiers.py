@@ -4,6 +4,7 @@ import time
 from datetime import datetime, timedelta
 
 import httpx
+import pytest
 
 from gateway.controlplane.changes import Tag
 from tests.gateway.controlplane.test_admin_api import code
@@ -124,6 +125,7 @@ def test_the_dry_run_says_who_would_lose_what_and_changes_nothing(fresh):
     assert len(page.json()["effects"]["people"]) == 1
 
 
+@pytest.mark.timed
 def test_what_a_tier_requires_is_in_force_within_a_second_in_running_streams_too(fresh):
     workflow = Workflow(fresh)
     workflow.verify()

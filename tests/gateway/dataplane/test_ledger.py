@@ -211,6 +211,7 @@ def test_a_redis_that_never_answers_is_a_share_from_the_start(tmp_path):
         with_workers(f"redis://127.0.0.1:{silent.getsockname()[1]}", work, is_up=False)
 
 
+@pytest.mark.timed
 def test_requests_never_wait_for_a_slow_redis(request, tmp_path, redis):
     settings = make_settings(request, tmp_path, "sqlite")
     changes = {"redis_url": redis.url, "redis_timeout_seconds": 0.2}

@@ -178,6 +178,7 @@ def test_an_answer_without_an_end_is_none(start):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.timed
 def test_an_engine_hears_within_200_ms_that_its_caller_left(start, stream):
     running, engines = start(1)
     engines[0].delay_seconds = 30.0 if not stream else 0.02

@@ -37,6 +37,7 @@ def test_sdks_retry_what_may_come_back_and_nothing_else(door: Door, running):
         assert sdk.chat.completions.create(**SHORT).choices
 
 
+@pytest.mark.timed
 def test_a_client_timeout_ends_the_engines_work(door: Door, running):
     engine = running.engines["unlearned"]
     engine.tokens, engine.delay_seconds = 100, 0.05

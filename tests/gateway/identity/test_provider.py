@@ -203,6 +203,7 @@ def odd_app(handler):
     return request_response(handler)
 
 
+@pytest.mark.timed
 def test_a_provider_that_is_down_is_503_over_http_and_keys_of_ours_go_on(request, tmp_path):
     fake = FakeProvider()
     with serving(fake, lifespan="off") as fake.url:
