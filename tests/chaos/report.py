@@ -1,0 +1,157 @@
+"""What was found, as a table, as a picture, and as a page of the documentation."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.findings import DOORS, Finding
+
+COLUMNS = (
+    "fault",
+    "public served",
+    "researcher served",
+    "public back after",
+    "researcher back after",
+    "wrong door",
+    "audit lost",
+    "tokens told / charged / counted",
+)
+
+
+def cells(row: dict) -> tuple[str, ...]:
+    """A row of the table."""
+    tokens = row["tokens"]
+    counts = f"{tokens['told']:.0f} / {tokens['charged']:.0f} / {tokens['counted']:.0f}"
+    return (
+        row["fault"],
+        *(f"{row['served'][who]:.0%}" for who in DOORS),
+        *(f"{row['back_seconds'][who]:.1f} s" for who in DOORS),
+        str(row["wrong_door"]),
+        f"{row['intents_lost']} + {row['outcomes_lost']}",
+        f"{tokens['told']:.0f} (counts began anew)" if row["is_fatal"] else counts,
+    )
+
+
+def line(row: Finding) -> str:
+    """A row in one line."""
+    return ", ".join(
+        f"{column} {cell}" if number else cell
+        for number, (column, cell) in enumerate(zip(COLUMNS, cells(row.document()), strict=True))
+    )
+
+
+def is_right(found: dict) -> bool:
+    """Whether nothing was lost, nobody let in, and the log is intact."""
+    return all(row["is_right"] for row in found["rows"]) and "intact" in found["audit"]
+
+
+def show(found: dict) -> None:
+    """Print the table."""
+    table = Table(*COLUMNS)
+    for row in found["rows"]:
+        table.add_row(*cells(row))
+    console = Console(width=160, highlight=False)
+    console.print(table)
+    console.print(f"{found['requests']} requests; audit log: {found['audit']}")
+    if found["soak"]:
+        console.print(soak_line(found["soak"]))
+
+
+def soak_line(soak: dict) -> str:
+    """What the soak found."""
+    grown = ", ".join(
+        f"gateway {number}: {one['mb']:+.1f} MB, {one['files']:+.1f} files"
+        for number, one in enumerate(soak["growth"], 1)
+    )
+    return (
+        f"Soak of {soak['seconds']:.0f} s: {soak['requests']} requests, {soak['not_served']} "
+        f"not served; {grown}."
+    )
+
+
+def write(folder: Path, found: dict) -> None:
+    """Write `chaos.md` and `chaos.png`."""
+    plot(folder / "chaos.png", found)
+    rows = [f"| {' | '.join(cells(row))} |" for row in found["rows"]]
+    text = TEXT.format(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        requests=found["requests"],
+        head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
+        rows="\n".join(rows),
+        audit=found["audit"].splitlines()[0],
+        soak=soak_line(found["soak"]) if found["soak"] else "It was not run this time.",
+    )
+    (folder / "chaos.md").write_text(text)
+
+
+def plot(path: Path, found: dict) -> None:
+    """Plot every request over time, by door, with the faults behind them."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    asked = found["asked"]
+    zero = asked[0].at
+    figure, axes = plt.subplots(len(DOORS), 1, figsize=(12, 5), sharex=True, layout="constrained")
+    for axis, who in zip(axes, DOORS, strict=True):
+        for is_served, colour in ((True, "#2a7f62"), (False, "#c0392b")):
+            dots = [one for one in asked if one.who == who and one.is_served == is_served]
+            axis.scatter(
+                [one.at - zero for one in dots],
+                [one.ended - one.at for one in dots],
+                s=3,
+                color=colour,
+                label="whole answer" if is_served else "error or no answer",
+            )
+        for row in found["rows"]:
+            axis.axvspan(row["began"] - zero, row["ended"] - zero, color="#bbbbbb", alpha=0.5, lw=0)
+            if axis is axes[0]:
+                middle = (row["began"] + row["ended"]) / 2 - zero
+                axis.text(middle, 1.02, row["fault"], rotation=60, fontsize=6,
+                          transform=axis.get_xaxis_transform())  # fmt: skip
+        axis.set_ylabel(f"{who}: seconds")
+        axis.set_yscale("log")
+    axes[0].legend(loc="upper right", fontsize=7)
+    axes[-1].set_xlabel("seconds")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+TEXT = """\
+# What breaks when a part breaks
+
+`make chaos` writes this page. Two gateways, PostgreSQL, Redis, two real vLLM engines and Prometheus
+run on one machine, on loopback. Callers of both doors ask each gateway all the while, in streams
+and without, and a public caller asks for the base by its name. One part after another is killed,
+stopped (SIGSTOP), slowed (100 ms a block each way) or cut off; engines are killed with every
+process of theirs, and their supervisor starts them again.
+
+Run of {date} ({machine}): {requests} requests.
+
+![Every request, by door; grey: a fault](chaos.png)
+
+{head}
+{rows}
+
+- **served**: whole answers among the requests that were under way during the fault. A fault of one
+  gateway takes the half of all requests that go to it; a proxy before them asks the other.
+- **back after**: from the fault's end to the end of the last request that was not served.
+- **wrong door**: answers of another checkpoint than the caller's, and requests of public callers
+  that were seen on the wire to the base's engine, and `airlock_tier_violation_total`. Must be 0.
+- **audit lost**: whole answers of the base without their intent, and without their outcome, in the
+  audit log. Must be 0.
+- **tokens**: what whole answers say they cost, what gateways charged (with what was begun as well),
+  and what engines counted (with what nobody waited for, and the gateways' checks). Must not fall.
+
+The audit log afterwards, exported and verified offline: {audit}
+
+## Soak
+
+{soak}
+"""
