@@ -14,13 +14,23 @@ from rich.console import Console
 
 from tests.chaos import report
 from tests.chaos.faults import Fault, faults
-from tests.chaos.findings import Finding, back_seconds, is_well, served, unaudited, wrong_door
+from tests.chaos.findings import (
+    Finding,
+    back_seconds,
+    codes,
+    cut_off,
+    is_well,
+    served,
+    unaudited,
+    wrong_door,
+)
 from tests.chaos.parts import AIRLOCK
 from tests.chaos.soak import soak
 from tests.chaos.system import System, running
 from tests.chaos.traffic import Traffic
 
 RECOVERY_SECONDS = 180.0
+BEFORE_SECONDS = 2.0
 TOKENS = "airlock_tokens_total"
 VIOLATIONS = "airlock_tier_violation_total"
 progress = Console(stderr=True, highlight=False)
@@ -28,14 +38,17 @@ progress = Console(stderr=True, highlight=False)
 
 async def one(system: System, traffic: Traffic, fault: Fault, seconds: float) -> Finding:
     """Have one thing go wrong for a while, wait until all is well, and look at what happened."""
-    first, counted = len(traffic.asked), await system.engine_tokens()
-    charged = await system.gateway_counts(TOKENS)
+    async with traffic.pausing():
+        first, counted = len(traffic.asked), await system.engine_tokens()
+        charged = await system.gateway_counts(TOKENS)
+    await asyncio.sleep(BEFORE_SECONDS)
     began = time.monotonic()
     await asyncio.to_thread(fault.begin)
     await asyncio.sleep(seconds)
-    await asyncio.to_thread(fault.end)
     ended = time.monotonic()
-    while not is_well(traffic.asked[first:], ended, len(system.gateways)):
+    await asyncio.to_thread(fault.end)
+    mended = time.monotonic()
+    while not is_well(traffic.asked[first:], mended, len(system.gateways)):
         if time.monotonic() > ended + RECOVERY_SECONDS:
             raise RuntimeError(f"{fault.name}: not well again after {RECOVERY_SECONDS:.0f} s")
         await asyncio.sleep(0.2)
@@ -55,13 +68,15 @@ async def one(system: System, traffic: Traffic, fault: Fault, seconds: float) ->
         fault=fault.name,
         began=began,
         ended=ended,
-        served=served(asked, began, ended),
+        served=served(asked, began, ended, fault.gateway),
+        cut_off=cut_off(asked, began),
+        codes=codes(asked),
         back_seconds=back_seconds(asked, ended),
         wrong_door=wrong_door(system, asked) + int(violations),
         intents_lost=intents,
         outcomes_lost=outcomes,
         tokens=tokens,
-        is_fatal=fault.is_fatal,
+        resets_counts=fault.resets_counts,
     )
 
 

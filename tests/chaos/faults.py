@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from tests.chaos.parts import Gateway, Part, send
+from tests.chaos.parts import Engine, Gateway, Part, send
 from tests.chaos.wire import State, Wire
 
 
@@ -17,8 +17,10 @@ class Fault:
     name: str
     begin: Callable[[], None]
     end: Callable[[], None]
-    is_fatal: bool = False
-    """Whether the part's own counts begin anew."""
+    gateway: int | None = None
+    """The gateway that it happens to, if it does; what the others do is what counts then."""
+    resets_counts: bool = False
+    """Whether counts of tokens begin anew."""
 
 
 def faults(parts: Mapping[str, Part], wires: Mapping[str, Wire]) -> Iterator[Fault]:
@@ -29,6 +31,7 @@ def faults(parts: Mapping[str, Part], wires: Mapping[str, Wire]) -> Iterator[Fau
             f"{name} stopped",
             partial(send, part, signal.SIGSTOP),
             partial(send, part, signal.SIGCONT),
+            gateway(part),
         )
         if isinstance(part, Gateway):
             yield drained(name, part)
@@ -42,7 +45,13 @@ def faults(parts: Mapping[str, Part], wires: Mapping[str, Wire]) -> Iterator[Fau
 def killed(name: str, part: Part) -> Fault:
     """It ends at once, and is started again (by itself, if it has a supervisor)."""
     kill = partial(send, part, signal.SIGKILL)
-    return Fault(f"{name} killed", kill, part.start, is_fatal=True)
+    counts = isinstance(part, Gateway | Engine)
+    return Fault(f"{name} killed", kill, part.start, gateway(part), resets_counts=counts)
+
+
+def gateway(part: Part) -> int | None:
+    """The number of a gateway, from 0 on."""
+    return part.number if isinstance(part, Gateway) else None
 
 
 def drained(name: str, part: Gateway) -> Fault:
@@ -56,4 +65,4 @@ def drained(name: str, part: Gateway) -> Fault:
             time.sleep(0.1)
         part.start()
 
-    return Fault(f"{name} updated", begin, end, is_fatal=True)
+    return Fault(f"{name} updated", begin, end, gateway(part), resets_counts=True)

@@ -3,6 +3,7 @@
 Of every request it is known who asked and what came; the rest is what the parts say themselves.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -20,7 +21,12 @@ class Finding:
     began: float
     ended: float
     served: dict[str, float]
-    """The share of whole answers among requests made during the fault, by who asked."""
+    """The share of whole answers among requests made during the fault, by who asked; of those to
+    the other gateway where it happened to one."""
+    cut_off: int
+    """How many requests were under way when it began and did not get their whole answer."""
+    codes: dict[str, int]
+    """What was said instead of an answer, and how often; 0 where nothing was."""
     back_seconds: dict[str, float]
     """From the fault's end until nobody of a door was turned away or left waiting any more."""
     wrong_door: int
@@ -31,14 +37,14 @@ class Finding:
     """Answers of the base whose outcome is not in it."""
     tokens: dict[str, float]
     """As whole answers told them, as gateways charged, and as engines counted."""
-    is_fatal: bool
+    resets_counts: bool
     """Whether counts began anew, so that only the answers' own are whole."""
 
     @property
     def is_right(self) -> bool:
         """Whether nothing was lost, and nobody was let in."""
         told, charged, counted = (self.tokens[k] for k in ("told", "charged", "counted"))
-        is_counted = self.is_fatal or told <= charged <= counted
+        is_counted = self.resets_counts or told <= charged <= counted
         return not (self.wrong_door or self.intents_lost or self.outcomes_lost) and is_counted
 
     def document(self) -> dict:
@@ -46,13 +52,32 @@ class Finding:
         return {**asdict(self), "is_right": self.is_right}
 
 
-def served(asked: Sequence[Asked], began: float, ended: float) -> dict[str, float]:
-    """The share of whole answers among the requests that were under way, by who asked."""
+def served(
+    asked: Sequence[Asked], began: float, ended: float, gateway: int | None
+) -> dict[str, float]:
+    """The share of whole answers among the requests made meanwhile, by who asked.
+
+    Those made to `gateway`, which the fault has happened to, are left out.
+    """
     found = {}
     for who in DOORS:
-        during = [one for one in asked if one.who == who and one.at < ended and one.ended > began]
+        during = [
+            one
+            for one in asked
+            if one.who == who and one.gateway != gateway and began < one.at < ended
+        ]
         found[who] = sum(one.is_served for one in during) / max(len(during), 1)
     return found
+
+
+def cut_off(asked: Sequence[Asked], began: float) -> int:
+    """Count the requests that were under way when the fault began and were not served."""
+    return sum(one.at < began < one.ended and not one.is_served for one in asked)
+
+
+def codes(asked: Sequence[Asked]) -> dict[str, int]:
+    """Count what was said to those who were not served."""
+    return dict(Counter(one.code or str(one.status) for one in asked if not one.is_served))
 
 
 def back_seconds(asked: Sequence[Asked], ended: float) -> dict[str, float]:

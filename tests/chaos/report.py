@@ -12,6 +12,7 @@ from tests.chaos.findings import DOORS, Finding
 
 COLUMNS = (
     "fault",
+    "cut off",
     "public served",
     "researcher served",
     "public back after",
@@ -28,11 +29,12 @@ def cells(row: dict) -> tuple[str, ...]:
     counts = f"{tokens['told']:.0f} / {tokens['charged']:.0f} / {tokens['counted']:.0f}"
     return (
         row["fault"],
+        str(row["cut_off"]),
         *(f"{row['served'][who]:.0%}" for who in DOORS),
         *(f"{row['back_seconds'][who]:.1f} s" for who in DOORS),
         str(row["wrong_door"]),
         f"{row['intents_lost']} + {row['outcomes_lost']}",
-        f"{tokens['told']:.0f} (counts began anew)" if row["is_fatal"] else counts,
+        f"{tokens['told']:.0f} (counts began anew)" if row["resets_counts"] else counts,
     )
 
 
@@ -139,8 +141,9 @@ Run of {date} ({machine}): {requests} requests.
 {head}
 {rows}
 
-- **served**: whole answers among the requests that were under way during the fault. A fault of one
-  gateway takes the half of all requests that go to it; a proxy before them asks the other.
+- **cut off**: requests that were under way when it began and did not get their whole answer.
+- **served**: whole answers among the requests made during the fault. Where it happens to a gateway,
+  among those made to the other one, which is where a proxy before them sends everybody.
 - **back after**: from the fault's end to the end of the last request that was not served.
 - **wrong door**: answers of another checkpoint than the caller's, and requests of public callers
   that were seen on the wire to the base's engine, and `airlock_tier_violation_total`. Must be 0.

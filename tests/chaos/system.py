@@ -133,10 +133,7 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
         )
         keys = await asyncio.to_thread(people, settings)
         given = environment(settings)
-        gateways = [
-            Gateway(home, free_port(), folder / f"gateway-{number}.log", given)
-            for number in range(1, GATEWAYS + 1)
-        ]
+        gateways = [Gateway(number, home, free_port(), folder, given) for number in range(GATEWAYS)]
         for gateway in gateways:
             await start(gateway)
         parts: dict[str, Part] = {
@@ -181,6 +178,7 @@ def people(settings: Settings) -> dict[str, str]:
         await session.execute(update(Tier).values(requests_per_minute=100_000))
         await session.execute(update(Tier).values(tokens_per_minute=100_000_000))
         await session.execute(update(Tier).values(tokens_per_day=1_000_000_000))
+        await session.execute(update(Tier).values(max_concurrent=1000))
 
     asyncio.run(prepare())
     facts = ensure_access(settings, "http://127.0.0.1/v1", FAMILY, DOMAIN)
