@@ -131,7 +131,7 @@ TEXT = """\
 `make chaos` writes this page. Two gateways, PostgreSQL, Redis, two real vLLM engines and Prometheus
 run on one machine, on loopback. Callers of both doors ask each gateway all the while, in streams
 and without, and a public caller asks for the base by its name. One part after another is killed,
-stopped (SIGSTOP), slowed (100 ms a block each way) or cut off; engines are killed with every
+stopped (SIGSTOP), slowed (20 ms a block, each way) or cut off; engines are killed with every
 process of theirs, and their supervisor starts them again.
 
 Run of {date} ({machine}): {requests} requests.

@@ -89,7 +89,8 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(part: Part) -> None:
-            stack.callback(part.close)
+            # In a thread: while parts end, the wires between them go on.
+            stack.push_async_callback(asyncio.to_thread, part.close)
             await asyncio.to_thread(part.start)
 
         async def wired(connect) -> tuple[Wire, int]:
@@ -104,7 +105,7 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
         redis = Redis(folder, free_port())
         await start(redis)
         postgres = await asyncio.to_thread(Postgres, folder)
-        stack.callback(postgres.close)
+        stack.push_async_callback(asyncio.to_thread, postgres.close)
         database = await asyncio.to_thread(new_database, postgres)
         facts = await engines_ready(home)
 

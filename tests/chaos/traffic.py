@@ -105,7 +105,9 @@ class Traffic:
         model: str | None = None,
     ) -> Asked:
         """Ask once."""
-        await self._may_ask.wait()
+        # Who was woken may have slept through the beginning of the next pause.
+        while not self._may_ask.is_set():
+            await self._may_ask.wait()
         self._asking += 1
         try:
             return await self._ask(client, gateway, who, model or self.model, is_stream=is_stream)

@@ -15,7 +15,7 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 class Wire:
     """Passes connections to a port of its own on to another address."""
 
-    def __init__(self, connect: Connect, *, delay_seconds: float = 0.1) -> None:
+    def __init__(self, connect: Connect, *, delay_seconds: float = 0.02) -> None:
         """Pass on to what `connect` reaches; while slow, each block waits `delay_seconds`."""
         self._connect = connect
         self._delay_seconds = delay_seconds
