@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn bench-gateway clean
+.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn bench-gateway chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -54,6 +54,10 @@ bench-unlearn: setup ## Measure the unlearning engine against a plain implementa
 
 bench-gateway: setup ## Measure the gateway beside other routers (a few minutes; peers are installed under .cache)
 	@$(BIN)/python -m tests.benchmarks.gateway
+
+chaos: setup ## Break each part of a whole installation in turn under load (15 minutes; SOAK=1800: a calm after it)
+	@test -e $(HOME_DIR)/demo.json || $(BIN)/airlock --home $(HOME_DIR) demo --check
+	@$(BIN)/python -m tests.chaos --home $(HOME_DIR) $(if $(SOAK),--soak $(SOAK)) $(if $(REPORT),--report $(REPORT))
 
 clean: ## Remove the environment, caches and the demo's state
 	rm -rf $(VENV) $(HOME_DIR) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
