@@ -23,6 +23,7 @@ class Verb(NamedTuple):
 VERBS = {
     "demo": Verb("gateway.cli.demo", "run the main job end to end on this machine"),
     "serve": Verb("gateway.cli.serve", "serve the gateway"),
+    "config": Verb("gateway.cli.config", "check, show and document the settings"),
     "migrate": Verb("gateway.cli.migrate", "bring the database to the current schema"),
     "bootstrap": Verb("gateway.cli.bootstrap", "make the first administrator"),
     "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
