@@ -18,10 +18,12 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/airlock/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11.14-slim-bookworm
-# One number for every Airlock image: they share the store's volume.
+# One number for every Airlock image: they share the store's volume. The witness has another, since
+# it must not be in the gateways' hands.
 RUN groupadd --gid 10001 airlock \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin airlock \
     && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/airlock /var/lib/airlock/store /var/lib/airlock/trust /var/lib/airlock/files \
+    && install --directory --owner=10002 --group=10002 --mode=0700 /var/lib/witness \
     && pip uninstall --yes --root-user-action=ignore setuptools wheel pip
 COPY --from=build /opt/airlock /opt/airlock
 ENV PATH=/opt/airlock/bin:$PATH \
