@@ -14,8 +14,9 @@ from gateway.settings import Settings
 
 Services = dict[str, dict[str, Any]]
 ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearned-gpu"}
+BY_HAND = {"fetch", "trust", "job", "backup"}
 GATEWAYS = {"gateway", "gateway-2"}
-OWN_IMAGES = {"migrate", "fetch", "trust", "job", "witness"} | GATEWAYS | ENGINES
+OWN_IMAGES = {"migrate", "fetch", "trust", "job", "witness", "backup"} | GATEWAYS | ENGINES
 BOUGHT_IN = {"postgres", "redis", "proxy", "prometheus", "alertmanager", "grafana"}
 READ_ONLY = ["store:/var/lib/airlock/store:ro", "trust:/var/lib/airlock/trust:ro"]
 PINNED = re.compile(r"^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$")
@@ -43,6 +44,13 @@ def test_it_fits_the_compose_specification(root: Path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_override_for_recovery_fits_the_specification(root: Path):
+    override = root / "deploy" / "postgres-pitr.yml"
+    check = Path(sys.executable).with_name("check-jsonschema")
+    command = [check, "--builtin-schema", "vendor.compose-spec", override]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def test_only_the_gateways_share_a_network_with_an_engine(compose: dict[str, Any]):
@@ -133,7 +141,7 @@ def test_every_service_has_limits_and_a_restart_policy(services: Services):
     for name, service in services.items():
         limits = service["deploy"]["resources"]["limits"]
         assert {"memory", "pids"} <= limits.keys(), name
-        expected = {"migrate": "on-failure:5", "fetch": "no", "trust": "no", "job": "no"}
+        expected = {"migrate": "on-failure:5"} | dict.fromkeys(BY_HAND, "no")
         assert service["restart"] == expected.get(name, "unless-stopped"), name
 
 
@@ -151,7 +159,7 @@ def test_every_file_that_is_mounted_is_there_and_read_only(services: Services, r
         mount.split(":")
         for service in services.values()
         for mount in service.get("volumes", ())
-        if mount.startswith("./")
+        if mount.startswith("./") and not mount.endswith(":/backups")
     ]
     assert mounts
     for source, _, mode in mounts:
@@ -170,10 +178,13 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
         for name, service in services.items()
         if "store:/var/lib/airlock/store" in service.get("volumes", ())
     }
-    assert writers == {"fetch", "job"}
+    assert writers == {"fetch", "job", "backup"}
+    assert services["backup"]["networks"] == ["data"], "it reaches the database alone"
     # What callers upload is the gateway's own, and no engine's nor job's.
     assert services["gateway"]["volumes"] == [*READ_ONLY, "files:/var/lib/airlock/files"]
-    assert {n for n, s in services.items() if "files:" in str(s.get("volumes"))} == GATEWAYS
+    assert {n for n, s in services.items() if "files:" in str(s.get("volumes"))} == (
+        GATEWAYS | {"backup"}
+    )
     for name in ENGINES:
         # What a launcher has seen of releases outlives its container, and is no other engine's.
         seen = f"seen-{name.removeprefix('engine-').removesuffix('-gpu')}:/var/lib/airlock/seen"
@@ -186,7 +197,8 @@ def test_who_writes_checkpoints_does_not_say_who_approves_them(services: Service
         for name, service in services.items()
         if "trust:/var/lib/airlock/trust" in service.get("volumes", ())
     }
-    assert writers == {"trust"}
+    assert writers == {"trust", "backup"}, "who puts back what was there, once, by hand"
+    assert {name for name in writers if not services[name].get("profiles")} == set()
     assert services["trust"]["volumes"] == ["trust:/var/lib/airlock/trust"]
     assert services["trust"]["network_mode"] == "none"
 
