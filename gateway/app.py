@@ -31,6 +31,7 @@ from gateway.controlplane.login_routes import router as login_router
 from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
+from gateway.controlplane.restored import Epoch
 from gateway.controlplane.routes import router
 from gateway.controlplane.tier_routes import router as tier_router
 from gateway.controlplane.verification_routes import router as verification_router
@@ -76,6 +77,7 @@ class Gateway:
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         files = settings.files_folder or settings.home / "files"
+        self._epoch = Epoch(files, self.database)
         self._shelf = Shelf(files, secret.derive("files/1"))
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
@@ -116,6 +118,7 @@ class Gateway:
                 self._cipher,
                 self.metrics,
                 on_change=lambda catalogue: pool.update(catalogue.engines, catalogue.pointers),
+                check_version=self._epoch.check,
             )
             connections = Connections(settings)
             upstream = Upstream(connections, pool)
@@ -124,7 +127,9 @@ class Gateway:
             relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
-            notary = Notary(self.database, self._signer, client, self.metrics, settings)
+            notary = Notary(
+                self.database, self._signer, client, self.metrics, settings, self._epoch.witnessed
+            )
             recorder = Recorder(writer, self._commitment_key)
             inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
@@ -141,6 +146,7 @@ class Gateway:
                 running = [
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(keeper.watch()),
+                    tasks.create_task(self._epoch.keep()),
                     tasks.create_task(self._follow_releases()),
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),

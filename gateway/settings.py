@@ -1,19 +1,31 @@
-"""Every setting of the gateway, read once from `AIRLOCK_*` variables; see `docs/settings.md`.
+"""Every setting of the gateway, read once from a file and `AIRLOCK_*` variables.
 
-No secret has a default: the embedded set-up makes its own, any other must be given one.
+No secret has a default: the embedded set-up makes its own, any other must be given one. What is
+said under each field is what `docs/settings.md` says of it.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gateway.errors import ConfigurationError
+
+CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
+"""The variable that names a TOML file of settings; the environment counts before the file."""
 
 
 class EngineSetting(BaseModel):
     """One engine that the gateway may send requests to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")]
     """The engine's root address, without a path."""
@@ -36,7 +48,7 @@ Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 class IssuerSetting(BaseModel):
     """One identity provider whose word for who somebody is counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
     """What it is called here, in addresses and metrics."""
@@ -78,7 +90,12 @@ class Settings(BaseSettings):
     """The gateway's settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AIRLOCK_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="AIRLOCK_",
+        env_ignore_empty=True,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     home: Path = Path(".airlock")
@@ -148,9 +165,10 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = None
     """A file with its password, so that the URL need not hold it."""
     redis_timeout_seconds: float = Field(0.05, gt=0)
-    """How long an exchange with it may take."""
+    """How long an exchange with it may take. No request waits for it."""
     redis_degraded_share: float = Field(0.5, gt=0, le=1)
-    """The part of every limit that a worker admits while it does not know what others count."""
+    """The part of every limit that a worker admits while it does not know what others count: one
+    divided by the number of workers keeps every limit."""
     queue_limit: int = Field(1000, ge=0)
     """How many requests may wait for the engines of one checkpoint."""
     queue_seconds: float = Field(30.0, gt=0)
@@ -227,6 +245,31 @@ class Settings(BaseSettings):
         if (self.audit_witness_url is None) != (self.audit_witness_key is None):
             raise ValueError("AIRLOCK_AUDIT_WITNESS_URL and …_KEY are set together, or neither")
         return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and after it the file that it names.
+
+        Raises:
+            ConfigurationError: The file cannot be read: it may hold what closes a door.
+        """
+        path = os.environ.get(CONFIG_FILE)
+        if path is None:
+            return init_settings, env_settings
+        try:
+            file = TomlConfigSettingsSource(settings_cls, Path(path))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{CONFIG_FILE}={path} is no TOML file: {error}") from error
+        if not Path(path).is_file():
+            raise ConfigurationError(f"{CONFIG_FILE} names {path}, which is not there")
+        return init_settings, env_settings, file
 
     @property
     def is_embedded(self) -> bool:

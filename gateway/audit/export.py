@@ -33,7 +33,7 @@ async def export_lines(
 ) -> AsyncIterator[bytes]:
     """Yield the lines of an export that can be verified, up to a checkpoint that is signed now."""
     note = await sign_head(session, signer, now)
-    async for raw in _leaves(session, note.checkpoint.size):
+    async for raw in leaves(session, note.checkpoint.size):
         yield raw
     for text in await list_checkpoints(session, note.checkpoint.size):
         yield orjson.dumps({"checkpoint": text})
@@ -44,7 +44,7 @@ async def export_for_reading(
 ) -> AsyncIterator[bytes]:
     """Yield the same entries, each as `write` puts it."""
     note = await sign_head(session, signer, now)
-    async for raw in _leaves(session, note.checkpoint.size):
+    async for raw in leaves(session, note.checkpoint.size):
         yield write(read_leaf(raw))
 
 
@@ -95,7 +95,8 @@ def ocsf_line(leaf: Leaf) -> bytes:
     return orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
 
 
-async def _leaves(session: AsyncSession, size: int) -> AsyncIterator[bytes]:
+async def leaves(session: AsyncSession, size: int) -> AsyncIterator[bytes]:
+    """Yield the leaves of the first `size` entries."""
     for start in range(0, size, PAGE):
         query = (
             select(AuditEntry.leaf)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import aiohttp
@@ -31,12 +32,17 @@ class Notary:
         client: aiohttp.ClientSession,
         metrics: Metrics,
         settings: Settings,
+        on_other: Callable[[int, bool], Awaitable[None]],
     ) -> None:
-        """Sign nothing until `run`."""
+        """Sign nothing until `run`.
+
+        `on_other` is told when the witness has cosigned more entries than are here, or others.
+        """
         self._database = database
         self._signer = signer
         self._client = client
         self._metrics = metrics
+        self._on_other = on_other
         self._seconds = settings.audit_checkpoint_seconds
         self._url = settings.audit_witness_url
         key = settings.audit_witness_key
@@ -70,6 +76,8 @@ class Notary:
             # Another replica, or this one before a restart, was there; the witness says how far.
             self._witnessed = int(answer.body)
             answer = await self._submit(note)
+        if answer.status == 422:
+            await self._on_other(self._witnessed, True)
         if answer.status != 200:
             raise AuditFileError(f"the witness refuses the checkpoint: {answer.status}")
         cosigned = parse_note(note.text + answer.body)
@@ -87,6 +95,7 @@ class Notary:
     async def _submit(self, note: Note) -> Answer:
         size = note.checkpoint.size
         if self._witnessed > size:
+            await self._on_other(self._witnessed, False)
             # A replica that is ahead has had a newer state cosigned; this one is covered by it.
             raise AuditFileError(f"the witness has seen {self._witnessed} entries, here are {size}")
         async with self._database.transaction() as session:

@@ -23,7 +23,10 @@ class Verb(NamedTuple):
 VERBS = {
     "demo": Verb("gateway.cli.demo", "run the main job end to end on this machine"),
     "serve": Verb("gateway.cli.serve", "serve the gateway"),
+    "config": Verb("gateway.cli.config", "check, show and document the settings"),
     "migrate": Verb("gateway.cli.migrate", "bring the database to the current schema"),
+    "backup": Verb("gateway.cli.backup", "copy what cannot be made again"),
+    "restore": Verb("gateway.cli.restore", "verify a backup, or put it back with doors closed"),
     "bootstrap": Verb("gateway.cli.bootstrap", "make the first administrator"),
     "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
     "people": Verb("gateway.cli.people", "add, list and change people"),

@@ -8,12 +8,13 @@ ended, or because the snapshot has become too old to know.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.dataplane.catalogue import Catalogue, load_catalogue
 from gateway.db import Database
@@ -71,6 +72,7 @@ class SnapshotKeeper:
         cipher: Fernet,
         metrics: Metrics,
         on_change: Callable[[Catalogue], None],
+        check_version: Callable[[AsyncSession, int], Awaitable[int]],
     ) -> None:
         """Start without a snapshot; nothing is served until the first `refresh`."""
         self._settings = settings
@@ -79,6 +81,7 @@ class SnapshotKeeper:
         self._cipher = cipher
         self._metrics = metrics
         self._on_change = on_change
+        self._check_version = check_version
         self._snapshot: Snapshot | None = None
         self._current_at = float("-inf")
         self._running: set[RunningAnswer] = set()
@@ -140,6 +143,8 @@ class SnapshotKeeper:
             version = await session.scalar(select(AuthorizationVersion.version))
             if version is None:
                 raise NotReadyError("The database has no authorization version")
+            # A version that went down is a database that was restored: doors close first.
+            version = await self._check_version(session, version)
             if self._snapshot is None or version != self._snapshot.version:
                 directory = await load_directory(session, self._pepper)
                 catalogue = await load_catalogue(session, self._settings.engines, self._cipher)

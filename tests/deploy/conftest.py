@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::-([^}]*)|:\+[^}]*)?\}")
 
 
 def interpolate(value: Any) -> Any:

@@ -14,7 +14,10 @@ from gateway.settings import Settings
 
 Services = dict[str, dict[str, Any]]
 ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearned-gpu"}
-OWN_IMAGES = {"gateway", "migrate", "fetch", "trust", "job"} | ENGINES
+BY_HAND = {"fetch", "trust", "job", "backup"}
+GATEWAYS = {"gateway", "gateway-2"}
+OWN_IMAGES = {"migrate", "fetch", "trust", "job", "witness", "backup"} | GATEWAYS | ENGINES
+BOUGHT_IN = {"postgres", "redis", "proxy", "prometheus", "alertmanager", "grafana"}
 READ_ONLY = ["store:/var/lib/airlock/store:ro", "trust:/var/lib/airlock/trust:ro"]
 PINNED = re.compile(r"^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$")
 
@@ -29,7 +32,7 @@ def environment_of(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_it_has_every_part(services: Services):
-    assert services.keys() == OWN_IMAGES | {"postgres", "redis", "prometheus", "grafana"}
+    assert services.keys() == OWN_IMAGES | BOUGHT_IN
 
 
 def test_it_fits_the_compose_specification(root: Path):
@@ -43,13 +46,49 @@ def test_it_fits_the_compose_specification(root: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_only_the_gateway_shares_a_network_with_an_engine(compose: dict[str, Any]):
+def test_the_override_for_recovery_fits_the_specification(root: Path):
+    override = root / "deploy" / "postgres-pitr.yml"
+    check = Path(sys.executable).with_name("check-jsonschema")
+    command = [check, "--builtin-schema", "vendor.compose-spec", override]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_only_the_gateways_share_a_network_with_an_engine(compose: dict[str, Any]):
     services = compose["services"]
     for engine in ENGINES:
+        assert services[engine]["networks"]
         for network in services[engine]["networks"]:
             twins = {engine.removesuffix("-gpu"), engine.removesuffix("-gpu") + "-gpu"}
-            assert members(services, network) == {"gateway"} | twins
+            assert members(services, network) == GATEWAYS | twins
             assert compose["networks"][network] == {"internal": True}
+
+
+def test_the_gateways_are_the_same_but_for_their_names(services: Services):
+    assert services["gateway"] == services["gateway-2"]
+    text = (Path(__file__).parents[2] / "deploy/nginx/upstream.conf").read_text()
+    assert set(re.findall(r"server (\S+):8000 ", text)) == GATEWAYS
+
+
+def test_whoever_comes_from_outside_comes_through_the_proxy(compose: dict[str, Any]):
+    services = compose["services"]
+    assert members(services, "front") == GATEWAYS | {"proxy"}
+    assert members(services, "edge") == {"proxy"}
+    assert compose["networks"]["front"] == {"internal": True}
+    assert set(services["proxy"]["networks"]) == {"edge", "front"}
+    assert "secrets" not in services["proxy"]
+
+
+def test_the_witness_shares_nothing_with_the_gateways_but_a_network(compose: dict[str, Any]):
+    witness, gateway = (compose["services"][name] for name in ("witness", "gateway"))
+    assert members(compose["services"], "witness") == GATEWAYS | {"witness"}
+    assert compose["networks"]["witness"] == {"internal": True}
+    assert witness["networks"] == ["witness"]
+    assert witness["user"] not in {gateway["user"], "0:0"}
+    assert not set(witness["volumes"]) & set(gateway["volumes"])
+    assert "secrets" not in witness
+    args = build_parser("audit").parse_args(witness["command"])
+    url = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+    assert f":+http://witness:{args.port}}}" in url
 
 
 def test_the_gpu_engines_answer_to_the_names_of_their_cpu_twins(services: Services):
@@ -59,12 +98,13 @@ def test_the_gpu_engines_answer_to_the_names_of_their_cpu_twins(services: Servic
         assert services[f"{name}-gpu"]["profiles"] == ["gpu"]
 
 
-def test_only_the_gateway_and_grafana_are_published_and_on_loopback(services: Services):
+def test_only_the_proxy_and_grafana_are_published_and_on_loopback(services: Services):
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"gateway": ["127.0.0.1:8000:8000"], "grafana": ["127.0.0.1:3000:3000"]}
+    assert published.keys() == {"proxy", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_nothing_but_the_download_reaches_out(compose: dict[str, Any]):
+def test_nothing_but_the_download_and_the_alerts_reach_out(compose: dict[str, Any]):
     open_networks = {
         name
         for name, network in compose["networks"].items()
@@ -72,9 +112,11 @@ def test_nothing_but_the_download_reaches_out(compose: dict[str, Any]):
         and network.get("driver_opts", {}).get("com.docker.network.bridge.enable_ip_masquerade")
         != "false"
     }
-    assert open_networks == {"egress"}
+    assert open_networks == {"egress", "alerts"}
     services = compose["services"]
     assert members(services, "egress") == {"fetch"}
+    assert members(services, "alerts") == {"alertmanager"}
+    assert set(services["alertmanager"]["networks"]) == {"alerts", "monitoring"}
     assert services["job"]["network_mode"] == "none"
     # A service without a list of networks would join the default one, which is open.
     assert all(
@@ -99,7 +141,7 @@ def test_every_service_has_limits_and_a_restart_policy(services: Services):
     for name, service in services.items():
         limits = service["deploy"]["resources"]["limits"]
         assert {"memory", "pids"} <= limits.keys(), name
-        expected = {"migrate": "on-failure:5", "fetch": "no", "trust": "no", "job": "no"}
+        expected = {"migrate": "on-failure:5"} | dict.fromkeys(BY_HAND, "no")
         assert service["restart"] == expected.get(name, "unless-stopped"), name
 
 
@@ -110,6 +152,19 @@ def test_every_service_that_stays_up_has_a_health_check(services: Services, root
         dockerfile = service.get("build", {}).get("dockerfile")
         from_image = dockerfile and "HEALTHCHECK --interval" in (root / dockerfile).read_text()
         assert "healthcheck" in service or from_image, name
+
+
+def test_every_file_that_is_mounted_is_there_and_read_only(services: Services, root: Path):
+    mounts = [
+        mount.split(":")
+        for service in services.values()
+        for mount in service.get("volumes", ())
+        if mount.startswith("./") and not mount.endswith(":/backups")
+    ]
+    assert mounts
+    for source, _, mode in mounts:
+        assert mode == "ro", source
+        assert (root / source).exists(), source
 
 
 def test_every_image_is_pinned(services: Services):
@@ -123,10 +178,13 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
         for name, service in services.items()
         if "store:/var/lib/airlock/store" in service.get("volumes", ())
     }
-    assert writers == {"fetch", "job"}
+    assert writers == {"fetch", "job", "backup"}
+    assert services["backup"]["networks"] == ["data"], "it reaches the database alone"
     # What callers upload is the gateway's own, and no engine's nor job's.
     assert services["gateway"]["volumes"] == [*READ_ONLY, "files:/var/lib/airlock/files"]
-    assert [n for n, s in services.items() if "files:" in str(s.get("volumes"))] == ["gateway"]
+    assert {n for n, s in services.items() if "files:" in str(s.get("volumes"))} == (
+        GATEWAYS | {"backup"}
+    )
     for name in ENGINES:
         # What a launcher has seen of releases outlives its container, and is no other engine's.
         seen = f"seen-{name.removeprefix('engine-').removesuffix('-gpu')}:/var/lib/airlock/seen"
@@ -139,7 +197,8 @@ def test_who_writes_checkpoints_does_not_say_who_approves_them(services: Service
         for name, service in services.items()
         if "trust:/var/lib/airlock/trust" in service.get("volumes", ())
     }
-    assert writers == {"trust"}
+    assert writers == {"trust", "backup"}, "who puts back what was there, once, by hand"
+    assert {name for name in writers if not services[name].get("profiles")} == set()
     assert services["trust"]["volumes"] == ["trust:/var/lib/airlock/trust"]
     assert services["trust"]["network_mode"] == "none"
 
@@ -172,7 +231,7 @@ def test_each_engine_gets_its_own_key_and_no_other_secret(services: Services):
 def test_no_secret_stands_in_an_environment(services: Services):
     for name, service in services.items():
         for variable, value in environment_of(service).items():
-            secret = re.search(r"PASSWORD|SECRET|KEY", variable)
+            secret = re.search(r"PASSWORD|SECRET|(?<!WITNESS_)KEY", variable)
             assert not secret or value.startswith("/run/secrets/"), f"{name}: {variable}"
         assert not re.search(r"://\w+:[^@/]+@", json.dumps(service)), f"{name}: password in a URL"
 

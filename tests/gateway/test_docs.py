@@ -1,11 +1,12 @@
 """Every setting, metric, verb and request field is documented where people look."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from gateway.cli import VERBS
+from gateway.cli import VERBS, build_parser, requested_verb
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.metrics import Metrics
 from gateway.policy.capabilities import Capability
@@ -63,3 +64,15 @@ def test_every_verb_has_help_with_examples(verb, capsys):
     assert ended.value.code == 0
     assert "example" in capsys.readouterr().out
     assert f"`airlock {verb}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["backup"])
+def test_every_command_of_a_page_parses(page):
+    text = (ROOT / f"docs/{page}.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    commands = [line.removeprefix("airlock ") for line in lines if line.startswith("airlock ")]
+    assert commands
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        build_parser(requested_verb(words)).parse_args(words)

@@ -126,8 +126,13 @@ def test_the_notary_has_growth_cosigned_and_a_rewritten_log_refused(settings, wi
                 async with database.transaction() as session:
                     await append(session, [entry(i) for i in range(count)])
 
+            others: list[tuple[int, bool]] = []
+
+            async def on_other(size: int, is_forked: bool) -> None:
+                others.append((size, is_forked))
+
             def notary() -> Notary:
-                return Notary(database, KEY, client, Metrics("0"), chosen)
+                return Notary(database, KEY, client, Metrics("0"), chosen, on_other)
 
             first = notary()
             for count in (3, 300):
@@ -151,9 +156,13 @@ def test_the_notary_has_growth_cosigned_and_a_rewritten_log_refused(settings, wi
                 else:
                     await session.execute(text("DROP TRIGGER audit_entries_stay ON audit_entries"))
                 await session.execute(text("DELETE FROM audit_entries"))
-            await grow(400)
+            await grow(2)
+            with pytest.raises(AuditFileError, match="here are 2"):
+                await notary().notarise()
+            await grow(398)
             with pytest.raises(AuditFileError, match="422"):
                 await notary().notarise()
+            assert others == [(304, False), (304, True)]
 
     with serving(witness_app(witness, lambda: 1_700_000_000.0), lifespan="off") as url:
         anyio.run(main, url)

@@ -1,0 +1,304 @@
+"""deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from gateway.cli import build_parser, requested_verb
+from gateway.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+OLDEST, NEWEST = "1.30", "1.34"
+"""The versions that docs/kubernetes.md names."""
+Manifest = dict[str, Any]
+COMPONENT = "app.kubernetes.io/component"
+FOREIGN = {"kustomize.config.k8s.io", "monitoring.coreos.com", "gateway.networking.k8s.io"}
+"""Groups whose schemas come with what serves them, not with Kubernetes."""
+KUBECTL = shutil.which("kubectl")
+
+
+def manifests(folder: Path) -> list[Manifest]:
+    return [
+        found
+        for path in sorted(folder.rglob("*.yaml"))
+        for found in yaml.safe_load_all(path.read_text())
+        if "kind" in found
+    ]
+
+
+BASE = [each for each in manifests(FOLDER / "base") if each["kind"] != "Kustomization"]
+WORKLOADS = [each for each in BASE if each["kind"] in ("Deployment", "StatefulSet", "Job")]
+POLICIES = [each for each in BASE if each["kind"] == "NetworkPolicy"]
+ENGINES = [each for each in WORKLOADS if each["metadata"]["name"].startswith("engine-")]
+
+
+def name(manifest: Manifest) -> str:
+    return f"{manifest['kind']}-{manifest['metadata']['name']}"
+
+
+def pod(workload: Manifest) -> Manifest:
+    found: Manifest = workload["spec"]["template"]["spec"]
+    return found
+
+
+def labels(workload: Manifest) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def containers(workload: Manifest) -> list[Manifest]:
+    return [*pod(workload).get("initContainers", ()), *pod(workload)["containers"]]
+
+
+def selects(selector: Manifest, given: dict[str, str]) -> bool:
+    """Whether a label selector, of the kinds that stand in these files, selects a pod."""
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}
+    wanted = selector.get("matchLabels", {}).items()
+    if not all(given.get(key) == value for key, value in wanted):
+        return False
+    for rule in selector.get("matchExpressions", ()):
+        assert rule["operator"] == "In"
+        if given.get(rule["key"]) not in rule["values"]:
+            return False
+    return True
+
+
+def rules(workload: Manifest, direction: str) -> list[Manifest]:
+    """What may come to, or go from, a workload's pods."""
+    found = []
+    for policy in POLICIES:
+        spec = policy["spec"]
+        if direction in spec["policyTypes"] and selects(spec["podSelector"], labels(workload)):
+            found += spec.get(direction.lower(), [])
+    return found
+
+
+def peers(workload: Manifest, direction: str) -> Iterator[Manifest]:
+    for rule in rules(workload, direction):
+        side = rule.get("from" if direction == "Ingress" else "to")
+        assert side, f"{name(workload)}: a rule without peers lets everybody in or out"
+        assert rule.get("ports"), f"{name(workload)}: a rule without ports opens all"
+        yield from side
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("manifest", BASE, ids=name)
+def test_it_fits_kubernetes_own_schema(manifest: Manifest, version: str):
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_a_wrong_field_would_be_found():
+    broken = {**WORKLOADS[0], "spce": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, OLDEST, strict=True)
+
+
+def test_every_file_is_used_and_every_kind_is_known():
+    for folder in ("base", "monitoring", "routes"):
+        listed = yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text())["resources"]
+        there = {path.name for path in (FOLDER / folder).glob("*.yaml")}
+        assert set(listed) == there - {"kustomization.yaml", "adapter-values.yaml"}, folder
+    for manifest in manifests(FOLDER):
+        group = manifest["apiVersion"].partition("/")[0]
+        assert manifest in BASE or group in FOREIGN, name(manifest)
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: overlays are not built")
+def test_the_example_builds():
+    done = subprocess.run(
+        [str(KUBECTL), "kustomize", FOLDER / "example"], check=True, capture_output=True, text=True
+    )
+    built = [each for each in yaml.safe_load_all(done.stdout) if each]
+    for manifest in built:
+        if manifest["apiVersion"].partition("/")[0] not in FOREIGN:
+            kubernetes_validate.validate(manifest, OLDEST, strict=True)
+    assert {each["metadata"].get("namespace", "airlock") for each in built} == {"airlock"}
+    (engine,) = [e for e in built if e["kind"] == "StatefulSet" and "unlearned" in name(e)]
+    assert engine["spec"]["replicas"] == 3
+    images = re.findall(r"image: (\S+)", done.stdout)
+    assert all(image.startswith("registry.example.org/") for image in images)
+
+
+def test_nothing_is_open_by_default():
+    (policy,) = [each for each in POLICIES if not each["spec"]["podSelector"]]
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert policy["spec"].keys() == {"podSelector", "policyTypes"}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=name)
+def test_only_gateways_reach_an_engine_and_it_reaches_nothing(engine: Manifest):
+    who = list(peers(engine, "Ingress"))
+    assert who == [{"podSelector": {"matchLabels": {COMPONENT: "gateway"}}}]
+    ports = {port["port"] for rule in rules(engine, "Ingress") for port in rule["ports"]}
+    assert ports == {8000, 8001}
+    assert rules(engine, "Egress") == []
+
+
+def test_gateways_reach_what_they_need_and_no_more():
+    (gateway,) = [each for each in WORKLOADS if name(each) == "Deployment-gateway"]
+    reached = set()
+    for peer in peers(gateway, "Egress"):
+        assert "ipBlock" not in peer
+        if "namespaceSelector" in peer:
+            assert peer["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+        else:
+            reached.add(peer["podSelector"]["matchLabels"][COMPONENT])
+    assert reached == {"engine", "witness", "redis", "postgres"}
+    (entry,) = peers(gateway, "Ingress")
+    assert entry == {"namespaceSelector": {"matchLabels": {"airlock.dev/reaches-gateways": "true"}}}
+
+
+def test_the_witness_and_the_migration_are_alone():
+    (witness,) = [each for each in WORKLOADS if name(each) == "StatefulSet-witness"]
+    assert rules(witness, "Egress") == []
+    (job,) = [each for each in WORKLOADS if each["kind"] == "Job"]
+    assert rules(job, "Ingress") == []
+    assert pod(witness)["securityContext"]["runAsUser"] != 10001
+
+
+def test_no_service_leads_out_of_the_cluster():
+    services = [each for each in BASE if each["kind"] == "Service"]
+    assert len(services) == 4
+    for service in services:
+        assert service["spec"].get("type", "ClusterIP") == "ClusterIP", name(service)
+        headless = service["spec"].get("clusterIP") == "None"
+        assert headless == service["metadata"]["name"].startswith("engine-")
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name)
+def test_every_pod_is_hardened(workload: Manifest):
+    spec = pod(workload)
+    security = spec["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 10000
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & spec.keys()
+    assert all("hostPath" not in volume for volume in spec["volumes"])
+    for container in containers(workload):
+        rights = container["securityContext"]
+        assert rights == {
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        resources = container["resources"]
+        assert resources["requests"].keys() >= {"cpu", "memory"}
+        assert resources["limits"].keys() >= {"cpu", "memory"}
+        assert "hostPort" not in str(container)
+        assert re.fullmatch(r"airlock/[a-z-]+:\d+\.\d+\.\d+", container["image"])
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name)
+def test_every_pod_that_stays_is_probed(workload: Manifest):
+    if workload["kind"] != "Job":
+        for container in pod(workload)["containers"]:
+            assert {"readinessProbe", "livenessProbe"} <= container.keys()
+            # What depends on engines may take no gateway out of service.
+            assert "/readyz" not in str(container)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name)
+def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
+    for container in containers(workload):
+        words = container["args"]
+        build_parser(requested_verb(words)).parse_args(words)
+        for variable in container.get("env", ()):
+            assert "valueFrom" not in variable, "a secret in an environment"
+            assert not re.search("PASSWORD|SECRET|_KEY$", variable["name"])
+    for volume in pod(workload)["volumes"]:
+        for kind in ("secret", "projected"):
+            if kind in volume:
+                assert volume[kind]["defaultMode"] == 0o440
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=name)
+def test_nothing_writes_the_store_or_the_trust_store(workload: Manifest):
+    for container in containers(workload):
+        for mount in container["volumeMounts"]:
+            if mount["name"] in ("store", "trust", "settings", "secrets", "keys", "engine-keys"):
+                assert mount["readOnly"] is True, f"{name(workload)}: {mount['name']}"
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=name)
+def test_each_engine_has_its_own_keys_and_no_other_secret(engine: Manifest):
+    door = labels(engine)["airlock.dev/door"]
+    sources = [v["projected"]["sources"] for v in pod(engine)["volumes"] if "projected" in v]
+    assert sources == [
+        [
+            {"secret": {"name": f"engine-{door}-key"}},
+            {"secret": {"name": f"engine-{door}-attest-key"}},
+        ]
+    ]
+    assert not [volume for volume in pod(engine)["volumes"] if "secret" in volume]
+    assert f"smollm2:{door}" in pod(engine)["containers"][0]["args"]
+
+
+@pytest.mark.parametrize("place", ["base", "example"])
+def test_the_settings_are_understood_and_fit_the_services(
+    place: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(FOLDER / place / "airlock.toml"))
+    settings = Settings()
+    assert not settings.is_embedded
+    services = {each["metadata"]["name"] for each in BASE if each["kind"] == "Service"}
+    for engine in settings.engines:
+        host = engine.url.removeprefix("http://").removesuffix(":8000")
+        assert engine.attest_url == f"http://{host}:8001"
+        replica, service = host.split(".")
+        assert service in services
+        assert re.fullmatch(rf"{service}-\d+", replica)
+        assert engine.api_key_file.name == f"{service.replace('-', '_')}_key"
+        assert engine.digest == "sha256:" + "0" * 64, "it must match no engine"
+    (gateway,) = [each for each in WORKLOADS if name(each) == "Deployment-gateway"]
+    stop = pod(gateway)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod(gateway)["terminationGracePeriodSeconds"] > settings.drain_seconds + stop
+    mounts = {m["mountPath"] for c in containers(gateway) for m in c["volumeMounts"]}
+    for path in (settings.secret_file, settings.database_password_file, settings.files_folder):
+        assert path is not None
+        assert any(str(path).startswith(mount) for mount in mounts)
+
+
+def test_the_gateways_scale_by_what_the_gateway_measures():
+    from gateway.metrics import Metrics
+
+    known = {family.name for family in Metrics("0").registry.collect()}
+    (scaler,) = [each for each in BASE if each["kind"] == "HorizontalPodAutoscaler"]
+    metric = next(m["pods"]["metric"]["name"] for m in scaler["spec"]["metrics"] if "pods" in m)
+    assert metric in known
+    assert metric in (FOLDER / "monitoring" / "adapter-values.yaml").read_text()
+    assert scaler["spec"]["minReplicas"] >= 2
+    (gateway,) = [each for each in WORKLOADS if name(each) == "Deployment-gateway"]
+    assert "replicas" not in gateway["spec"], "the autoscaler's number would be undone"
+    assert gateway["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    budgets = {e["metadata"]["name"] for e in BASE if e["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"gateway", "engine-base", "engine-unlearned"}
+
+
+def test_the_routes_lead_to_the_same_paths_as_the_proxy():
+    wanted = set(
+        re.findall(
+            r"location =? ?(/(?!readyz|proxy-healthz|v1/files)[a-z0-9/]+)",
+            (ROOT / "deploy/nginx/nginx.conf").read_text(),
+        )
+    )
+    routed = {
+        match["path"]["value"]
+        for route in manifests(FOLDER / "routes")
+        if route["kind"] == "HTTPRoute"
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+    assert routed == wanted
+    assert "retry" not in str(
+        [r["spec"] for r in manifests(FOLDER / "routes") if r["kind"] == "HTTPRoute"]
+    )

