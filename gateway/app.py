@@ -10,8 +10,7 @@ from importlib.metadata import version
 
 import aiohttp
 from cryptography.fernet import Fernet
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from gateway import errors as e
 from gateway.audit.intents import complete
@@ -23,12 +22,14 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.census import Census
 from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.login_routes import router as login_router
 from gateway.controlplane.me_routes import router as me_router
+from gateway.controlplane.monitoring import answer_monitoring
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.routes import router
@@ -40,7 +41,9 @@ from gateway.dataplane.batches.run import Workshop
 from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.worker import Worker
 from gateway.dataplane.callers import Callers
+from gateway.dataplane.census import Census as DataPlaneCensus
 from gateway.dataplane.connections import Connections
+from gateway.dataplane.engine_metrics import EngineMetrics
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
@@ -84,6 +87,7 @@ class Gateway:
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
+        self.engine_metrics: EngineMetrics | None = None
         self.releases_error: str | None = None
         self.http = self._fastapi()
 
@@ -123,6 +127,10 @@ class Gateway:
             self.metrics.queued.set_function(admission.waiting)
             relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
+            self.engine_metrics = EngineMetrics(client, pool)
+            counted = self.metrics.inventory
+            census = Census(settings, self.database, self.registry, counted)
+            memory = DataPlaneCensus(keeper, pool, counted, settings.census_seconds)
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
@@ -145,6 +153,8 @@ class Gateway:
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
                     tasks.create_task(Worker(workshop).run()),
+                    tasks.create_task(census.run()),
+                    tasks.create_task(memory.run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -203,6 +213,9 @@ class Gateway:
                 self.releases_error = str(error)
                 log.warning("releases could not be taken over", exc_info=True)
             await asyncio.sleep(self.settings.release_poll_seconds)
+
+    async def _render_engine_metrics(self) -> bytes:
+        return await self.engine_metrics.render() if self.engine_metrics else b""
 
     def not_ready(self) -> list[str]:
         """Return why requests cannot be served as they should; empty when they can."""
@@ -267,20 +280,9 @@ class Gateway:
         answer_faults(app)
         show_examples(app.openapi())
 
-        @app.get("/healthz", include_in_schema=False)
-        async def healthz() -> dict[str, str]:
-            return {"status": "ok"}
-
-        @app.get("/readyz", include_in_schema=False)
-        async def readyz() -> JSONResponse:
-            reasons = self.not_ready()
-            status = "ready" if not reasons else "not ready"
-            return JSONResponse({"status": status, "reasons": reasons}, 503 if reasons else 200)
-
-        @app.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            return Response(self.metrics.render(), media_type="text/plain; version=0.0.4")
-
+        answer_monitoring(
+            app, self.settings, self.not_ready, self.metrics.render, self._render_engine_metrics
+        )
         return app
 
 

@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     """How long a request is held back under which an engine died."""
     probe_seconds: float = Field(1.0, gt=0)
     """Between two checks of what an engine serves."""
+    census_seconds: float = Field(15.0, gt=0)
+    """Between two counts of releases, keys, applications and grants for the metrics."""
+    metrics_token_file: Path | None = None
+    """A file with the bearer token that `/metrics` asks for; without, it is open."""
     drain_seconds: float = Field(20.0, gt=0)
     """How long running answers may take to end when the gateway stops."""
     engine_priorities: bool = True

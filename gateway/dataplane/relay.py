@@ -135,6 +135,7 @@ class Relay:
         self._keeper.add(running)
         try:
             digest = order.routed.alias.checkpoint
+            outcome.ready_at = time.monotonic()
             await self._admission.enter(digest, order.priority)
             try:
                 await self._attempts(order, deadline, send, outcome)
@@ -179,7 +180,7 @@ class Relay:
                 await self._attempt(order, replica, deadline, send, outcome)
                 return
             except EngineUnavailableError:
-                self._pool.failed(replica, order.person_id)
+                self._pool.failed(replica, order.person_id, "unavailable")
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
@@ -220,14 +221,14 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.body, replica.address.url, engine_start)
-            self._pool.failed(replica, order.person_id)
+            self._pool.failed(replica, order.person_id, "failed")
             raise
         except InvalidRequestError:
             self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
             if isinstance(deadline.running.cut_by, EngineTimeoutError):
-                self._pool.failed(replica, order.person_id)
+                self._pool.failed(replica, order.person_id, "timeout")
             raise
         self._pool.succeeded(replica)
 

@@ -114,6 +114,8 @@ class DataPlane:
             label, call.error = type(error).__name__, error
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
+            elif isinstance(error, e.RateLimitedError | e.QuotaExceededError):
+                self._metrics.rate_limited.labels(error.what).inc()
             await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label, call.error = "InternalError", e.InternalError()
@@ -209,8 +211,10 @@ class DataPlane:
                 tier=call.tier,
                 outcome=label,
                 started_at=call.started_at,
+                ready_at=outcome.ready_at,
                 asked_at=outcome.asked_at,
                 first_byte_at=outcome.first_byte_at,
+                is_stream=outcome.events > 1,
                 prompt_tokens=usage.prompt_tokens,
                 completion_tokens=usage.completion_tokens,
             )
