@@ -37,11 +37,6 @@ class Health:
             "How long the oldest of them has waited.",
             registry=registry,
         )
-        self.audit_lost = Counter(
-            "airlock_audit_lost_entries",
-            "Audit entries that were given up when the gateway stopped.",
-            registry=registry,
-        )
         self.audit_entries = Gauge(
             "airlock_audit_entries",
             "Entries in the audit log when it was last signed.",

@@ -115,7 +115,6 @@ class Writer(Generic[Draft]):
                 is_written = await self._write_group()
                 if self._is_stopping and not is_written:
                     lost = {"entries": len(self._queue)}
-                    self._metrics.health.audit_lost.inc(len(self._queue))
                     log.error("audit entries are lost", extra={"airlock": lost})
                     return
             if self._is_stopping:
