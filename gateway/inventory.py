@@ -68,7 +68,7 @@ GAUGES = {
     "secret_age": ("secret_age_seconds", "Since a secret's file was written.", ("secret",)),
     "api_key_age": ("api_key_age_seconds", "Age of the oldest key that counts.", ("kind",)),
     "people": ("people", "People, by their tier and state.", ("tier", "state")),
-    "grants": ("grants", "Grants, by their state.", ("domain", "state")),
+    "grants": ("grants", "Grants that nobody has revoked, by their state.", ("domain", "state")),
     "grants_ending": (
         "grants_ending",
         "Live grants that end within so many days.",

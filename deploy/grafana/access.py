@@ -108,7 +108,7 @@ GRANTS = Row(
         ),
         Panel(
             "Grants that do not count",
-            "Suspended, expired, revoked and pending grants.",
+            "Grants that are suspended, have ended, or have not begun; revoked ones are gone.",
             "short",
             (
                 Query(

@@ -1,22 +1,16 @@
 """What there is, as metrics: aliases, gates, keys, people, grants, applications."""
 
 import re
-import ssl
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import anyio
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.controlplane.census import secret_ages
 from gateway.controlplane.certificates import expiries
 from gateway.settings import Settings
+from tests.fakes.tls import tls_server
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.workflow import Workflow
 from tests.servers import free_port, wait_for
@@ -126,53 +120,19 @@ def test_secrets_without_a_file_have_no_age(tmp_path):
     assert secret_ages(Settings(home=tmp_path)) == {}
 
 
-@pytest.fixture
-def ended_certificate(tmp_path):
-    """A TLS server on loopback whose certificate ended yesterday; yields its port and that day."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+def test_a_certificate_that_has_ended_says_so_and_silence_says_nothing(tmp_path):
     ended = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(ended - timedelta(days=1))
-        .not_valid_after(ended)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "server.pem"
-    file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_port, ended
-    server.shutdown()
-    server.server_close()
+    with tls_server(tmp_path, ended) as port:
+        assert anyio.run(expiries, named(port)) == {f"localhost:{port}": ended}
 
 
-def test_a_certificate_that_has_ended_says_so_and_silence_says_nothing(ended_certificate):
-    port, ended = ended_certificate
-    settings = Settings(
-        public_url=f"https://localhost:{port}",
-        require_attestation=False,
-        engines=[
-            {
-                "url": f"https://127.0.0.1:{free_port()}",
-                "digest": "sha256:" + "0" * 64,
-                "api_key_file": "/dev/null",
-            }
-        ],
+def named(port: int) -> Settings:
+    """Settings that name a TLS server, and one that is not there."""
+    silent = {
+        "url": f"https://127.0.0.1:{free_port()}",
+        "digest": "sha256:" + "0" * 64,
+        "api_key_file": "/dev/null",
+    }
+    return Settings(
+        public_url=f"https://localhost:{port}", require_attestation=False, engines=[silent]
     )
-    assert anyio.run(expiries, settings) == {f"localhost:{port}": ended}
