@@ -140,13 +140,13 @@ SHAPE = Row(
         ),
         Panel(
             "Length of prompts",
-            "Tokens in a prompt.",
+            "How many tokens a prompt has.",
             "short",
             spread("vllm:request_prompt_tokens"),
         ),
         Panel(
             "Length of answers",
-            "Tokens in an answer.",
+            "How many tokens an answer has.",
             "short",
             spread("vllm:request_generation_tokens"),
         ),
