@@ -41,13 +41,13 @@ CASES = {
         75,
     ),
     "AirlockFaultsBurnSlow": Case(
-        {GOOD: "0+98x300", BAD: "0+2x300"}, {GOOD: "0+997x300", BAD: "0+3x300"}, 1450, 5
+        {GOOD: "0+98x40", BAD: "0+2x40"}, {GOOD: "0+997x40", BAD: "0+3x40"}, 150, 5
     ),
     "AirlockFirstTokensBurnFast": Case(
         {SOON: "0+2x90", ALL: "0+10x90"}, {SOON: "0+8x90", ALL: "0+10x90"}, 75
     ),
     "AirlockFirstTokensBurnSlow": Case(
-        {SOON: "0+8x300", ALL: "0+10x300"}, {SOON: "0+97x300", ALL: "0+100x300"}, 1450, 5
+        {SOON: "0+8x40", ALL: "0+10x40"}, {SOON: "0+97x40", ALL: "0+100x40"}, 150, 5
     ),
     "AirlockTierViolation": Case(
         {"airlock_tier_violation_total": "0x10 1x20"}, {"airlock_tier_violation_total": "0x30"}
