@@ -5,7 +5,6 @@ import base64
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 import aiohttp
@@ -58,7 +57,10 @@ from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
+from gateway.readiness import why_not_ready
+from gateway.request_ids import RequestIds
 from gateway.settings import Settings
+from gateway.tracing import make_tracing
 from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
@@ -137,8 +139,9 @@ class Gateway:
             inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
             callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
+            tracing = make_tracing(settings)
             self.data_plane = DataPlane(
-                settings, keeper, callers, inference, self.metrics, recorder, archive
+                settings, keeper, callers, inference, self.metrics, recorder, archive, tracing
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
@@ -165,6 +168,8 @@ class Gateway:
                 writer.stop()
             await pool.close()
             connections.close()
+            if tracing is not None:
+                await tracing.close()
         await self.issuers.close()
         await self.database.close()
 
@@ -221,29 +226,9 @@ class Gateway:
         """Return why requests cannot be served as they should; empty when they can."""
         if self.keeper is None or self.pool is None:
             return ["the gateway is starting"]
-        try:
-            catalogue = self.keeper.current().catalogue
-        except e.NotReadyError as error:
-            return [str(error)]
-        reasons = []
-        if self.keeper.age_seconds > self.settings.privileged_max_age_seconds:
-            reasons.append("the snapshot is too old to serve base checkpoints")
-        if not catalogue.families:
-            reasons.append("nothing has been promoted")
-        if self.releases_error:
-            reasons.append(f"releases: {self.releases_error}")
-        reasons += self.registry.problems
-        now = datetime.now(UTC)
-        for family in catalogue.families.values():
-            for alias in family.aliases:
-                name = f"{family.name}:{alias.label}"
-                withdrawn = catalogue.why_withdrawn(name, now)
-                if withdrawn is not None:
-                    reasons.append(f"{name} has no valid release: {withdrawn}")
-                elif not self.pool.serves(alias.checkpoint):
-                    why = self.pool.why_not(alias.checkpoint)
-                    reasons.append(f"no verified engine for {name}: {why}")
-        return reasons
+        return why_not_ready(
+            self.settings, self.keeper, self.pool, self.registry, self.releases_error
+        )
 
     def _fastapi(self) -> FastAPI:
         app = FastAPI(
@@ -278,6 +263,7 @@ class Gateway:
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)
+        app.add_middleware(RequestIds)
         show_examples(app.openapi())
 
         answer_monitoring(

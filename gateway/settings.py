@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.logs import Level
+
 
 class EngineSetting(BaseModel):
     """One engine that the gateway may send requests to."""
@@ -173,6 +175,12 @@ class Settings(BaseSettings):
     """Between two checks of what an engine serves."""
     census_seconds: float = Field(15.0, gt=0)
     """Between two counts of releases, keys, applications and grants for the metrics."""
+    log_level: Level = "info"
+    """From which level on the gateway's own lines are written."""
+    traces_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    """Where traces are sent by OTLP over HTTP (`http://collector:4318/v1/traces`), if at all."""
+    traces_share: float = Field(0.01, ge=0, le=1)
+    """The share of requests that are traced."""
     metrics_token_file: Path | None = None
     """A file with the bearer token that `/metrics` asks for; without, it is open."""
     drain_seconds: float = Field(20.0, gt=0)

@@ -56,6 +56,8 @@ class Order(NamedTuple):
     started_at: float
     permit: Callable[[str], None]
     """Raises unless an engine with this digest may answer this caller."""
+    traceparent: str | None = None
+    """For the engine, where the request is traced."""
 
 
 class Deadline:
@@ -208,6 +210,7 @@ class Relay:
                 order.request_id,
                 is_stream=order.is_stream,
                 on_open=deadline.watch,
+                traceparent=order.traceparent,
             )
             try:
                 if order.is_stream:

@@ -122,6 +122,7 @@ def second_gateway(settings: Settings) -> Iterator[str]:
         "AIRLOCK_ISSUERS": json.dumps(issuers),
         "AIRLOCK_PROBE_SECONDS": "0.2",
         "AIRLOCK_CENSUS_SECONDS": "0.5",
+        "AIRLOCK_LOG_LEVEL": "debug",
     }
     if settings.database_url is not None:
         environment["AIRLOCK_DATABASE_URL"] = settings.database_url

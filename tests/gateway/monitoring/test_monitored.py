@@ -1,5 +1,6 @@
-"""Every panel's query, every alert's and every rule, asked of a real Prometheus."""
+"""Two gateways that are watched: every query answers, and no log says what it must not."""
 
+import json
 import math
 import re
 import time
@@ -13,10 +14,10 @@ from deploy.grafana.build import DASHBOARDS
 from tests.gateway.conftest import make_settings
 from tests.gateway.monitoring.prometheus import DEPLOY, PROGRAM, Prometheus, run_prometheus
 from tests.gateway.monitoring.stage import Stage, let_everything_happen, set_up, under_load
+from tests.gateway.monitoring.whispers import SAID, secrets, whisper
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Prometheus here")
-
 CHOSEN = {
     "$__rate_interval": "10s",
     "$__range": "1m",
@@ -38,6 +39,7 @@ def scene(request, tmp_path_factory) -> Iterator[tuple[Stage, Prometheus]]:
     ):
         wait_for(lambda: prometheus.value("sum(up)") == 4, 30)
         let_everything_happen(stage)
+        whisper(stage)
         seen = 'sum(increase(airlock_application_decision_seconds_count{decision="approved"}[1m]))'
         wait_for(lambda: prometheus.value(seen) > 0, 30)
         wait_for(lambda: prometheus.value("count(airlock:faults:ratio_rate5m)") == 1, 30)
@@ -129,3 +131,22 @@ def test_prometheus_has_as_many_series_as_a_gateway_should_make(scene):
     _, prometheus = scene
     for one in prometheus.query('scrape_samples_scraped{job="airlock"}'):
         assert float(one["value"][1]) < 2000
+
+
+def test_the_log_holds_nothing_that_was_said_and_no_secret(scene):
+    stage, _ = scene
+    assert SAID in str(stage.running.engines["base"].bodies)
+    text = (stage.running.settings.home / "second.log").read_text()
+    assert [secret for secret in secrets(stage) if secret in text] == []
+
+
+def test_the_log_is_json_and_every_line_on_a_request_has_its_id(scene):
+    stage, _ = scene
+    text = (stage.running.settings.home / "second.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    ended = [line for line in lines if line["message"] == "a request has ended"]
+    assert len(ended) > 50
+    assert {"alias", "tier", "outcome", "milliseconds", "path"} <= ended[0].keys()
+    assert len({line["request_id"] for line in ended}) == len(ended)
+    assert all(re.fullmatch("req_[0-9a-f]{32}", line["request_id"]) for line in ended)
+    assert {"public", "researcher", "other"} <= {line["tier"] for line in ended}
