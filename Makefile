@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock schemas bench-unlearn bench-gateway chaos clean
+.PHONY: help setup demo test check fmt lint types imports lock dashboards schemas bench-unlearn bench-gateway chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -38,13 +38,16 @@ lint: setup ## Check style
 	$(BIN)/ruff format --check .
 
 types: setup ## Check types (mypy, strict)
-	$(BIN)/mypy gateway models unlearn migrations tests requirements
+	$(BIN)/mypy gateway models deploy unlearn migrations tests requirements
 
 imports: setup ## Check the architecture's import contracts
 	$(BIN)/lint-imports
 
 lock: setup ## Resolve requirements/*.in into hash locks again
 	$(BIN)/python requirements/lock.py
+
+dashboards: setup ## Write Grafana's dashboards from deploy/grafana/*.py
+	$(BIN)/python -m deploy.grafana.build
 
 schemas: setup ## Export the JSON Schemas of the registry's documents
 	$(BIN)/python -m models.schemas docs/schemas

@@ -5,13 +5,11 @@ import base64
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 import aiohttp
 from cryptography.fernet import Fernet
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from gateway import errors as e
 from gateway.audit.intents import complete
@@ -23,12 +21,14 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.census import Census
 from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.login_routes import router as login_router
 from gateway.controlplane.me_routes import router as me_router
+from gateway.controlplane.monitoring import answer_monitoring
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.restored import Epoch
@@ -41,7 +41,9 @@ from gateway.dataplane.batches.run import Workshop
 from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.worker import Worker
 from gateway.dataplane.callers import Callers
+from gateway.dataplane.census import Census as DataPlaneCensus
 from gateway.dataplane.connections import Connections
+from gateway.dataplane.engine_metrics import EngineMetrics
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
@@ -56,7 +58,10 @@ from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
+from gateway.readiness import why_not_ready
+from gateway.request_ids import RequestIds
 from gateway.settings import Settings
+from gateway.tracing import make_tracing
 from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
@@ -86,6 +91,7 @@ class Gateway:
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
+        self.engine_metrics: EngineMetrics | None = None
         self.releases_error: str | None = None
         self.http = self._fastapi()
 
@@ -126,6 +132,10 @@ class Gateway:
             self.metrics.queued.set_function(admission.waiting)
             relay = Relay(upstream, pool, admission, keeper, suspects, self.metrics, settings)
             self.pool, self.keeper = pool, keeper
+            self.engine_metrics = EngineMetrics(client, pool)
+            counted = self.metrics.inventory
+            census = Census(settings, self.database, self.registry, counted)
+            memory = DataPlaneCensus(keeper, pool, counted, settings.census_seconds)
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(
                 self.database, self._signer, client, self.metrics, settings, self._epoch.witnessed
@@ -134,8 +144,9 @@ class Gateway:
             inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
             callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
+            tracing = make_tracing(settings)
             self.data_plane = DataPlane(
-                settings, keeper, callers, inference, self.metrics, recorder, archive
+                settings, keeper, callers, inference, self.metrics, recorder, archive, tracing
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
@@ -151,6 +162,8 @@ class Gateway:
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
                     tasks.create_task(Worker(workshop).run()),
+                    tasks.create_task(census.run()),
+                    tasks.create_task(memory.run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -161,6 +174,8 @@ class Gateway:
                 writer.stop()
             await pool.close()
             connections.close()
+            if tracing is not None:
+                await tracing.close()
         await self.issuers.close()
         await self.database.close()
 
@@ -210,33 +225,16 @@ class Gateway:
                 log.warning("releases could not be taken over", exc_info=True)
             await asyncio.sleep(self.settings.release_poll_seconds)
 
+    async def _render_engine_metrics(self) -> bytes:
+        return await self.engine_metrics.render() if self.engine_metrics else b""
+
     def not_ready(self) -> list[str]:
         """Return why requests cannot be served as they should; empty when they can."""
         if self.keeper is None or self.pool is None:
             return ["the gateway is starting"]
-        try:
-            catalogue = self.keeper.current().catalogue
-        except e.NotReadyError as error:
-            return [str(error)]
-        reasons = []
-        if self.keeper.age_seconds > self.settings.privileged_max_age_seconds:
-            reasons.append("the snapshot is too old to serve base checkpoints")
-        if not catalogue.families:
-            reasons.append("nothing has been promoted")
-        if self.releases_error:
-            reasons.append(f"releases: {self.releases_error}")
-        reasons += self.registry.problems
-        now = datetime.now(UTC)
-        for family in catalogue.families.values():
-            for alias in family.aliases:
-                name = f"{family.name}:{alias.label}"
-                withdrawn = catalogue.why_withdrawn(name, now)
-                if withdrawn is not None:
-                    reasons.append(f"{name} has no valid release: {withdrawn}")
-                elif not self.pool.serves(alias.checkpoint):
-                    why = self.pool.why_not(alias.checkpoint)
-                    reasons.append(f"no verified engine for {name}: {why}")
-        return reasons
+        return why_not_ready(
+            self.settings, self.keeper, self.pool, self.registry, self.releases_error
+        )
 
     def _fastapi(self) -> FastAPI:
         app = FastAPI(
@@ -271,22 +269,12 @@ class Gateway:
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)
+        app.add_middleware(RequestIds)
         show_examples(app.openapi())
 
-        @app.get("/healthz", include_in_schema=False)
-        async def healthz() -> dict[str, str]:
-            return {"status": "ok"}
-
-        @app.get("/readyz", include_in_schema=False)
-        async def readyz() -> JSONResponse:
-            reasons = self.not_ready()
-            status = "ready" if not reasons else "not ready"
-            return JSONResponse({"status": status, "reasons": reasons}, 503 if reasons else 200)
-
-        @app.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            return Response(self.metrics.render(), media_type="text/plain; version=0.0.4")
-
+        answer_monitoring(
+            app, self.settings, self.not_ready, self.metrics.render, self._render_engine_metrics
+        )
         return app
 
 

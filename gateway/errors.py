@@ -187,11 +187,13 @@ class RateLimitedError(AirlockError):
     """The caller, or its organisation, has used up what it may use for now.
 
     Attributes:
+        what: Of which limit.
         retry_after_seconds: When the next one will be served.
     """
 
     def __init__(self, what: str, limit: int, retry_after_seconds: float) -> None:
         super().__init__(f"Rate limit reached: {limit} {what}.")
+        self.what = what
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
 
@@ -200,8 +202,11 @@ class QuotaExceededError(AirlockError):
     """The caller, or its organisation, has used up the day's tokens.
 
     Attributes:
+        what: Of which limit.
         retry_after_seconds: Until the next day, in UTC.
     """
+
+    what = "tokens per day"
 
     def __init__(self, limit: int, retry_after_seconds: float) -> None:
         super().__init__(f"The budget of {limit} tokens per day is used up.")

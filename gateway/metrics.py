@@ -3,12 +3,26 @@
 import time
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from gateway.health import Health
+from gateway.inventory import Inventory
 
 OTHER = "other"
 """Stands for a model name that is not served, so that callers cannot make new series."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
+WAIT_SECONDS = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
@@ -16,6 +30,8 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         """Make the metrics of one gateway process."""
+        # When a counter began would be a second series for each.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         labels = ("alias", "tier", "outcome")
         self.requests = Counter(
@@ -37,9 +53,30 @@ class Metrics:
         )
         self.overhead_seconds = Histogram(
             "airlock_overhead_seconds",
-            "From a request's first byte to the request that the engine gets.",
+            "From a request's first byte to its being ready for an engine: the gateway's own part.",
             ("alias", "tier"),
             buckets=OVERHEAD_SECONDS,
+            registry=self.registry,
+        )
+        self.queue_seconds = Histogram(
+            "airlock_queue_seconds",
+            "From a request's being ready to an engine's having room for it.",
+            ("alias", "tier"),
+            buckets=WAIT_SECONDS,
+            registry=self.registry,
+        )
+        self.upstream_seconds = Histogram(
+            "airlock_upstream_seconds",
+            "From the request that the engine gets to the end of the answer.",
+            ("alias", "tier"),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.inter_token_seconds = Histogram(
+            "airlock_inter_token_seconds",
+            "Of each stream, the mean time between two of its tokens.",
+            ("alias", "tier"),
+            buckets=TOKEN_SECONDS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
@@ -65,6 +102,12 @@ class Metrics:
         )
         self.auth_failures = Counter(
             "airlock_auth_failures", "Refused keys and tokens.", ("reason",), registry=self.registry
+        )
+        self.rate_limited = Counter(
+            "airlock_rate_limited",
+            "Requests turned away by a limit.",
+            ("kind",),
+            registry=self.registry,
         )
         self.provider_faults = Counter(
             "airlock_identity_provider_faults",
@@ -98,6 +141,12 @@ class Metrics:
             "airlock_breaker_open",
             "Whether an engine's circuit breaker lets no requests through.",
             ("url", "checkpoint"),
+            registry=self.registry,
+        )
+        self.engine_errors = Counter(
+            "airlock_engine_errors",
+            "Requests that an engine did not answer properly.",
+            ("url", "checkpoint", "kind"),
             registry=self.registry,
         )
         self.retries = Counter(
@@ -159,6 +208,9 @@ class Metrics:
         self.batches_running = Gauge(
             "airlock_batches_running", "Batches that are worked on.", registry=self.registry
         )
+        self.health = Health(self.registry)
+        self.inventory = Inventory(self.registry)
+        ProcessCollector(registry=self.registry)
         self._settled: dict[tuple[str, str, str], _Series] = {}
         self._routed: dict[tuple[str, str, str], Counter] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)
@@ -171,11 +223,18 @@ class Metrics:
         if series is None:
             series = self._settled[labels] = _Series(self, *labels)
         series.requests.inc()
-        series.request_seconds.observe(time.monotonic() - settled.started_at)
+        now = time.monotonic()
+        series.request_seconds.observe(now - settled.started_at)
+        if settled.ready_at is not None:
+            series.overhead_seconds.observe(settled.ready_at - settled.started_at)
+            series.queue_seconds.observe((settled.asked_at or now) - settled.ready_at)
         if settled.asked_at is not None:
-            series.overhead_seconds.observe(settled.asked_at - settled.started_at)
+            series.upstream_seconds.observe(now - settled.asked_at)
         if settled.first_byte_at is not None:
             series.first_token_seconds.observe(settled.first_byte_at - settled.started_at)
+            if settled.is_stream and settled.completion_tokens > 1:
+                between = (now - settled.first_byte_at) / (settled.completion_tokens - 1)
+                series.inter_token_seconds.observe(between)
         if settled.prompt_tokens:
             series.prompt_tokens.inc(settled.prompt_tokens)
         if settled.completion_tokens:
@@ -201,8 +260,10 @@ class Settled(NamedTuple):
     tier: str
     outcome: str
     started_at: float
+    ready_at: float | None
     asked_at: float | None
     first_byte_at: float | None
+    is_stream: bool
     prompt_tokens: int
     completion_tokens: int
 
@@ -216,5 +277,8 @@ class _Series:
         self.request_seconds = metrics.request_seconds.labels(*labels)
         self.first_token_seconds = metrics.first_token_seconds.labels(*labels)
         self.overhead_seconds = metrics.overhead_seconds.labels(alias, tier)
+        self.queue_seconds = metrics.queue_seconds.labels(alias, tier)
+        self.upstream_seconds = metrics.upstream_seconds.labels(alias, tier)
+        self.inter_token_seconds = metrics.inter_token_seconds.labels(alias, tier)
         self.prompt_tokens = metrics.tokens.labels(alias, tier, "prompt")
         self.completion_tokens = metrics.tokens.labels(alias, tier, "completion")

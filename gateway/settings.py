@@ -21,6 +21,8 @@ from gateway.errors import ConfigurationError
 CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
 """The variable that names a TOML file of settings; the environment counts before the file."""
 
+from gateway.logs import Level
+
 
 class EngineSetting(BaseModel):
     """One engine that the gateway may send requests to."""
@@ -189,6 +191,16 @@ class Settings(BaseSettings):
     """How long a request is held back under which an engine died."""
     probe_seconds: float = Field(1.0, gt=0)
     """Between two checks of what an engine serves."""
+    census_seconds: float = Field(15.0, gt=0)
+    """Between two counts of releases, keys, applications and grants for the metrics."""
+    log_level: Level = "info"
+    """From which level on the gateway's own lines are written."""
+    traces_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    """Where traces are sent by OTLP over HTTP (`http://collector:4318/v1/traces`), if at all."""
+    traces_share: float = Field(0.01, ge=0, le=1)
+    """The share of requests that are traced."""
+    metrics_token_file: Path | None = None
+    """A file with the bearer token that `/metrics` asks for; without, it is open."""
     drain_seconds: float = Field(20.0, gt=0)
     """How long running answers may take to end when the gateway stops."""
     engine_priorities: bool = True

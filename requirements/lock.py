@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PLANES = ("gateway", "engine", "unlearn", "dev")
+PLANES = ("gateway", "engine", "unlearn", "dev", "tracing")
 NEEDS_TORCH = ("engine", "unlearn")
 # What torch itself imports; it is left out of the resolution, so its own list is repeated here.
 TORCH_REQUIRES = "filelock\ntyping-extensions\nsetuptools\nsympy\nnetworkx\njinja2\nfsspec\n"

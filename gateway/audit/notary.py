@@ -53,7 +53,9 @@ class Notary:
         """Sign and show, for ever."""
         while True:
             try:
-                await self.notarise()
+                note = await self.notarise()
+                self._metrics.health.audit_entries.set(note.checkpoint.size)
+                self._metrics.health.audit_signed.set_to_current_time()
             except Exception:
                 # Whatever it was: the next round tries again, and the metric says so.
                 self._metrics.audit_witness_failures.inc()

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -63,8 +64,12 @@ class Writer(Generic[Draft]):
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
         self._queue: deque[_Waiting[Draft]] = deque()
+        self._group: list[_Waiting[Draft]] = []
+        """What is being written at this moment."""
         self._arrived = asyncio.Event()
         self._is_stopping = False
+        metrics.health.audit_waiting.set_function(lambda: len(self._queue) + len(self._group))
+        metrics.health.audit_waiting_seconds.set_function(self._oldest_seconds)
 
     async def write(self, draft: Draft) -> int:
         """Append and return the entry's number, once it is durable.
@@ -99,6 +104,10 @@ class Writer(Generic[Draft]):
         self._queue.append(waiting)
         self._arrived.set()
 
+    def _oldest_seconds(self) -> float:
+        oldest = min((each.since for each in (*self._group, *islice(self._queue, 1))), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
     async def run(self) -> None:
         """Write what arrives, until `stop`."""
         while True:
@@ -124,6 +133,7 @@ class Writer(Generic[Draft]):
         group = [each for each in group if each.done is None or not each.done.done()]
         if not group:
             return True
+        self._group = group
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._append(group)
@@ -131,8 +141,10 @@ class Writer(Generic[Draft]):
             # Whatever it was, nothing of the group is in the log, or nobody knows: both refuse.
             self._metrics.audit_failures.inc()
             log.warning("the audit log could not be written", exc_info=True)
+            self._group = []
             await self._fail(group)
             return False
+        self._group = []
         return True
 
     async def _append(self, group: list[_Waiting[Draft]]) -> None:

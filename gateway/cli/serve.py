@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings = Settings(home=args.home)
-    set_up_logs()
+    set_up_logs(settings.log_level)
     app = create_app(settings)
     # Going through what was imported again and again, for garbage that is not there, would take a
     # fifth of the CPU of a request. A request leaves hardly any cycles behind.

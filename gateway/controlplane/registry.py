@@ -16,7 +16,7 @@ from gateway.policy.attestation import Attested, Unattested
 from models.attestation import verify_attestation
 from models.documents import read_document
 from models.errors import DocumentError, SignatureError
-from models.release import CurrentReleases, Seen, current_releases
+from models.release import CurrentReleases, Release, Seen, current_releases
 from models.revocation import verified_revocations
 from models.store import CheckpointStore
 from models.trust import TrustStore, trust_path
@@ -41,7 +41,9 @@ class Registry:
         self._store = CheckpointStore(home / "store")
         self._trust_file = trust_file or trust_path(home)
         self._database = database
-        self._trust = NOBODY
+        self.trust = NOBODY
+        self.releases: tuple[Release, ...] = ()
+        """Those that count, at the last look."""
         self.problems: list[str] = []
         """What was wrong at the last look, for operators."""
 
@@ -55,7 +57,8 @@ class Registry:
         async with self._database.transaction() as session:
             seen = await seen_releases(session)
         found = await anyio.to_thread.run_sync(self._look, now, seen)
-        self._trust, self.problems = found.trust, found.problems
+        self.trust, self.problems = found.trust, found.problems
+        self.releases = found.current.valid
         async with self._database.transaction() as session:
             await take_over(session, found.current, found.revoked, actor="registry", now=now)
 
@@ -82,7 +85,7 @@ class Registry:
     def verify(self, raw: bytes, nonce: str) -> Attested | Unattested:
         """Return what an engine's launcher has signed for a nonce, or why that does not count."""
         try:
-            attestation = verify_attestation(raw, self._trust, nonce, datetime.now(UTC))
+            attestation = verify_attestation(raw, self.trust, nonce, datetime.now(UTC))
         except SignatureError as error:
             return Unattested(str(error))
         return Attested(

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 from gateway.audit.recorder import Caller
 from gateway.dataplane import intake
+from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import Send, send_error
 from gateway.dataplane.limits import Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import AirlockError
+from gateway.http_errors import http_error
 from gateway.metrics import OTHER
+from gateway.tracing import Trace
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Call:
     """Of a line: the alias that answers it, whatever its model's name would lead to now."""
     domains: frozenset[str] = frozenset()
     """Of a line: the hazard domains that the checkpoint knows which answers."""
+    trace: Trace | None = None
     error: AirlockError | None = None
     """Why there is no answer."""
 
@@ -41,6 +45,43 @@ class Call:
         if self.reservation is not None:
             known.update(self.reservation.headers())
         return known
+
+    def log_context(self) -> dict[str, str]:
+        """What every line of the log about it says."""
+        if self.trace is None:
+            return {"request_id": self.request_id}
+        return {"request_id": self.request_id, "trace_id": self.trace.trace_id}
+
+    def facts(self, label: str) -> dict[str, object]:
+        """What the log says of it at its end; nothing that was said."""
+        return {
+            "path": self.path if self.path in ENDPOINTS else OTHER,
+            "alias": self.alias,
+            "tier": self.tier,
+            "outcome": label,
+            "milliseconds": round((time.monotonic() - self.started_at) * 1000),
+            "prompt_tokens": self.outcome.usage.prompt_tokens,
+            "completion_tokens": self.outcome.usage.completion_tokens,
+        }
+
+    def end_trace(self, label: str) -> None:
+        """End its spans."""
+        if self.trace is None:
+            return
+        outcome, status = self.outcome, self.outcome.status
+        if status is None and self.error is not None:
+            status = http_error(self.error).status
+        checkpoint = (self.headers or {}).get("x-airlock-checkpoint", "")
+        attributes: dict[str, str | int | float] = {
+            "gen_ai.response.model": checkpoint,
+            "gen_ai.usage.input_tokens": outcome.usage.prompt_tokens,
+            "gen_ai.usage.output_tokens": outcome.usage.completion_tokens,
+            "airlock.tier": self.tier,
+        }
+        if outcome.first_byte_at is not None:
+            waited = outcome.first_byte_at - self.started_at
+            attributes["gen_ai.response.time_to_first_chunk"] = waited
+        self.trace.end(label, status, attributes)
 
     async def send_error(self, send: Send, error: AirlockError) -> None:
         """Send an error in the shape of the API that was called."""

@@ -102,6 +102,9 @@ class Inference:
             headers=call.answer_headers(),
             started_at=call.started_at,
             permit=permit,
+            traceparent=call.trace.ask(routed.name, is_stream=request.is_stream)
+            if call.trace
+            else None,
         )
         is_always_logged = principal.tier.logs_every_request
         who = Caller(principal.person_id, principal.key_id, is_always_logged)

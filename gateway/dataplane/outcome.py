@@ -12,6 +12,8 @@ class Outcome:
 
     status: int | None = None
     """None until the caller has been sent one."""
+    ready_at: float | None = None
+    """When all was done that comes before the engines' queue."""
     asked_at: float | None = None
     """When an engine was first given the request."""
     first_byte_at: float | None = None

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from typing import Literal, get_args
 
 from gateway.dataplane import balance
 from gateway.dataplane.breaker import Breaker
@@ -25,6 +26,7 @@ from gateway.settings import Settings
 
 DRIFT_RECHECK_SECONDS = 60.0
 PROBE_GAP_SECONDS = 0.02
+Fault = Literal["unavailable", "failed", "timeout"]
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Pool:
                 )
                 replica = Replica(address, breaker)
                 self._replicas[address] = replica
+                self._begin_counting(address)
                 replica.tasks = [
                     asyncio.create_task(self._keep_probing(replica)),
                     asyncio.create_task(self._keep_replaying(replica)),
@@ -69,6 +72,10 @@ class Pool:
         self._by_digest = {}
         for replica in self._replicas.values():
             self._by_digest.setdefault(replica.address.digest, []).append(replica)
+
+    def replicas(self) -> list[Replica]:
+        """Return every engine."""
+        return list(self._replicas.values())
 
     def serves(self, digest: str) -> int:
         """Return how many verified engines serve a checkpoint."""
@@ -129,8 +136,10 @@ class Pool:
                 replica.returned_at = time.monotonic()
             self._show_breaker(replica)
 
-    def failed(self, replica: Replica, person_id: str) -> None:
+    def failed(self, replica: Replica, person_id: str, how: Fault) -> None:
         """Note that an engine did not do its work, and ask it at once how it is."""
+        address = replica.address
+        self._metrics.engine_errors.labels(address.url, address.digest, how).inc()
         replica.breaker.fail(time.monotonic(), person_id)
         self._show_breaker(replica)
         replica.doubted.set()
@@ -151,6 +160,12 @@ class Pool:
             for replica in self._by_digest.get(digest, ())
             if replica.verified and replica.breaker.allows(now) and self._is_attested(replica, now)
         ]
+
+    def _begin_counting(self, address: EngineAddress) -> None:
+        """Begin counters at 0: a first fault that makes its own series is invisible to rates."""
+        for how in get_args(Fault):
+            self._metrics.engine_errors.labels(address.url, address.digest, how)
+        self._metrics.engine_drift.labels(address.url, address.digest)
 
     def _show_breaker(self, replica: Replica) -> None:
         if self._replicas.get(replica.address) is replica:

@@ -56,6 +56,8 @@ class Order(NamedTuple):
     started_at: float
     permit: Callable[[str], None]
     """Raises unless an engine with this digest may answer this caller."""
+    traceparent: str | None = None
+    """For the engine, where the request is traced."""
 
 
 class Deadline:
@@ -135,6 +137,7 @@ class Relay:
         self._keeper.add(running)
         try:
             digest = order.routed.alias.checkpoint
+            outcome.ready_at = time.monotonic()
             await self._admission.enter(digest, order.priority)
             try:
                 await self._attempts(order, deadline, send, outcome)
@@ -179,7 +182,7 @@ class Relay:
                 await self._attempt(order, replica, deadline, send, outcome)
                 return
             except EngineUnavailableError:
-                self._pool.failed(replica, order.person_id)
+                self._pool.failed(replica, order.person_id, "unavailable")
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
@@ -207,6 +210,7 @@ class Relay:
                 order.request_id,
                 is_stream=order.is_stream,
                 on_open=deadline.watch,
+                traceparent=order.traceparent,
             )
             try:
                 if order.is_stream:
@@ -220,14 +224,14 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.body, replica.address.url, engine_start)
-            self._pool.failed(replica, order.person_id)
+            self._pool.failed(replica, order.person_id, "failed")
             raise
         except InvalidRequestError:
             self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
             if isinstance(deadline.running.cut_by, EngineTimeoutError):
-                self._pool.failed(replica, order.person_id)
+                self._pool.failed(replica, order.person_id, "timeout")
             raise
         self._pool.succeeded(replica)
 

@@ -1,7 +1,6 @@
 """The data plane's paths: pure ASGI, decided on the path alone; nothing else is served."""
 
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
@@ -23,8 +22,11 @@ from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
+from gateway.logs import CONTEXT
 from gateway.metrics import Metrics, Settled
+from gateway.request_ids import make_request_id
 from gateway.settings import Settings
+from gateway.tracing import Tracing
 
 LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
 """Outcomes of requests that ended while an engine may still have been at work."""
@@ -43,6 +45,7 @@ class DataPlane:
         metrics: Metrics,
         recorder: Recorder,
         archive: Archive,
+        tracing: Tracing | None = None,
     ) -> None:
         """Serve with these parts.
 
@@ -54,6 +57,7 @@ class DataPlane:
             metrics: Counts.
             recorder: The audit log.
             archive: Files and batches.
+            tracing: Traces live requests, where it is on.
         """
         self._settings = settings
         self._keeper = keeper
@@ -62,13 +66,16 @@ class DataPlane:
         self._metrics = metrics
         self._recorder = recorder
         self._archive = archive
+        self._tracing = tracing
         self.limits = Limits()
         self._running = 0
         metrics.in_flight.set_function(lambda: self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(_request_id(), scope["path"], time.monotonic())
+        call = Call(make_request_id(), scope["path"], time.monotonic())
+        if self._tracing is not None and scope["path"] in ENDPOINTS:
+            call.trace = self._tracing.begin(scope["path"], scope["headers"], call.request_id)
         await self._answer(call, send, self._dispatch(call, scope, receive, send))
 
     async def answer_line(
@@ -82,7 +89,7 @@ class DataPlane:
             body: The request's.
             door: The alias that answers, if its owner's grants cover it now.
         """
-        call = Call(_request_id(), endpoint.path, time.monotonic(), is_batch=True, door=door)
+        call = Call(make_request_id(), endpoint.path, time.monotonic(), is_batch=True, door=door)
         answer = Collected()
         await self._answer(
             call, answer.send, self._infer_line(call, key_id, endpoint, body, answer)
@@ -99,6 +106,7 @@ class DataPlane:
     async def _answer(self, call: Call, send: Send, work: Coroutine[None, None, None]) -> None:
         label = "cancelled"
         self._running += 1
+        context = CONTEXT.set(call.log_context())
         try:
             if self._running > self._settings.max_open_requests:
                 work.close()
@@ -114,15 +122,18 @@ class DataPlane:
             label, call.error = type(error).__name__, error
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
+            elif isinstance(error, e.RateLimitedError | e.QuotaExceededError):
+                self._metrics.rate_limited.labels(error.what).inc()
             await call.send_error(send, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label, call.error = "InternalError", e.InternalError()
-            log.exception("a request failed", extra={"airlock": {"request_id": call.request_id}})
+            log.exception("a request failed")
             if call.outcome.status is None:
                 await call.send_error(send, call.error)
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, label)
+            CONTEXT.reset(context)
 
     async def _dispatch(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
@@ -203,20 +214,21 @@ class DataPlane:
                 usage.prompt_tokens,
                 usage.completion_tokens,
             )
+        if call.trace is not None:
+            call.end_trace(label)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("a request has ended", extra={"airlock": call.facts(label)})
         self._metrics.settle(
             Settled(
                 alias=call.alias,
                 tier=call.tier,
                 outcome=label,
                 started_at=call.started_at,
+                ready_at=outcome.ready_at,
                 asked_at=outcome.asked_at,
                 first_byte_at=outcome.first_byte_at,
+                is_stream=outcome.events > 1,
                 prompt_tokens=usage.prompt_tokens,
                 completion_tokens=usage.completion_tokens,
             )
         )
-
-
-def _request_id() -> str:
-    # An id needs to be unique, not secret; a secret one costs 5 µs.
-    return f"req_{random.getrandbits(128):032x}"

@@ -150,6 +150,8 @@ class SnapshotKeeper:
                 catalogue = await load_catalogue(session, self._settings.engines, self._cipher)
                 self._snapshot = Snapshot(version, directory, catalogue)
                 self._on_change(catalogue)
+        if self._current_at > float("-inf"):
+            self._metrics.health.snapshot_lag_seconds.observe(self.age_seconds)
         # Not the moment of the answer: what was read may be as old as the question.
         self._current_at = asked_at
 
@@ -168,7 +170,10 @@ class SnapshotKeeper:
         """Cut running answers that are no longer covered, for ever."""
         while True:
             self.cut_uncovered()
+            slept_at = time.monotonic()
             await asyncio.sleep(WATCH_SECONDS)
+            late = time.monotonic() - slept_at - WATCH_SECONDS
+            self._metrics.health.loop_lag_seconds.observe(max(0.0, late))
 
     def cut_uncovered(self) -> None:
         """Cut the running answers that are no longer covered."""

@@ -51,6 +51,7 @@ class Upstream:
         *,
         is_stream: bool,
         on_open: Callable[[EngineConnection], None],
+        traceparent: str | None = None,
     ) -> EngineConnection:
         """Return the connection on which an engine gives a good answer; it must be released.
 
@@ -63,6 +64,7 @@ class Upstream:
             request_id: Ours.
             is_stream: Whether the answer is to be read as it comes.
             on_open: Told of each connection before it is written to.
+            traceparent: Which span the engine's own hang from.
 
         Raises:
             EngineUnavailableError: The engine has not begun to work on the request: it cannot be
@@ -70,9 +72,10 @@ class Upstream:
             InvalidRequestError: The engine finds the request itself wrong.
             EngineFailedError: It failed, perhaps because of this request.
         """
-        request = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+        request = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
             self._head(replica.address, path),
             request_id.encode(),
+            b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b"",
             len(body),
             body,
         )

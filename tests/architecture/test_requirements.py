@@ -15,7 +15,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def test_there_are_locks():
-    assert [lock.stem for lock in LOCKS] == ["dev", "engine", "gateway", "unlearn"]
+    assert [lock.stem for lock in LOCKS] == ["dev", "engine", "gateway", "tracing", "unlearn"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)

@@ -9,10 +9,14 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from deploy.grafana import build, panels
+from deploy.grafana.panels import Panel
+from gateway.http_errors import HTTP_ERRORS
 from gateway.metrics import Metrics
+from tests.fakes.vllm_metrics import VllmMetrics
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+FOLDER = DEPLOY / "grafana" / "dashboards"
 SUFFIXES = {
     "counter": ("_total",),
     "gauge": ("",),
@@ -21,32 +25,37 @@ SUFFIXES = {
 }
 # What Prometheus itself adds to every series.
 SCRAPE_LABELS = {"instance", "job"}
-PANEL_UNITS = {"reqps", "percentunit", "short", "s"}
+PANEL_UNITS = {"reqps", "percentunit", "short", "s", "bytes"}
+PANELS = [
+    pytest.param(panel, id=f"{dashboard.name}-{panel.title}")
+    for dashboard in build.DASHBOARDS
+    for panel in dashboard.panels
+]
+NAME = re.compile(r"\b(?:airlock_|vllm:|process_)\w+")
+
+
+def declared() -> list[MetricWrapperBase]:
+    """Return every metric that the gateway and its engines declare."""
+    metrics, engine = Metrics("0"), VllmMetrics()
+    owners = [metrics, metrics.health, metrics.inventory]
+    found = [value for owner in owners for value in vars(owner).values()]
+    found += [*metrics.inventory.gauges.values(), *engine.registry._collector_to_names]
+    return [metric for metric in found if isinstance(metric, MetricWrapperBase)]
 
 
 def series() -> dict[str, set[str]]:
-    """Return every series that the gateway exports, with its labels."""
-    found = {}
-    for metric in vars(Metrics("0")).values():
-        if not isinstance(metric, MetricWrapperBase):
-            continue
+    """Return every series that is there, with its labels."""
+    samples = {one.name for family in Metrics("0").registry.collect() for one in family.samples}
+    found = {name: SCRAPE_LABELS for name in samples if name.startswith("process_")}
+    for metric in declared():
         (family,) = metric.describe()
         for suffix in SUFFIXES[family.type]:
             labels = {*metric._labelnames, *SCRAPE_LABELS}
-            if suffix == "_bucket":
-                labels.add("le")
-            if suffix == "_info":
-                labels.add("version")
+            labels |= {"url", "checkpoint"} if family.name.startswith("vllm:") else set()
+            labels |= {"le"} if suffix == "_bucket" else set()
+            labels |= {"version"} if suffix == "_info" else set()
             found[family.name + suffix] = labels
     return found
-
-
-def panels() -> list[Any]:
-    return [
-        pytest.param(panel, id=f"{path.stem}-{panel['title']}")
-        for path in DASHBOARDS
-        for panel in json.loads(path.read_text())["panels"]
-    ]
 
 
 def datasource() -> dict[str, Any]:
@@ -88,47 +97,77 @@ def test_grafana_finds_what_is_provisioned(services: dict[str, dict[str, Any]]):
     (provider,) = yaml.safe_load(text)["providers"]
     assert provider["options"]["path"] == mounts["./deploy/grafana/dashboards"]
     home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert Path(home).name in {path.name for path in DASHBOARDS}
+    assert Path(home).name in {path.name for path in FOLDER.glob("*.json")}
 
 
-def test_the_gateways_series_are_known():
+def test_the_files_are_what_the_code_makes():
+    assert {path.stem for path in FOLDER.glob("*.json")} == {one.name for one in build.DASHBOARDS}
+    for dashboard in build.DASHBOARDS:
+        made = build.text(dashboard)
+        assert (FOLDER / f"{dashboard.name}.json").read_text() == made, "run `make dashboards`"
+
+
+def test_the_series_are_known():
     known = series()
     assert known["airlock_requests_total"] >= {"alias", "tier", "outcome"}
     assert "le" in known["airlock_request_duration_seconds_bucket"]
-    assert "airlock_build_info" in known
+    assert {"airlock_build_info", "process_open_fds", "vllm:num_requests_running"} <= known.keys()
 
 
-@pytest.mark.parametrize("panel", panels())
-def test_panel_has_a_unit_a_description_and_queries_that_can_answer(panel: dict[str, Any]):
-    assert panel["fieldConfig"]["defaults"]["unit"] in PANEL_UNITS
-    assert len(panel["description"]) > 20
-    assert panel["datasource"]["uid"] == datasource()["uid"]
-    assert panel["targets"]
+def test_a_fault_of_ours_is_every_error_of_500_and_more():
+    ours = {error.__name__ for error, row in HTTP_ERRORS.items() if row.status >= 500}
+    assert set(panels.FAULTS.split("|")) == ours
+    recording = (DEPLOY / "prometheus/rules/recording.yml").read_text()
+    assert set(re.findall(r'outcome=~"([^"]*)"', recording)) == {panels.FAULTS}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_has_a_unit_a_description_and_queries_of_what_is_there(panel: Panel):
+    assert panel.unit in PANEL_UNITS
+    assert len(panel.description) > 20
+    assert panel.description.endswith((".", "?"))
+    assert panel.queries
     known = series()
-    for target in panel["targets"]:
-        query = target["expr"]
-        names = set(re.findall(r"\bairlock_\w+", query))
-        assert names, query
+    for query in panel.queries:
+        names = set(NAME.findall(query.expr))
+        assert names or "airlock:" in query.expr, query
         assert names <= known.keys(), f"unknown metric: {names - known.keys()}"
-        allowed = set.intersection(*(known[name] for name in names))
-        grouped = re.findall(r"\b(?:by|without) ?\(([^)]*)\)", query)
-        matched = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", query)
-        shown = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+        allowed = set.union(set(), *(known[name] for name in names))
+        grouped = re.findall(r"\b(?:by|without|on) ?\(([^)]*)\)", query.expr)
+        matched = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", query.expr)
+        shown = re.findall(r"\{\{(\w+)\}\}", query.legend)
         used = {label.strip() for labels in grouped for label in labels.split(",")}
         assert used | {*matched, *shown} <= allowed, query
 
 
-@pytest.mark.parametrize("panel", panels())
-def test_counters_are_shown_as_rates(panel: dict[str, Any]):
-    for target in panel["targets"]:
-        for name in re.findall(r"airlock_\w+_(?:total|bucket|sum|count)\b", target["expr"]):
-            assert re.search(rf"(?:rate|increase)\({name}\b", target["expr"]), target["expr"]
+@pytest.mark.parametrize("panel", PANELS)
+def test_counters_are_shown_as_rates(panel: Panel):
+    for query in panel.queries:
+        for name in re.findall(r"(?:airlock_|vllm:)\w+_(?:total|bucket|sum|count)\b", query.expr):
+            assert re.search(rf"(?:rate|increase)\({name}\b", query.expr), query.expr
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_panels_do_not_overlap(path: Path):
+@pytest.mark.parametrize("panel", PANELS)
+def test_what_all_replicas_count_alike_is_not_added_up(panel: Panel):
+    alike = Metrics("0").inventory.gauges
+    for query in panel.queries:
+        for gauge in alike.values():
+            (family,) = gauge.describe()
+            if family.name.endswith("in_flight_requests"):
+                continue  # That is each gateway's own.
+            for before in re.findall(rf"(\w+)(?: by \([^)]*\))? ?\({family.name}\b", query.expr):
+                assert before in ("max", "min"), query.expr
+
+
+def boards() -> list[Any]:
+    return [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+
+
+@pytest.mark.parametrize("board", boards(), ids=lambda board: board["uid"])
+def test_panels_do_not_overlap_and_their_source_can_be_chosen(board: dict[str, Any]):
+    source = next(one for one in board["templating"]["list"] if one["type"] == "datasource")
     taken: set[tuple[int, int]] = set()
-    for panel in json.loads(path.read_text())["panels"]:
+    for panel in board["panels"]:
         place = panel["gridPos"]
         cells = {
             (x, y)
@@ -138,9 +177,13 @@ def test_panels_do_not_overlap(path: Path):
         assert not cells & taken, panel["title"]
         assert place["x"] + place["w"] <= 24
         taken |= cells
+        for part in (panel, *panel.get("targets", ())):
+            assert panel["type"] == "row" or part["datasource"]["uid"] == f"${{{source['name']}}}"
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_every_metric_is_on_a_dashboard():
-    text = "".join(path.read_text() for path in DASHBOARDS)
-    families = {family.name for family in Metrics("0").registry.collect()}
+    text = "".join(path.read_text() for path in FOLDER.glob("*.json"))
+    families = {family.name for metric in declared() for family in metric.describe()}
+    assert len(families) > 60
     assert {name for name in families if not re.search(rf"\b{name}(_|\b)", text)} == set()

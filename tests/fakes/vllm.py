@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 
 from tests.fakes import dialects
+from tests.fakes.vllm_metrics import VllmMetrics
 
 
 @dataclass
@@ -29,12 +30,17 @@ class FakeVllm:
     token_ids: tuple[int, ...] = (5, 6, 7)
     odd_replays: int = 0
     """How many of the next answers to a fingerprint's prompt differ."""
+    metrics: VllmMetrics = field(default_factory=VllmMetrics)
+    metrics_text: bytes = b""
+    """What it says of itself instead."""
     told: int = 0
     """How many tokens it has said last that a stream's answer has."""
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
         headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+        if scope["path"] == "/metrics":
+            return await self.raw(send, 200, self.metrics_text or self.metrics.render())
         if headers.get("authorization") != f"Bearer {self.api_key}":
             return await self.reply(send, 401, {"error": "Unauthorized"})
         if scope["path"] == "/health":
@@ -75,6 +81,7 @@ class FakeVllm:
             return await self.reply(send, 400, {"error": {"message": message, "code": 400}})
         if self.mode == "garbage":
             return await self.raw(send, 200, b"<html>what?</html>")
+        self.metrics.count(3, self.tokens)
         usage = {"prompt_tokens": 3, "completion_tokens": self.tokens, "total_tokens": 7}
         if not request.get("stream"):
             await asyncio.sleep(self.delay_seconds * self.tokens)

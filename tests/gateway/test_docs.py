@@ -29,7 +29,9 @@ def test_every_documented_setting_exists():
 def test_every_metric_is_documented_and_every_documented_one_exists():
     kinds = {"counter": "_total", "info": "_info"}
     declared = {
-        family.name + kinds.get(family.type, "") for family in Metrics("0").registry.collect()
+        family.name + kinds.get(family.type, "")
+        for family in Metrics("0").registry.collect()
+        if family.name.startswith("airlock_")
     }
     documented = set(re.findall(r"^\| `(airlock_[a-z_]+)` \|", API, re.MULTILINE))
     assert documented == declared

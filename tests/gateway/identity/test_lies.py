@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway.identity.logout_token import EVENT
-from gateway.logs import CLIENTS, set_up_logs
+from gateway.logs import OURS, SILENT, set_up_logs
 from gateway.settings import IssuerSetting
 from tests.conformance.browser import Browser, query_of
 from tests.fakes.provider import AUDIENCE, FakeProvider
@@ -122,13 +122,15 @@ def test_a_provider_that_does_not_answer_is_503(running, provider, mode, monkeyp
 
 
 def test_codes_cookies_and_tokens_are_never_logged(running, provider, caplog):
-    levels = {name: logging.getLogger(name).level for name in ("root", *CLIENTS)}
+    names = ("root", "uvicorn", *OURS, *SILENT)
+    levels = {name: logging.getLogger(name).level for name in names}
     handlers = logging.getLogger().handlers[:]
     try:
-        set_up_logs(logging.DEBUG)
+        set_up_logs("debug")
         logging.getLogger().handlers = handlers
         answer, browser = log_in(running, provider, lambda nonce: id_token(provider, nonce))
         log_in(running, provider, lambda nonce: id_token(provider, "other"))
+        running.chat("nobody")
     finally:
         for name, level in levels.items():
             logging.getLogger(None if name == "root" else name).setLevel(level)

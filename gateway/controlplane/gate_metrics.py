@@ -1,0 +1,62 @@
+"""What the gate has said of the checkpoints that are released now, as metrics."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from gateway.inventory import Inventory, Labels
+from models.errors import RegistryError
+from models.intervals import binomial_lower_bound, binomial_upper_bound
+from models.release import Release
+from models.report import right_answers
+from models.store import CheckpointStore
+
+CONFIDENCE = 0.975
+"""On either side: together an interval of 95 %."""
+log = logging.getLogger(__name__)
+
+
+class GateMetrics:
+    """Shows verdicts; reads a report once for each release, since it may be megabytes long."""
+
+    def __init__(self, home: Path, inventory: Inventory) -> None:
+        """Read reports from the store under `home`."""
+        self._store = CheckpointStore(home / "store")
+        self._inventory = inventory
+        self._shown: set[str] = set()
+
+    async def count(self, releases: Sequence[Release]) -> None:
+        """Show what these releases rest on."""
+        digests = {release.document_digest for release in releases}
+        if digests == self._shown:
+            return
+        judged = [(release.alias, release.verdict) for release in releases if release.verdict]
+        replace = self._inventory.replace
+        replace("gate_passed", {(alias,): v.outcome == "PASS" for alias, v in judged})
+        rules = {(alias, rule.rule): rule for alias, verdict in judged for rule in verdict.rules}
+        replace("gate_value", {labels: rule.value for labels, rule in rules.items()})
+        replace("gate_limit", {labels: rule.limit for labels, rule in rules.items()})
+        accuracy: dict[Labels, float] = {}
+        for alias, verdict in judged:
+            found = await anyio.to_thread.run_sync(self._accuracy, alias, verdict.report)
+            accuracy.update(found)
+        replace("gate_accuracy", accuracy)
+        self._shown = digests
+
+    def _accuracy(self, alias: str, digest: str) -> dict[Labels, float]:
+        """Return the shares of right answers that a report holds; none where it is not here."""
+        try:
+            report = self._store.get_report(digest)
+        except RegistryError:
+            log.warning("the report of %s cannot be read for the metrics", alias)
+            return {}
+        found: dict[Labels, float] = {}
+        for subset in report.subsets:
+            for of, items in (("base", subset.base), ("candidate", subset.candidate)):
+                k, n = right_answers(items), subset.n
+                found[alias, subset.name, of, "estimate"] = k / n
+                found[alias, subset.name, of, "lower"] = binomial_lower_bound(k, n, CONFIDENCE)
+                found[alias, subset.name, of, "upper"] = binomial_upper_bound(k, n, CONFIDENCE)
+        return found

@@ -1,0 +1,152 @@
+"""Alerts fire when they should and else not; each has a section of the runbook, and the reverse."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.alert_cases import CASES, Case, Series
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "rules"
+ROUTES = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
+RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
+PARTS = ("**Means.**", "**Costs.**", "**Look at.**", "**Do.**")
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip where there is no such program."""
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"there is no {program} here")
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load((RULES / "alerts.yml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def sections() -> dict[str, str]:
+    """Return the runbook's sections by their heading."""
+    parts = re.split(r"^### (\w+)\n", RUNBOOKS, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def situation(alert: str, series: Series, case: Case, *, fires: bool) -> dict[str, Any]:
+    """One of promtool's tests: whether exactly one alert of that name fires then."""
+    firing = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})'
+    expected = [{"labels": "{}", "value": 1}] if fires else []
+    return {
+        "name": f"{alert} {'fires' if fires else 'stays quiet'}",
+        "interval": f"{case.step}m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": f"{case.minutes}m", "exp_samples": expected}
+        ],
+    }
+
+
+def promtool(
+    file: Path, tests: list[dict[str, Any]], step: int = 1
+) -> subprocess.CompletedProcess[str]:
+    rules = [str(RULES / name) for name in ("recording.yml", "alerts.yml")]
+    given = {"rule_files": rules, "evaluation_interval": f"{step}m", "tests": tests}
+    file.write_text(yaml.safe_dump(given))
+    return subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_alert_has_a_case_and_a_section_of_the_runbook():
+    assert CASES.keys() == alerts().keys()
+    assert sections().keys() == alerts().keys()
+
+
+@needs("promtool")
+@pytest.mark.parametrize("step", sorted({case.step for case in CASES.values()}))
+def test_alerts_fire_and_stay_quiet(tmp_path: Path, step: int):
+    tests = [
+        situation(name, series, case, fires=fires)
+        for name, case in CASES.items()
+        if case.step == step
+        for series, fires in ((case.fires, True), (case.quiet, False))
+    ]
+    done = promtool(tmp_path / "tests.yml", tests, step)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
+def test_a_situation_that_is_not_as_it_says_is_noticed(tmp_path: Path):
+    name, case = "AirlockTierViolation", CASES["AirlockTierViolation"]
+    for series, fires in ((case.fires, False), (case.quiet, True)):
+        tests = [situation(name, series, case, fires=fires)]
+        assert promtool(tmp_path / "tests.yml", tests).returncode != 0
+
+
+@needs("promtool")
+def test_prometheus_takes_the_configuration(tmp_path: Path):
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(RULES)))
+    done = subprocess.run(
+        ["promtool", "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("rules found") == 2
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_says_what_it_is_and_where_help_is(name: str):
+    alert = alerts()[name]
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    said = alert["annotations"]
+    assert said.keys() == {"summary", "description", "runbook_url"}
+    assert said["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+    section = sections()[name]
+    places = [section.index(part) for part in PARTS]
+    assert places == sorted(places)
+    assert len(section) > 300
+
+
+def test_what_the_runbook_names_is_there():
+    for path in re.findall(r"\]\(([\w/.-]+\.md)(?:#[\w-]+)?\)", RUNBOOKS):
+        assert (ROOT / "docs" / path).is_file(), path
+    verbs = set(re.findall(r"`airlock ([a-z]+)", RUNBOOKS))
+    assert len(verbs) > 3
+    from gateway.cli import VERBS
+
+    assert verbs <= set(VERBS)
+
+
+@needs("amtool")
+def test_alertmanager_takes_the_routes(tmp_path: Path):
+    text = ROUTES.read_text()
+    # Debian's is older than files that hold a webhook's address (0.26).
+    version = subprocess.run(["amtool", "--version"], capture_output=True, text=True, check=False)
+    if re.search(r"version 0\.2[0-5]\.", version.stdout + version.stderr):
+        text = re.sub(r"url_file: \S+", "url: http://127.0.0.1:9/", text)
+    (tmp_path / "alertmanager.yml").write_text(text)
+    file = str(tmp_path / "alertmanager.yml")
+    done = subprocess.run(
+        ["amtool", "check-config", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for severity, receiver in (("page", "pager"), ("ticket", "tickets")):
+        routed = subprocess.run(
+            ["amtool", "config", "routes", "test", f"--config.file={file}", f"severity={severity}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert routed.stdout.strip() == receiver
+
+
+def test_alerts_that_silence_others_exist():
+    for rule in yaml.safe_load(ROUTES.read_text())["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            name = re.fullmatch(r'alertname = "(\w+)"', matcher)
+            assert name is None or name[1] in alerts(), matcher

@@ -1,0 +1,138 @@
+"""What there is, as metrics: aliases, gates, keys, people, grants, applications."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import httpx
+import pytest
+
+from gateway.controlplane.census import secret_ages
+from gateway.controlplane.certificates import expiries
+from gateway.settings import Settings
+from tests.fakes.tls import tls_server
+from tests.gateway.conftest import Running, make_settings, run_gateway
+from tests.gateway.controlplane.workflow import Workflow
+from tests.servers import free_port, wait_for
+
+
+@pytest.fixture(scope="module")
+def counted(request, tmp_path_factory):
+    """A gateway that counts often; `tests/deploy` has two on PostgreSQL."""
+    home = tmp_path_factory.mktemp("census")
+    settings = make_settings(request, home, "sqlite")
+    with run_gateway(settings, census_seconds=0.1) as running:
+        wait_for(lambda: metrics(running)('airlock_census_timestamp_seconds{of="controlplane"}'))
+        yield running
+
+
+def metrics(running: Running):
+    """Return what looks a series up, all of them from one scrape; None where there is none."""
+    text = httpx.get(f"{running.url}/metrics").text
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    return lambda series: float(found[series]) if series in found else None
+
+
+def test_aliases_say_what_they_serve_and_until_when(counted: Running):
+    value, digest = metrics(counted), counted.engines["unlearned"].digest
+    alias = 'alias="smollm2:unlearned"'
+    assert value(f'airlock_alias_info{{{alias},checkpoint="{digest}"}}') == 1
+    assert (
+        value(f"airlock_alias_open{{{alias}}}") == value(f"airlock_alias_engines{{{alias}}}") == 1
+    )
+    expires_at = counted.side_cars["unlearned"].release.expires_at.timestamp()
+    assert value(f"airlock_release_expiry_timestamp_seconds{{{alias}}}") == expires_at
+
+
+def test_the_gates_results_are_there_with_their_interval(counted: Running):
+    value = metrics(counted)
+    assert value('airlock_gate_passed{alias="smollm2:unlearned"}') == 1
+    assert value('airlock_gate_passed{alias="smollm2:base"}') is None  # It claims nothing.
+    rule = 'alias="smollm2:unlearned",rule="capitals.accuracy"'
+    assert value(f"airlock_gate_rule_value{{{rule}}}") == pytest.approx(0.334, abs=0.001)
+    assert value(f"airlock_gate_rule_limit{{{rule}}}") == 0.4
+    given = 'alias="smollm2:unlearned",bound="{}",of="candidate",subset="capitals"'
+    lower, estimate, upper = (
+        value(f"airlock_gate_accuracy{{{given.format(bound)}}}")
+        for bound in ("lower", "estimate", "upper")
+    )
+    assert estimate == pytest.approx(89 / 314)
+    # Clopper and Pearson's interval of 89 of 314.
+    assert (lower, upper) == pytest.approx((0.2343, 0.3367), abs=0.0005)
+
+
+def test_keys_of_the_trust_store_and_secrets_have_ages(counted: Running):
+    text = httpx.get(f"{counted.url}/metrics").text
+    roles = re.findall(r'airlock_trust_key_expiry_timestamp_seconds\{.*role="(\w+)"\}', text)
+    assert {"evaluator", "releaser", "engine"} <= set(roles)
+    value = metrics(counted)
+    for secret in ("gateway", "engine"):
+        assert 0 <= value(f'airlock_secret_age_seconds{{secret="{secret}"}}') < 600
+    assert 0 <= value('airlock_api_key_age_seconds{kind="admin"}') < 600
+
+
+def test_an_application_is_counted_from_its_draft_to_its_grant(counted: Running):
+    before = metrics(counted)
+    workflow = Workflow(counted)
+    workflow.verify()
+    application = workflow.to_approval(workflow.apply("capitals"))
+    approval = 'airlock_applications{state="approval"}'
+    wait_for(lambda: metrics(counted)(approval) == 1)
+    assert metrics(counted)('airlock_application_waiting_seconds{state="approval"}') > 0
+    for who in ("dan", "app"):
+        assert workflow.judge(who, application, "approve").status_code == 200
+    step = workflow.step("ada", application, "grants", terms=workflow.terms)
+    assert step.status_code == 200
+    decided = 'airlock_application_decision_seconds_count{decision="approved"}'
+    wait_for(lambda: metrics(counted)(decided) == 1)  # Not 2: one approval decides nothing.
+    value = metrics(counted)
+    assert value(approval) == 0
+    assert value('airlock_applications{state="granted"}') == 1
+    assert 0 < value('airlock_application_decision_seconds_sum{decision="approved"}') < 60
+    approvals = 'airlock_log_entries_total{tag="workflow:application:approve"}'
+    assert before(approvals) == 0
+    assert value(approvals) == 2
+
+
+def test_grants_are_counted_by_domain_state_and_end(counted: Running):
+    def ending() -> list[float]:
+        value = metrics(counted)
+        series = 'airlock_grants_ending{{days="{}",domain="capitals"}}'
+        return [value(series.format(days)) for days in (1, 7, 30)]
+
+    before, active = ending(), 'airlock_grants{domain="capitals",state="active"}'
+    were = metrics(counted)(active)
+    sue = {"name": "Sue", "organisation": "o", "tier": "researcher"}
+    person = counted.admin("POST", "/people", json=sue).json()["id"]
+    given = {"person_id": person, "domain": "capitals", "reason": "r", "days": 3}
+    assert counted.admin("POST", "/grants", json=given).status_code == 201
+    wait_for(lambda: metrics(counted)(active) == were + 1)
+    assert [now - was for now, was in zip(ending(), before, strict=True)] == [0, 1, 1]
+
+
+def test_a_closed_door_is_shown_until_it_is_lifted(counted: Running):
+    answer = counted.admin("POST", "/closures", json={"domain": "capitals", "reason": "r"})
+    assert answer.status_code == 201, answer.text
+    wait_for(lambda: metrics(counted)('airlock_doors_closed{domain="capitals"}') == 1)
+
+
+def test_secrets_without_a_file_have_no_age(tmp_path):
+    assert secret_ages(Settings(home=tmp_path)) == {}
+
+
+def test_a_certificate_that_has_ended_says_so_and_silence_says_nothing(tmp_path):
+    ended = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    with tls_server(tmp_path, ended) as port:
+        assert anyio.run(expiries, named(port)) == {f"localhost:{port}": ended}
+
+
+def named(port: int) -> Settings:
+    """Settings that name a TLS server, and one that is not there."""
+    silent = {
+        "url": f"https://127.0.0.1:{free_port()}",
+        "digest": "sha256:" + "0" * 64,
+        "api_key_file": "/dev/null",
+    }
+    return Settings(
+        public_url=f"https://localhost:{port}", require_attestation=False, engines=[silent]
+    )
