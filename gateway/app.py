@@ -23,7 +23,7 @@ from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
-from gateway.controlplane.examples import show_examples
+from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -233,7 +233,7 @@ class Gateway:
         return reasons
 
     def _fastapi(self) -> FastAPI:
-        app = FastAPI(
+        app = AdminApi(
             title="Airlock admin API",
             version=version("airlock"),
             description="Access tiers, people, keys, grants, aliases and engines.",
@@ -265,7 +265,6 @@ class Gateway:
         app.include_router(audit_router)
         app.include_router(receipts_router)
         answer_faults(app)
-        show_examples(app.openapi())
 
         @app.get("/healthz", include_in_schema=False)
         async def healthz() -> dict[str, str]:
