@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from gateway.audit.recorder import Caller
 from gateway.dataplane import intake
-from gateway.dataplane.http import Send, send_error
+from gateway.dataplane.http import Recipient, write_error
 from gateway.dataplane.limits import Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import AirlockError
 from gateway.metrics import OTHER
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One request, and what is known of it so far."""
 
@@ -42,8 +42,8 @@ class Call:
             known.update(self.reservation.headers())
         return known
 
-    async def send_error(self, send: Send, error: AirlockError) -> None:
-        """Send an error in the shape of the API that was called."""
+    def write_error(self, to: Recipient, error: AirlockError) -> None:
+        """Write an error in the shape of the API that was called."""
         milliseconds = round((time.monotonic() - self.started_at) * 1000)
         headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
-        await send_error(send, error, headers, intake.fault_body(self.path, error))
+        write_error(to, error, headers, intake.fault_body(self.path, error))
