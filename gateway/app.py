@@ -22,7 +22,7 @@ from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.census import Census
-from gateway.controlplane.examples import show_examples
+from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -237,7 +237,7 @@ class Gateway:
         )
 
     def _fastapi(self) -> FastAPI:
-        app = FastAPI(
+        app = AdminApi(
             title="Airlock admin API",
             version=version("airlock"),
             description="Access tiers, people, keys, grants, aliases and engines.",
@@ -270,7 +270,6 @@ class Gateway:
         app.include_router(receipts_router)
         answer_faults(app)
         app.add_middleware(RequestIds)
-        show_examples(app.openapi())
 
         answer_monitoring(
             app, self.settings, self.not_ready, self.metrics.render, self._render_engine_metrics

@@ -17,11 +17,10 @@ from pydantic_settings import (
 )
 
 from gateway.errors import ConfigurationError
+from gateway.logs import Level
 
 CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
 """The variable that names a TOML file of settings; the environment counts before the file."""
-
-from gateway.logs import Level
 
 
 class EngineSetting(BaseModel):

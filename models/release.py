@@ -21,14 +21,13 @@ from pydantic import Field, model_validator
 from models.documents import Digest, Document, Instant, Name
 from models.errors import ReleaseInvalidError, SignatureError
 from models.fingerprint import Fingerprint
-from models.gate import Verdict
 from models.manifest import Hazards
 from models.report import Profile
 from models.revocation import revocation_of
 from models.signing import peek, unseal
 from models.store import CheckpointStore
 from models.trust import TrustStore
-from models.verdict import Waived
+from models.verdict import Verdict, Waived
 
 BASE_LABEL = "base"
 PUBLIC_LABEL = "unlearned"

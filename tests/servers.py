@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from gateway.server import ServerProtocol
+
 
 @contextlib.contextmanager
 def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
@@ -16,7 +18,12 @@ def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(
-        app, lifespan=lifespan, log_config=None, access_log=False, timeout_graceful_shutdown=2
+        app,
+        http=ServerProtocol,
+        lifespan=lifespan,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gateway.audit.recorder import Caller
 from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS
-from gateway.dataplane.http import Send, send_error
+from gateway.dataplane.http import Recipient, write_error
 from gateway.dataplane.limits import Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import AirlockError
@@ -15,7 +15,7 @@ from gateway.metrics import OTHER
 from gateway.tracing import Trace
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One request, and what is known of it so far."""
 
@@ -83,8 +83,8 @@ class Call:
             attributes["gen_ai.response.time_to_first_chunk"] = waited
         self.trace.end(label, status, attributes)
 
-    async def send_error(self, send: Send, error: AirlockError) -> None:
-        """Send an error in the shape of the API that was called."""
+    def write_error(self, to: Recipient, error: AirlockError) -> None:
+        """Write an error in the shape of the API that was called."""
         milliseconds = round((time.monotonic() - self.started_at) * 1000)
         headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
-        await send_error(send, error, headers, intake.fault_body(self.path, error))
+        write_error(to, error, headers, intake.fault_body(self.path, error))

@@ -1,10 +1,9 @@
 """An answer for somebody who is not on a connection: a line of a batch."""
 
-import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.dataplane.answers import Usage
-from gateway.dataplane.http import Event
 from gateway.errors import AirlockError
 
 
@@ -22,26 +21,31 @@ class Answered(NamedTuple):
 
 
 class Collected:
-    """Takes in an answer that is sent to it, and never leaves."""
+    """Takes in an answer that is written to it, and never leaves: it is on no connection."""
 
     def __init__(self) -> None:
         """Start empty."""
         self.status = 0
-        self._parts: list[bytes] = []
+        self.body = b""
+        self.on_gone: Callable[[], None] | None = None
+        self.on_flow: Callable[[bool], None] | None = None
 
-    @property
-    def body(self) -> bytes:
-        """What has come of the body."""
-        return b"".join(self._parts)
+    def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        """Take in an answer."""
+        self.status, self.body = status, body
 
-    async def send(self, event: Event) -> None:
-        """Take in an event of the answer."""
-        if event["type"] == "http.response.start":
-            self.status = event["status"]
-        else:
-            self._parts.append(event.get("body", b""))
+    def begin(self, status: int, fields: bytes, data: bytes) -> None:
+        """Never asked for: a batch's answers are no streams."""
+        raise NotImplementedError
 
-    async def receive(self) -> Event:
-        """Wait for ever: there is no connection that could end."""
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
+    def write(self, data: bytes) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        """Never asked for."""
+        raise NotImplementedError

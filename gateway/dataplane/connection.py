@@ -15,8 +15,6 @@ from gateway.errors import EngineFailedError
 
 MAX_HEAD_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-HIGH_WATER_BYTES = 262_144
-"""With more unread bytes of a stream, the engine is made to wait: its caller reads slowly."""
 
 
 class ConnectionLostError(Exception):
@@ -47,6 +45,7 @@ class EngineConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], None] | None = None
         self._is_busy = False
         self.is_used = False
         """Whether an exchange was completed on it before."""
@@ -73,7 +72,7 @@ class EngineConnection(asyncio.Protocol):
     @property
     def is_awaited(self) -> bool:
         """Whether the engine's next bytes are waited for at this moment."""
-        return self._waiter is not None
+        return not self._is_paused
 
     async def ask(self, request: bytes, *, is_stream: bool) -> int:
         """Send a request; return the answer's status once its head is there.
@@ -97,29 +96,38 @@ class EngineConnection(asyncio.Protocol):
         """Return the body of a complete answer."""
         return b"".join(self._parts)
 
-    async def read(self) -> bytes:
-        """Return the next bytes of a stream, as many as there are; none at its end.
+    async def pour(self, take: Callable[[bytes], None]) -> None:
+        """Give what comes of a stream to `take` at once, until its end.
 
         Raises:
             ConnectionLostError: The connection broke.
             EngineFailedError: What came is no HTTP.
         """
-        while not self._parts:
-            if self._is_complete:
-                return b""
-            await self._wait()
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
-        if self._is_paused and self._transport is not None:
-            self._is_paused = False
+        self._take = take
+        try:
+            if self._parts:
+                self._give(take)
+            while not self._is_complete:
+                await self._wait()
+        finally:
+            self._take = None
+
+    def pause(self, is_paused: bool) -> None:
+        """Have the engine wait, since its caller reads slowly; or go on."""
+        if is_paused == self._is_paused or not self.is_open or self._transport is None:
+            return
+        self._is_paused = is_paused
+        if is_paused:
+            self._transport.pause_reading()
+        else:
+            self.last_at = self._loop.time()
             self._transport.resume_reading()
-        return data
 
     def release(self) -> None:
         """End the exchange: keep the connection when the answer was complete, else close it."""
         self._is_busy = False
         self.is_used = True
+        self.pause(False)
         if self._is_complete and self._error is None and self._can_stay:
             self.idle_since = self._loop.time()
             self._parts = []
@@ -140,6 +148,11 @@ class EngineConnection(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
+
+    def _give(self, take: Callable[[bytes], None]) -> None:
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        take(data)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -179,12 +192,12 @@ class EngineConnection(asyncio.Protocol):
             return
         if self._messages > 1 or (not self._has_head and self._head_size > MAX_HEAD_BYTES):
             self._fail(EngineFailedError())
-        elif self._is_complete:
-            self._wake()
-        elif self._is_stream and self._has_head:
-            if self._size > HIGH_WATER_BYTES and self._transport is not None:
-                self._is_paused = True
-                self._transport.pause_reading()
+        elif self._take is not None:
+            if self._parts:
+                self._give(self._take)
+            if self._is_complete:
+                self._wake()
+        elif self._is_complete or (self._is_stream and self._has_head):
             self._wake()
         elif self._size > MAX_ANSWER_BYTES:
             self._fail(EngineFailedError())

@@ -1,8 +1,8 @@
-"""ASGI in a few words: reading a body within bounds, sending an answer, noticing who left."""
+"""HTTP in a few words: reading a body within bounds, and whom an answer is written to."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from gateway.errors import (
     AirlockError,
@@ -11,6 +11,7 @@ from gateway.errors import (
     RequestTooLargeError,
 )
 from gateway.http_errors import error_headers, http_error
+from gateway.server import EXCHANGE, Exchange
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -20,6 +21,35 @@ Send = Callable[[Event], Awaitable[None]]
 
 class ClientGoneError(Exception):
     """The caller left; there is nobody to answer."""
+
+
+class Recipient(Protocol):
+    """Whom an answer is written to: a caller on a connection, or a line of a batch."""
+
+    on_gone: Callable[[], None] | None
+    """Called when it leaves before the answer's end."""
+    on_flow: Callable[[bool], None] | None
+    """Told when it takes less than is written, and when it has caught up."""
+
+    def whole(self, status: int, fields: bytes, body: bytes) -> None:
+        """Write a whole answer; `fields` are the lines of its head, without the length."""
+
+    def begin(self, status: int, fields: bytes, data: bytes) -> None:
+        """Write a head and the first of the body, of which there will be more."""
+
+    def write(self, data: bytes) -> None:
+        """Write more of the body, at once."""
+
+    def end(self) -> None:
+        """End the answer."""
+
+    async def drain(self) -> None:
+        """Return when more should be written."""
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the request's exchange, which `gateway.server` has put into its scope."""
+    return cast("Exchange", scope[EXCHANGE])
 
 
 HEADERS = "airlock.headers"
@@ -58,21 +88,14 @@ async def read_body(
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
-    task = cast("asyncio.Task[object]", asyncio.current_task())
-    # What `asyncio.timeout` does, for a third of its cost: nearly every body is there already.
-    late: list[bool] = []
-    timer = asyncio.get_running_loop().call_later(
-        timeout_seconds, lambda: late.append(task.cancel())
-    )
+    body = exchange_of(scope).body_now()
+    if body is not None and len(body) <= limit_bytes:
+        return body
     try:
-        return await _read_parts(receive, limit_bytes)
-    except asyncio.CancelledError as error:
-        if not late:
-            raise
-        task.uncancel()
+        async with asyncio.timeout(timeout_seconds):
+            return await _read_parts(receive, limit_bytes)
+    except TimeoutError as error:
         raise RequestTimeoutError(timeout_seconds) from error
-    finally:
-        timer.cancel()
 
 
 async def _read_parts(receive: Receive, limit_bytes: int) -> bytes:
@@ -107,9 +130,21 @@ async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(
-    send: Send, error: AirlockError, headers: Mapping[str, str], body: bytes
+def fields_of(headers: Mapping[str, str]) -> bytes:
+    """Return headers as the lines of a head.
+
+    Raises:
+        ValueError: One of them would be more than a line.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        raise ValueError("a header is one line")
+    return text.encode("latin-1")
+
+
+def write_error(
+    to: Recipient, error: AirlockError, headers: Mapping[str, str], body: bytes
 ) -> None:
-    """Send an error, whose body is in the shape of the API that was called."""
-    status = http_error(error).status
-    await send_whole(send, status, {**headers, **error_headers(error)}, body)
+    """Write an error, whose body is in the shape of the API that was called."""
+    fields = fields_of({**headers, **error_headers(error)})
+    to.whole(http_error(error).status, fields, body)

@@ -14,7 +14,7 @@ from gateway import errors as e
 from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import Endpoint
-from gateway.dataplane.http import Receive, Send
+from gateway.dataplane.http import Recipient
 from gateway.dataplane.limits import estimate
 from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
@@ -66,8 +66,7 @@ class Inference:
         snapshot: Snapshot,
         principal: Principal,
         body: bytes,
-        receive: Receive,
-        send: Send,
+        to: Recipient,
     ) -> None:
         """Have an engine answer a request that has its place in the limits already.
 
@@ -113,7 +112,7 @@ class Inference:
             call.domains = missing_grants(family, routed.alias, frozenset())
         if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
             call.intended_by = who
-        await self._relay.answer(order, receive, send, call.outcome)
+        await self._relay.answer(order, to, call.outcome)
 
     def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
         """Return a body as a request that the caller's tier may make."""

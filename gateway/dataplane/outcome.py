@@ -6,7 +6,7 @@ from gateway.dataplane.answers import Usage
 from gateway.errors import AirlockError
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """What became of an answer; filled in as it goes."""
 

@@ -9,18 +9,19 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 from gateway.dataplane.admission import Admission
-from gateway.dataplane.answers import EVENT_END
 from gateway.dataplane.connection import ConnectionLostError, EngineConnection
-from gateway.dataplane.departure import Departure
+from gateway.dataplane.deadlines import Deadline, Deadlines
 from gateway.dataplane.endpoints import Endpoint
-from gateway.dataplane.http import ClientGoneError, Receive, Send, send_start, send_whole
+from gateway.dataplane.http import ClientGoneError, Recipient, fields_of
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
 from gateway.dataplane.snapshot import RunningAnswer, SnapshotKeeper
+from gateway.dataplane.stream import Stream
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.errors import (
@@ -60,46 +61,6 @@ class Order(NamedTuple):
     """For the engine, where the request is traced."""
 
 
-class Deadline:
-    """Ends an answer whose engine or caller takes too long.
-
-    One timer for each answer, which looks how things stand when it rings, instead of one that is
-    set anew with every chunk.
-    """
-
-    def __init__(self, running: RunningAnswer, settings: Settings) -> None:
-        """Start the clock."""
-        self._loop = asyncio.get_running_loop()
-        self.running = running
-        self._idle_seconds = settings.idle_timeout_seconds
-        self._ends_at = self._loop.time() + settings.request_timeout_seconds
-        self._connection: EngineConnection | None = None
-        first = min(settings.idle_timeout_seconds, settings.request_timeout_seconds)
-        self._timer = self._loop.call_later(first, self._look)
-
-    def watch(self, connection: EngineConnection | None) -> None:
-        """Judge by what comes on a connection from now on."""
-        self._connection = connection
-
-    def close(self) -> None:
-        """Stop the clock."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        due = now + self._idle_seconds
-        if self._connection is not None:
-            due = self._connection.last_at + self._idle_seconds
-            if due <= now and not self._connection.is_awaited:
-                # The engine has been made to wait because the caller does not read.
-                self.running.cut(ClientGoneError())
-                return
-        if due <= now or self._ends_at <= now:
-            self.running.cut(EngineTimeoutError())
-            return
-        self._timer = self._loop.call_at(min(due, self._ends_at), self._look)
-
-
 class Relay:
     """Answers orders."""
 
@@ -121,8 +82,9 @@ class Relay:
         self._suspects = suspects
         self._metrics = metrics
         self._settings = settings
+        self._deadlines = Deadlines(settings)
 
-    async def answer(self, order: Order, receive: Receive, send: Send, outcome: Outcome) -> None:
+    async def answer(self, order: Order, to: Recipient, outcome: Outcome) -> None:
         """Relay an answer.
 
         Raises:
@@ -132,15 +94,15 @@ class Relay:
         self._suspects.check(order.body)
         task = cast("asyncio.Task[object]", asyncio.current_task())
         running = RunningAnswer(order.key_id, order.routed, task)
-        departure = Departure(receive, lambda: running.cut(ClientGoneError()))
-        deadline = Deadline(running, self._settings)
+        to.on_gone = partial(running.cut, ClientGoneError())
+        deadline = self._deadlines.add(running.cut)
         self._keeper.add(running)
         try:
             digest = order.routed.alias.checkpoint
             outcome.ready_at = time.monotonic()
             await self._admission.enter(digest, order.priority)
             try:
-                await self._attempts(order, deadline, send, outcome)
+                await self._attempts(order, running, deadline, to, outcome)
             finally:
                 self._admission.leave(digest)
         except asyncio.CancelledError:
@@ -148,17 +110,19 @@ class Relay:
                 raise
             task.uncancel()
             running.is_over = True
-            await self._say_why(order, running.cut_by, send, outcome)
+            await self._say_why(order, running.cut_by, to, outcome)
         except AirlockError as error:
             running.is_over = True
-            await self._say_why(order, error, send, outcome)
+            await self._say_why(order, error, to, outcome)
         finally:
             running.is_over = True
             self._keeper.remove(running)
-            deadline.close()
-            departure.close()
+            self._deadlines.discard(deadline)
+            to.on_gone = to.on_flow = None
 
-    async def _say_why(self, order: Order, error: Exception, send: Send, outcome: Outcome) -> None:
+    async def _say_why(
+        self, order: Order, error: Exception, to: Recipient, outcome: Outcome
+    ) -> None:
         if outcome.status is None or not isinstance(error, AirlockError):
             raise error
         # The status is sent; all that is left is an event, in which the stream ends.
@@ -166,12 +130,19 @@ class Relay:
         event = order.endpoint.dialect.error_event(error)
         try:
             async with asyncio.timeout(LAST_WORD_SECONDS):
-                await send({"type": "http.response.body", "body": event})
+                await to.drain()
         except TimeoutError:
-            return  # It does not read; the server closes the connection.
+            pass  # It does not read; what it has not read by the end of its connection is lost.
+        to.write(event)
+        to.end()
 
     async def _attempts(
-        self, order: Order, deadline: Deadline, send: Send, outcome: Outcome
+        self,
+        order: Order,
+        running: RunningAnswer,
+        deadline: Deadline,
+        to: Recipient,
+        outcome: Outcome,
     ) -> None:
         """Ask one engine, and another when the first has not begun to work on it."""
         tried: list[Replica] = []
@@ -179,7 +150,7 @@ class Relay:
             replica = self._pool.acquire(order.routed.alias.checkpoint, tried, order.body)
             try:
                 order.permit(replica.address.digest)
-                await self._attempt(order, replica, deadline, send, outcome)
+                await self._attempt(order, replica, running, deadline, to, outcome)
                 return
             except EngineUnavailableError:
                 self._pool.failed(replica, order.person_id, "unavailable")
@@ -197,7 +168,13 @@ class Relay:
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311
 
     async def _attempt(
-        self, order: Order, replica: Replica, deadline: Deadline, send: Send, outcome: Outcome
+        self,
+        order: Order,
+        replica: Replica,
+        running: RunningAnswer,
+        deadline: Deadline,
+        to: Recipient,
+        outcome: Outcome,
     ) -> None:
         if outcome.asked_at is None:
             outcome.asked_at = time.monotonic()
@@ -214,9 +191,9 @@ class Relay:
             )
             try:
                 if order.is_stream:
-                    await self._stream(order, connection, send, outcome)
+                    await self._stream(order, connection, running, to, outcome)
                 else:
-                    await self._whole(order, connection, send, outcome)
+                    self._whole(order, connection, to, outcome)
             except ConnectionLostError as error:
                 self._pool.distrust(replica)
                 raise EngineFailedError from error
@@ -230,13 +207,13 @@ class Relay:
             self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
-            if isinstance(deadline.running.cut_by, EngineTimeoutError):
+            if isinstance(running.cut_by, EngineTimeoutError):
                 self._pool.failed(replica, order.person_id, "timeout")
             raise
         self._pool.succeeded(replica)
 
-    async def _whole(
-        self, order: Order, connection: EngineConnection, send: Send, outcome: Outcome
+    def _whole(
+        self, order: Order, connection: EngineConnection, to: Recipient, outcome: Outcome
     ) -> None:
         body = connection.whole()
         usage = order.endpoint.dialect.read_usage(body)
@@ -245,38 +222,36 @@ class Relay:
         outcome.usage = usage
         outcome.first_byte_at = time.monotonic()
         outcome.status = 200
-        await send_whole(send, 200, _headers(order, "application/json"), body)
+        to.whole(200, fields_of(_headers(order, "application/json")), body)
 
     async def _stream(
-        self, order: Order, connection: EngineConnection, send: Send, outcome: Outcome
+        self,
+        order: Order,
+        connection: EngineConnection,
+        running: RunningAnswer,
+        to: Recipient,
+        outcome: Outcome,
     ) -> None:
         reader = order.endpoint.dialect.reader(
             forward_usage=order.forward_usage, choices=order.choices
         )
-        is_done = False
+        headers = partial(_stream_headers, order)
+        stream = Stream(reader, to, outcome, headers, lambda: running.cut_by is not None)
+        to.on_flow = connection.pause
         try:
-            while data := await connection.read():
-                events = reader.feed(data)
-                is_done = is_done or events.is_done
-                if events.forward:
-                    if outcome.status is None:
-                        await _start_stream(order, send, outcome)
-                    outcome.events += events.forward.count(EVENT_END)
-                    await send(
-                        {"type": "http.response.body", "body": events.forward, "more_body": True}
-                    )
+            await connection.pour(stream.take)
         finally:
+            to.on_flow = None
             outcome.usage = reader.usage
-        if not is_done:
+        if not stream.is_done:
             raise EngineFailedError
-        await send({"type": "http.response.body", "body": b""})
+        await to.drain()
+        to.end()
 
 
-async def _start_stream(order: Order, send: Send, outcome: Outcome) -> None:
-    outcome.first_byte_at = time.monotonic()
-    outcome.status = 200
+def _stream_headers(order: Order) -> dict[str, str]:
     headers = _headers(order, "text/event-stream")
-    await send_start(send, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
+    return {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 def _headers(order: Order, content_type: str) -> dict[str, str]:

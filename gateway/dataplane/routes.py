@@ -16,7 +16,16 @@ from gateway.dataplane.call import Call
 from gateway.dataplane.callers import Callers
 from gateway.dataplane.collected import Answered, Collected
 from gateway.dataplane.endpoints import ENDPOINTS, Endpoint
-from gateway.dataplane.http import ClientGoneError, Receive, Scope, Send, read_body, send_whole
+from gateway.dataplane.http import (
+    ClientGoneError,
+    Receive,
+    Recipient,
+    Scope,
+    Send,
+    exchange_of,
+    read_body,
+    send_whole,
+)
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
@@ -76,7 +85,7 @@ class DataPlane:
         call = Call(make_request_id(), scope["path"], time.monotonic())
         if self._tracing is not None and scope["path"] in ENDPOINTS:
             call.trace = self._tracing.begin(scope["path"], scope["headers"], call.request_id)
-        await self._answer(call, send, self._dispatch(call, scope, receive, send))
+        await self._answer(call, exchange_of(scope), self._dispatch(call, scope, receive, send))
 
     async def answer_line(
         self, key_id: str, endpoint: Endpoint, body: bytes, door: str | None
@@ -91,9 +100,7 @@ class DataPlane:
         """
         call = Call(make_request_id(), endpoint.path, time.monotonic(), is_batch=True, door=door)
         answer = Collected()
-        await self._answer(
-            call, answer.send, self._infer_line(call, key_id, endpoint, body, answer)
-        )
+        await self._answer(call, answer, self._infer_line(call, key_id, endpoint, body, answer))
         return Answered(
             call.request_id,
             answer.status,
@@ -103,7 +110,7 @@ class DataPlane:
             call.outcome.usage,
         )
 
-    async def _answer(self, call: Call, send: Send, work: Coroutine[None, None, None]) -> None:
+    async def _answer(self, call: Call, to: Recipient, work: Coroutine[None, None, None]) -> None:
         label = "cancelled"
         self._running += 1
         context = CONTEXT.set(call.log_context())
@@ -124,12 +131,12 @@ class DataPlane:
                 self._metrics.auth_failures.labels(label).inc()
             elif isinstance(error, e.RateLimitedError | e.QuotaExceededError):
                 self._metrics.rate_limited.labels(error.what).inc()
-            await call.send_error(send, error)
+            call.write_error(to, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.
             label, call.error = "InternalError", e.InternalError()
             log.exception("a request failed")
             if call.outcome.status is None:
-                await call.send_error(send, call.error)
+                call.write_error(to, call.error)
         finally:
             # Nothing in it awaits, so a cancelled request is counted too.
             self._settle(call, label)
@@ -139,8 +146,7 @@ class DataPlane:
         path, method = scope["path"], scope["method"]
         handler: Callable[[], Awaitable[None]]
         if (endpoint := ENDPOINTS.get(path)) is not None:
-            allowed = "POST"
-            handler = partial(self._infer, endpoint, call, scope, receive, send)
+            allowed, handler = "POST", partial(self._infer, endpoint, call, scope, receive)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             allowed, handler = "GET", partial(self._models, call, scope, send)
         elif (found := find_handler(path, method)) is not None:
@@ -166,9 +172,7 @@ class DataPlane:
         headers = {**call.answer_headers(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
-    async def _infer(
-        self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:
         """Have an engine answer a request."""
         snapshot, principal = await self._authenticate(call, scope)
         call.reservation = self.limits.spend(principal)
@@ -176,7 +180,7 @@ class DataPlane:
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        await self._inference.answer(call, endpoint, snapshot, principal, body, receive, send)
+        await self._inference.answer(call, endpoint, snapshot, principal, body, exchange_of(scope))
 
     async def _infer_line(
         self, call: Call, key_id: str, endpoint: Endpoint, body: bytes, answer: Collected
@@ -188,9 +192,7 @@ class DataPlane:
             raise e.GrantRevokedError
         call.tier = principal.tier.name
         call.reservation = self.limits.spend(principal)
-        await self._inference.answer(
-            call, endpoint, snapshot, principal, body, answer.receive, answer.send
-        )
+        await self._inference.answer(call, endpoint, snapshot, principal, body, answer)
 
     async def _keep(
         self, handler: Handler, call: Call, scope: Scope, receive: Receive, send: Send

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 import httpx2
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
-from authlib.oidc.core import CodeIDToken
 from cryptography.fernet import Fernet, InvalidToken
 from joserfc.errors import JoseError
 
@@ -24,6 +22,9 @@ from gateway.identity.jose import open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
 from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
+
+if TYPE_CHECKING:
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 LASTS_SECONDS = 600
 """How long somebody may take at the provider."""
@@ -119,6 +120,8 @@ async def complete(
         LoginFailedError: The answer is not to what was asked, or says no.
         ProviderUnavailableError: The provider does not answer.
     """
+    from authlib.integrations.base_client import OAuthError
+
     known, setting = await provider.known(), provider.setting
     if pending.issuer != setting.name or not compare_digest(
         answer.get("state", "").encode(), pending.state.encode()
@@ -148,7 +151,10 @@ async def complete(
         raise LoginFailedError("the ID token does not hold") from error
 
 
-def _client(provider: Provider, redirect_uri: str) -> AsyncOAuth2Client:
+def _client(provider: Provider, redirect_uri: str) -> "AsyncOAuth2Client":
+    # Authlib's hundred modules are for those who log people in.
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
+
     return AsyncOAuth2Client(
         client_id=provider.setting.client_id,
         client_secret=provider.client_secret,
@@ -173,6 +179,8 @@ async def _read(
     provider: Provider, tokens: Mapping[str, object], nonce: str, now: float
 ) -> LoggedIn:
     """Return whom an ID token names (OIDC Core 3.1.3.7)."""
+    from authlib.oidc.core import CodeIDToken
+
     setting = provider.setting
     opened = open_token(str(tokens.get("id_token", "")))
     if opened.algorithm not in setting.algorithms or opened.claims.get("iss") != setting.issuer:

@@ -30,7 +30,7 @@ from tests.models.test_gate import report
 from tests.models.trusting import point, trust_in
 from tests.servers import serving, wait_for
 
-SERVE = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+SERVE = ("-c", "import sys; from gateway.cli import main; sys.exit(main())")
 HOLD_EVENT_MS = 2000.0
 
 
@@ -61,8 +61,13 @@ def is_answered(url: str, body: dict, headers: dict[str, str]) -> bool:
 
 
 @contextlib.contextmanager
-def airlock(home: Path, event_ms: float = 10.0, workers: int = 1) -> Iterator[Target]:
-    """The gateway before a mock engine; a second worker has the load's core."""
+def airlock(
+    home: Path, event_ms: float = 10.0, workers: int = 1, python: tuple[str, ...] = ()
+) -> Iterator[Target]:
+    """The gateway before a mock engine; a second worker has the load's core.
+
+    Its process writes to `gateway-PORT.log` under `home`; `python` are the interpreter's options.
+    """
     (home / "secret").write_bytes(b"s" * 32)
     (home / "engine.key").write_text("engine-key")
     digest, side_car = promote(home)
@@ -87,11 +92,12 @@ def airlock(home: Path, event_ms: float = 10.0, workers: int = 1) -> Iterator[Ta
             "AIRLOCK_ENGINE_MAX_IN_FLIGHT": "10000",
         }
         ports = (port, *(free_port() for _ in range(workers - 1)))
+        serve = [sys.executable, *python, *SERVE, "--home", str(home), "serve"]
         with contextlib.ExitStack() as stack:
             processes = [
                 stack.enter_context(
                     started(
-                        [*SERVE, "--home", str(home), "serve", "--port", str(each)],
+                        [*serve, "--port", str(each)],
                         each,
                         home / f"gateway-{each}.log",
                         core=GATEWAY_CORE if each == port else LOAD_CORE,
