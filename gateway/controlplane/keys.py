@@ -11,7 +11,7 @@ from gateway.controlplane.people import get_person
 from gateway.controlplane.schemas import KeyIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.api_keys import PEPPER_VERSION, Kind, mint, secret_hmac
-from gateway.identity.directory import KINDS
+from gateway.identity.key_records import KINDS
 from gateway.tables import ApiKey
 
 PEPPER_PURPOSE = f"api-keys/{PEPPER_VERSION}"
