@@ -42,6 +42,7 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/me/sessions/{session_id}"): ANYBODY,
     ("GET", "/me/keys"): ANYBODY,
     ("POST", "/me/keys"): ANYBODY,
+    ("POST", "/me/keys/{key_id}/rotate"): ANYBODY,
     ("POST", "/me/keys/{key_id}/revoke"): ANYBODY,
     ("POST", "/me/first-administrator"): PEOPLE,
     ("GET", "/sessions"): READERS,

@@ -23,6 +23,7 @@ from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
+from gateway.identity_errors import InsufficientScopeError
 from gateway.metrics import Metrics, Settled
 from gateway.settings import Settings
 
@@ -141,7 +142,7 @@ class DataPlane:
         await handler()
 
     async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
-        snapshot, principal = await self._callers.identify(scope)
+        snapshot, principal = await self._callers.identify(scope, call.request_id)
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
         return snapshot, principal
@@ -160,6 +161,7 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a request."""
         snapshot, principal = await self._authenticate(call, scope)
+        _check_scope(principal, endpoint.path)
         call.reservation = self.limits.spend(principal)
         intake.check_media_type(scope)
         body = await read_body(
@@ -175,6 +177,7 @@ class DataPlane:
         principal = snapshot.directory.principal(key_id, datetime.now(UTC))
         if principal is None:
             raise e.GrantRevokedError
+        _check_scope(principal, endpoint.path)
         call.tier = principal.tier.name
         call.reservation = self.limits.spend(principal)
         await self._inference.answer(
@@ -186,6 +189,7 @@ class DataPlane:
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
         _, principal = await self._authenticate(call, scope)
+        _check_scope(principal, "/".join(scope["path"].split("/", 3)[:3]))
         if scope["method"] == "POST":
             call.reservation = self.limits.spend(principal)
         await handler(self._archive, Visit(call, principal, scope, receive, send))
@@ -215,6 +219,16 @@ class DataPlane:
                 completion_tokens=usage.completion_tokens,
             )
         )
+
+
+def _check_scope(principal: Principal, path: str) -> None:
+    """Refuse a key that is narrowed to other paths.
+
+    Raises:
+        InsufficientScopeError: It is.
+    """
+    if not principal.terms.may_ask(path):
+        raise InsufficientScopeError(path)
 
 
 def _request_id() -> str:

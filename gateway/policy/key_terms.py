@@ -13,6 +13,17 @@ from gateway.policy.grants import GrantTerms
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/v1/files",
+    "/v1/batches",
+)
+"""What a key can be narrowed to, with all that is below files and batches; any lists models."""
 UNLIMITED = 2**62
 """Stands for a limit that a key has not; small enough to be multiplied as a float."""
 
