@@ -162,7 +162,8 @@ class DataPlane:
         """Have an engine answer a request."""
         snapshot, principal = await self._authenticate(call, scope)
         _check_scope(principal, endpoint.path)
-        call.reservation = self.limits.spend(principal)
+        call.reservation = self.limits.reserve(principal)
+        call.reservation.enter()
         intake.check_media_type(scope)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
@@ -179,7 +180,8 @@ class DataPlane:
             raise e.GrantRevokedError
         _check_scope(principal, endpoint.path)
         call.tier = principal.tier.name
-        call.reservation = self.limits.spend(principal)
+        call.reservation = self.limits.reserve(principal)
+        call.reservation.enter()
         await self._inference.answer(
             call, endpoint, snapshot, principal, body, answer.receive, answer.send
         )
@@ -191,7 +193,8 @@ class DataPlane:
         _, principal = await self._authenticate(call, scope)
         _check_scope(principal, "/".join(scope["path"].split("/", 3)[:3]))
         if scope["method"] == "POST":
-            call.reservation = self.limits.spend(principal)
+            call.reservation = self.limits.reserve(principal)
+            call.reservation.enter()
         await handler(self._archive, Visit(call, principal, scope, receive, send))
 
     def _settle(self, call: Call, label: str) -> None:

@@ -21,7 +21,7 @@ from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from tests.gateway.conftest import make_settings, run_gateway
-from tests.gateway.dataplane.test_limits import answered, caller
+from tests.gateway.dataplane.test_limits import answered, caller, enter
 from tests.servers import wait_for
 
 # The package carries the server; importing it would warn.
@@ -73,7 +73,7 @@ class Worker:
         self.ledger = Ledger(self.client, self.limits, b"k" * 32, given, self.metrics)
 
     def spend(self, who=None, tokens: int = 0):
-        reservation = self.limits.spend(who or caller(), now())
+        reservation = enter(self.limits, who or caller(), now())
         reservation.take(tokens, 0)
         return reservation
 
@@ -109,7 +109,7 @@ def test_two_workers_keep_one_limit(redis):
         with pytest.raises(RateLimitedError):
             two.spend()
         with pytest.raises(RateLimitedError):
-            two.limits.spend(caller("grace"), now()).take(200, 0)
+            enter(two.limits, caller("grace"), now()).take(200, 0)
         await two.ledger.exchange()
         await one.ledger.exchange()
         with pytest.raises(RateLimitedError):

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.dataplane.answers import Usage
-from gateway.dataplane.limits import DAY, Limits, Moment
+from gateway.dataplane.limits import DAY, Limits, Moment, Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
@@ -37,9 +37,16 @@ def answered(prompt: int, completion: int, events: int = 0) -> Outcome:
     return Outcome(asked_at=1.0, usage=Usage(prompt, completion), events=events)
 
 
+def enter(limits: Limits, who: Principal, now: Moment = START) -> Reservation:
+    """A request that has its place."""
+    reservation = limits.reserve(who, now)
+    reservation.enter()
+    return reservation
+
+
 def spend(limits: Limits, who: Principal, now: Moment = START, tokens: int = 0) -> None:
     """One whole request."""
-    reservation = limits.spend(who, now)
+    reservation = enter(limits, who, now)
     try:
         reservation.take(tokens, 0)
     finally:
@@ -69,9 +76,9 @@ def test_an_organisation_has_a_multiple():
 
 def test_tokens_are_reserved_and_settled_by_the_engines_count():
     limits = Limits()
-    first = limits.spend(caller(), START)
+    first = enter(limits, caller(), START)
     first.take(20, 70)
-    second = limits.spend(caller(), START)
+    second = enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
         second.take(5, 10)
     first.settle(answered(10, 10), was_left=False)
@@ -83,9 +90,9 @@ def test_tokens_are_reserved_and_settled_by_the_engines_count():
 
 def test_a_settlement_does_not_touch_a_window_that_began_since():
     limits = Limits()
-    old = limits.spend(caller(), START)
+    old = enter(limits, caller(), START)
     old.take(50, 50)
-    new = limits.spend(caller(), later(61))
+    new = enter(limits, caller(), later(61))
     new.take(40, 0)
     old.settle(answered(1, 1), was_left=False)
     assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
@@ -112,7 +119,7 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
 )
 def test_what_a_request_costs(outcome, was_left, cost):
     limits = Limits()
-    reservation = limits.spend(caller(), START)
+    reservation = enter(limits, caller(), START)
     reservation.take(20, 40)
     reservation.settle(outcome, was_left=was_left)
     assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
@@ -120,14 +127,14 @@ def test_what_a_request_costs(outcome, was_left, cost):
 
 def test_requests_at_a_time():
     limits = Limits()
-    running = [limits.spend(caller(), START) for _ in range(3)]
+    running = [enter(limits, caller(), START) for _ in range(3)]
     with pytest.raises(RateLimitedError):
-        limits.spend(caller(), START)
+        enter(limits, caller(), START)
     for _ in range(2):
         running[0].settle(Outcome(), was_left=True)
-    limits.spend(caller(), START)
+    enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
-        limits.spend(caller(), START)
+        enter(limits, caller(), START)
 
 
 def test_the_days_budget_and_a_clock_that_is_set():
