@@ -16,7 +16,12 @@ def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(
-        app, lifespan=lifespan, log_config=None, access_log=False, timeout_graceful_shutdown=2
+        app,
+        lifespan=lifespan,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # As `airlock serve` does.
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
