@@ -19,6 +19,7 @@ from gateway.dataplane.limits import Limits
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.metrics import Metrics
+from gateway.policy.key_terms import KeyLimits
 from gateway.settings import Settings
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.test_limits import answered, caller, enter
@@ -115,6 +116,25 @@ def test_two_workers_keep_one_limit(redis):
         with pytest.raises(RateLimitedError):
             one.spend()
         assert one.limits.share == two.limits.share == 1.0
+
+    with_workers(redis.url, work)
+
+
+def test_workers_keep_a_keys_own_limit_together(redis):
+    narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_day=30))
+
+    async def work(one, two):
+        one.spend(narrow, tokens=20).settle(answered(20, 0), was_left=False)
+        two.spend(narrow).settle(Outcome(), was_left=False)
+        for worker in (one, two):
+            await worker.ledger.exchange()
+        with pytest.raises(QuotaExceededError):
+            two.spend(narrow, tokens=20)
+        await two.ledger.exchange()
+        await one.ledger.exchange()
+        with pytest.raises(RateLimitedError):
+            one.spend(narrow)
+        two.spend(caller(key="laptop"))
 
     with_workers(redis.url, work)
 

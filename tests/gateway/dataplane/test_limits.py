@@ -11,6 +11,7 @@ from gateway.dataplane.outcome import Outcome
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
 from gateway.policy.grants import Standing, TierTerms
+from gateway.policy.key_terms import KeyLimits, KeyTerms
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import wait_for
 
@@ -24,9 +25,16 @@ TERMS = {
 }
 
 
-def caller(person: str = "ada", organisation: str = "lab", key: str = "k1", **terms) -> Principal:
+def caller(
+    person: str = "ada",
+    organisation: str = "lab",
+    key: str = "k1",
+    own: KeyLimits | None = None,
+    **terms,
+) -> Principal:
     tier = TierTerms("public", grantable=False, capabilities=frozenset(), **{**TERMS, **terms})
-    return Principal(key, person, Standing(tier, True, organisation), ())
+    narrowed = KeyTerms(limits=own)
+    return Principal(key, person, Standing(tier, True, organisation), (), narrowed)
 
 
 def later(seconds: float, start: Moment = START) -> Moment:
@@ -62,6 +70,84 @@ def test_requests_of_a_minute_over_all_keys_of_a_person():
     assert refused.value.retry_after_seconds == 1
     spend(limits, caller(), later(60))
     spend(limits, caller("grace"))
+
+
+OWN = {
+    "requests per minute": (KeyLimits(requests_per_minute=2), RateLimitedError),
+    "requests at a time": (KeyLimits(max_concurrent=2), RateLimitedError),
+    "tokens per minute": (KeyLimits(tokens_per_minute=25), RateLimitedError),
+    "tokens per day": (KeyLimits(tokens_per_day=25), QuotaExceededError),
+}
+
+
+@pytest.mark.parametrize(("own", "error"), list(OWN.values()), ids=list(OWN))
+def test_a_keys_own_limit_holds_for_it_alone(own, error):
+    limits, narrow = Limits(), caller(key="ci", own=own)
+    for _ in range(2):
+        enter(limits, narrow).take(10, 0)
+
+    def again(who: Principal) -> None:
+        reservation = limits.reserve(who, START)
+        try:
+            reservation.enter()
+            reservation.take(10, 0)
+        finally:
+            reservation.settle(answered(0, 0), was_left=False)
+
+    with pytest.raises(error):
+        again(narrow)
+    again(caller(key="laptop"))
+    again(caller(key="other", own=own))
+
+
+def test_the_tightest_limit_wins_and_a_key_gets_nothing_beyond_its_owner():
+    limits = Limits()
+    wide = caller(key="wide", own=KeyLimits(requests_per_minute=1000, tokens_per_minute=1000))
+    for _ in range(5):
+        spend(limits, wide, tokens=1)
+    with pytest.raises(RateLimitedError):
+        limits.reserve(wide, START).enter()
+    with pytest.raises(RateLimitedError):
+        limits.reserve(caller(key="other"), START).enter()
+
+
+def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
+    limits = Limits()
+    narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_minute=1000))
+    first = enter(limits, narrow)
+    first.take(20, 0)
+    shown = first.headers()
+    assert shown["x-ratelimit-limit-requests"] == "3"
+    assert shown["x-ratelimit-remaining-requests"] == "2"
+    assert shown["x-ratelimit-limit-tokens"] == "100", "the person's, who has less"
+    assert shown["x-ratelimit-remaining-tokens"] == "80"
+    only = caller(key="one", own=KeyLimits(max_concurrent=1))
+    enter(limits, only)
+    refused = limits.reserve(only, START)
+    with pytest.raises(RateLimitedError):
+        refused.enter()
+    assert refused.headers()["x-ratelimit-limit-requests"] == "5", "no limit is not shown"
+    for person in ("b", "c"):
+        for _ in range(4):
+            spend(limits, caller(person))
+    organisation = limits.reserve(caller("d"), START)
+    with pytest.raises(RateLimitedError):
+        organisation.enter()
+    assert organisation.headers()["x-ratelimit-limit-requests"] == "10"
+    assert organisation.headers()["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_who_was_not_let_in_has_no_place_to_give_back():
+    limits = Limits()
+    running = [enter(limits, caller()) for _ in range(3)]
+    for _ in range(3):
+        refused = limits.reserve(caller(), START)
+        with pytest.raises(RateLimitedError):
+            refused.enter()
+        refused.settle(Outcome(), was_left=False)
+    assert [account.running for _, _, account in limits.accounts()] == [3, 3]
+    running[0].settle(Outcome(), was_left=False)
+    enter(limits, caller())
 
 
 def test_an_organisation_has_a_multiple():
