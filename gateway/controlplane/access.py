@@ -21,10 +21,11 @@ from gateway.controlplane.permissions import (
     PEOPLE,
     Who,
     is_partly_writable,
+    only_restricts,
     refusal,
     unwritable,
 )
-from gateway.controlplane.scopes import check_scope
+from gateway.controlplane.scopes import check_scope, scope_of
 from gateway.controlplane.sessions import find_session, proof_of
 from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
@@ -40,6 +41,7 @@ from gateway.identity.tier_terms import step_up
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
 from gateway.policy.approval import Duty
 from gateway.policy.grants import UNMET, StepUp
+from gateway.policy.scopes import Scope
 from gateway.settings import Settings
 from gateway.tables import Person, Tier
 from models.store import CheckpointStore
@@ -142,11 +144,15 @@ async def authenticate(
         raise InvalidKeyError  # A step of a person's own takes that person's key.
     if refused is not None:
         raise NotPermittedError(f"Not permitted: {refused}.")
-    check_scope(found.rights, request.method, path)
+    needed = scope_of(request.method, path)
     if is_partly_writable(request.method, path):
-        field = unwritable(request.method, path, who, await _body(request))
+        body = await _body(request)
+        field = unwritable(request.method, path, who, body)
         if field is not None:
             raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
+        if only_restricts(request.method, path, body):
+            request.state.only_restricts, needed = True, Scope.RESTRICT
+    check_scope(found.rights, needed)
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
     session.autoflush = True
     if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
@@ -218,14 +224,17 @@ async def as_member(caller: Either, vouched: Vouched) -> Member:
 Acting = Annotated[Member, Depends(as_member)]
 
 
-async def demand_step_up(caller: Either, parts: Parts, session: Session) -> None:
+async def demand_step_up(request: Request, caller: Either, parts: Parts, session: Session) -> None:
     """Let nobody pass whose login is too weak or too long ago for the step.
 
-    A key stands for the login that it was made in, of whoever made it, and grows old with it.
+    A key stands for the login that it was made in, of whoever made it, and grows old with it. What
+    only restricts never waits.
 
     Raises:
         StepUpRequiredError: It is, or nothing was proven.
     """
+    if getattr(request.state, "only_restricts", False):
+        return
     proof, now = maker_of(caller).proof, datetime.now(UTC).timestamp()
     wanted = [_demand_of(parts, proof)]
     if (tiers := await _tier_demand(session, caller.person_id)) is not None:

@@ -5,6 +5,7 @@ A login has no scopes and needs none. What a person or an administrator may do a
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from gateway.identity.principal import KeyRights
 from gateway.identity_errors import InsufficientScopeError
@@ -12,6 +13,7 @@ from gateway.policy.scopes import Scope
 
 ABOUT_ONESELF = frozenset({"/me", "/me/keys", "/me/sessions"})
 """What every key may read."""
+Needed = Scope | Literal["nothing", "no key"]
 
 NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/people"): Scope.PEOPLE,
@@ -62,19 +64,27 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
 """By method and path under `/admin/v1`; whatever only reads needs `admin:read`."""
 
 
-def check_scope(rights: KeyRights | None, method: str, path: str) -> None:
-    """Refuse a key that does not cover a route.
+def scope_of(method: str, path: str) -> Needed:
+    """Return what a key needs for a route.
+
+    Args:
+        method: Of the request.
+        path: The route's, under `/admin/v1`.
+    """
+    if method == "GET":
+        return "nothing" if path in ABOUT_ONESELF else Scope.READ
+    return NEEDS.get((method, path), "no key")
+
+
+def check_scope(rights: KeyRights | None, needed: Needed) -> None:
+    """Refuse a key that has not what a route needs.
 
     Args:
         rights: Of the key that came; None for a login.
-        method: Of the request.
-        path: The route's, under `/admin/v1`.
+        needed: As `scope_of` says, or less for a change that only restricts.
 
     Raises:
-        InsufficientScopeError: It does not.
+        InsufficientScopeError: It has not.
     """
-    if rights is None or (method == "GET" and path in ABOUT_ONESELF):
-        return
-    needed = Scope.READ if method == "GET" else NEEDS.get((method, path))
-    if needed is None or needed not in rights.scopes:
-        raise InsufficientScopeError("none" if needed is None else str(needed))
+    if rights is not None and needed != "nothing" and needed not in rights.scopes:
+        raise InsufficientScopeError(str(needed))

@@ -9,7 +9,7 @@ over all of its members. Each limit counts, so that the tightest wins.
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
 from gateway.dataplane.outcome import Outcome
@@ -34,13 +34,8 @@ class Terms(Protocol):
     def max_concurrent(self) -> int: ...
 
 
-class Share(NamedTuple):
-    """An account that a request counts in, and what it may hold."""
-
-    account: Account
-    terms: Terms
-    multiple: int
-    """Of the terms' numbers."""
+Share = tuple[Account, Terms, int]
+"""An account that a request counts in, and a multiple of some numbers that it may hold."""
 
 
 class Reservation:
@@ -170,19 +165,16 @@ class Reservation:
             shares = (*shares, self._refused)
         requests = tokens = shares[0]
         if len(shares) > 1:
-            requests, tokens = (
-                min(shares, key=self._requests_left),
-                min(shares, key=self._tokens_left),
-            )
+            requests = min(shares, key=self._requests_left)
+            tokens = min(shares, key=self._tokens_left)
+        reset = self._reset(requests)
         return {
-            "x-ratelimit-limit-requests": str(
-                requests.terms.requests_per_minute * requests.multiple
-            ),
+            "x-ratelimit-limit-requests": str(requests[1].requests_per_minute * requests[2]),
             "x-ratelimit-remaining-requests": str(self._requests_left(requests)),
-            "x-ratelimit-reset-requests": self._reset(requests),
-            "x-ratelimit-limit-tokens": str(tokens.terms.tokens_per_minute * tokens.multiple),
+            "x-ratelimit-reset-requests": reset,
+            "x-ratelimit-limit-tokens": str(tokens[1].tokens_per_minute * tokens[2]),
             "x-ratelimit-remaining-tokens": str(self._tokens_left(tokens)),
-            "x-ratelimit-reset-tokens": self._reset(tokens),
+            "x-ratelimit-reset-tokens": reset if tokens is requests else self._reset(tokens),
         }
 
     def _requests_left(self, share: Share) -> int:
@@ -196,7 +188,7 @@ class Reservation:
         return max(0, int(terms.tokens_per_minute * multiple * self._part) - used)
 
     def _reset(self, share: Share) -> str:
-        return _duration(max(0.0, share.account.minute_began + MINUTE - self._now.monotonic))
+        return _duration(max(0.0, share[0].minute_began + MINUTE - self._now.monotonic))
 
 
 class Limits:
@@ -222,14 +214,14 @@ class Limits:
         """
         now = now or Moment(time.monotonic(), time.time())
         tier, organisation = principal.tier, principal.standing.organisation
-        shares = [Share(self._account("person", principal.person_id), tier, 1)]
+        shares: tuple[Share, ...] = ((self._account("person", principal.person_id), tier, 1),)
         if (limits := principal.terms.limits) is not None:
-            shares.append(Share(self._account("key", principal.key_id), limits, 1))
+            shares = (*shares, (self._account("key", principal.key_id), limits, 1))
         own = len(shares)
         if organisation:
             account = self._account("organisation", organisation)
-            shares.append(Share(account, tier, tier.organisation_multiple))
-        return Reservation(tuple(shares), own, now, self.share)
+            shares = (*shares, (account, tier, tier.organisation_multiple))
+        return Reservation(shares, own, now, self.share)
 
     def _account(self, kind: str, name: str) -> Account:
         account = self._accounts.get((kind, name))

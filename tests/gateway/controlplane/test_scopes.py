@@ -8,7 +8,7 @@ import pytest
 
 from gateway.controlplane import access
 from gateway.controlplane.permissions import MAY
-from gateway.controlplane.scopes import NEEDS, check_scope
+from gateway.controlplane.scopes import NEEDS, check_scope, scope_of
 from gateway.identity.principal import KeyRights
 from gateway.identity_errors import InsufficientScopeError
 from gateway.policy.approval import Duty
@@ -31,13 +31,13 @@ def test_a_scope_opens_its_routes_and_no_other():
             own = method == "GET" and path in ("/me", "/me/keys", "/me/sessions")
             needed = Scope.READ if method == "GET" else NEEDS[method, path]
             if own or needed is scope:
-                check_scope(rights, method, path)
+                check_scope(rights, scope_of(method, path))
             else:
                 with pytest.raises(InsufficientScopeError):
-                    check_scope(rights, method, path)
+                    check_scope(rights, scope_of(method, path))
     with pytest.raises(InsufficientScopeError):
-        check_scope(replace(RIGHTS, scopes=frozenset(Scope)), "POST", "/new")
-    check_scope(None, "POST", "/people")  # A login has no scopes.
+        check_scope(replace(RIGHTS, scopes=frozenset(Scope)), scope_of("POST", "/new"))
+    check_scope(None, scope_of("POST", "/people"))  # A login has no scopes.
 
 
 def test_what_gives_access_is_not_in_reach_of_a_workflow_key_as_it_comes():
@@ -74,6 +74,31 @@ def test_a_workflow_key_administers_only_where_its_scopes_say_so(running, admini
     # A scope gives nothing that its owner has not.
     theirs = made(running, "public", workflow=True, scopes=["admin:people"])
     assert code(ask(running, theirs["key"], "POST", "/people", body)) == (403, "not_permitted")
+
+
+def test_suspending_needs_no_more_than_restricting_and_never_waits(running, monkeypatch):
+    given = {"name": "Oona", "organisation": "Operators"}
+    running.people["oona"] = person = running.admin("POST", "/people", json=given).json()["id"]
+    roles = {"roles": ["operator"]}
+    running.admin("PUT", f"/people/{person}/roles", json=roles)
+    key = made(running, "oona", workflow=True)
+    target = running.admin("POST", "/people", json={"name": "x", "organisation": "x"}).json()["id"]
+    path = f"/people/{target}"
+    proven = datetime.fromisoformat(key["proven_at"])
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "find_holder", living_on(access.find_holder, proven))
+        at(patch, proven + timedelta(days=2))
+        done = ask(running, key["key"], "PATCH", path, {"state": "suspended"})
+        assert (done.status_code, done.json()["state"]) == (200, "suspended")
+        refused = ask(running, running.admin_key, "PATCH", path, {"state": "active"})
+        assert code(refused) == (401, "insufficient_user_authentication")
+        for body in ({}, {"state": "suspended", "tier": "researcher"}):
+            answer = ask(running, running.admin_key, "PATCH", path, body)
+            assert code(answer) == (401, "insufficient_user_authentication"), body
+    only = made(running, None, admin=True, scopes=["admin:restrict"])["key"]
+    assert ask(running, only, "PATCH", path, {"state": "suspended"}).status_code == 200
+    assert code(ask(running, only, "PATCH", path, {"state": "active"})) == (
+        403, "insufficient_scope")  # fmt: skip
 
 
 def test_an_administrators_key_can_be_for_less(running):
