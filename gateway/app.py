@@ -26,6 +26,8 @@ from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
+from gateway.controlplane.leaks import PATH as LEAKS_PATH
+from gateway.controlplane.leaks import router as leaks_router
 from gateway.controlplane.login_routes import router as login_router
 from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.monitoring import answer_monitoring
@@ -33,6 +35,7 @@ from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.restored import Epoch
 from gateway.controlplane.routes import router
+from gateway.controlplane.throttle import Throttle
 from gateway.controlplane.tier_routes import router as tier_router
 from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
@@ -46,16 +49,17 @@ from gateway.dataplane.connections import Connections
 from gateway.dataplane.engine_metrics import EngineMetrics
 from gateway.dataplane.http import Receive, Scope, Send
 from gateway.dataplane.inference import Inference
-from gateway.dataplane.limits import Limits
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.routes import DataPlane
+from gateway.dataplane.sharing import share_limits
 from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.identity.issuers import Issuers
+from gateway.identity.key_gate import KeyGate
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
 from gateway.readiness import why_not_ready
@@ -87,6 +91,7 @@ class Gateway:
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
+        self.gate = KeyGate(settings, self.metrics)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
@@ -98,8 +103,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, on its path alone."""
         path = scope["path"] if scope["type"] == "http" else ""
-        is_receipt = path.startswith("/v1/receipts/")
-        if path.startswith("/v1") and not is_receipt and self.data_plane:
+        is_ours = path.startswith("/v1/receipts/") or path == LEAKS_PATH
+        if path.startswith("/v1") and not is_ours and self.data_plane:
             await self.data_plane(scope, receive, send)
         else:
             await self.http(scope, receive, send)
@@ -143,8 +148,9 @@ class Gateway:
             recorder = Recorder(writer, self._commitment_key)
             inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
-            callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
             tracing = make_tracing(settings)
+            bearer = self.issuers.bearer if settings.issuers else None
+            callers = Callers(keeper, bearer, self.gate, recorder)
             self.data_plane = DataPlane(
                 settings, keeper, callers, inference, self.metrics, recorder, archive, tracing
             )
@@ -160,10 +166,15 @@ class Gateway:
                     tasks.create_task(self._epoch.keep()),
                     tasks.create_task(self._follow_releases()),
                     tasks.create_task(notary.run()),
-                    tasks.create_task(self._share_limits(self.data_plane.limits)),
+                    tasks.create_task(
+                        share_limits(
+                            self.data_plane.limits, self._ledger_key, settings, self.metrics
+                        )
+                    ),
                     tasks.create_task(Worker(workshop).run()),
                     tasks.create_task(census.run()),
                     tasks.create_task(memory.run()),
+                    tasks.create_task(self.gate.uses.keep(self.database)),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -193,25 +204,6 @@ class Gateway:
                 f"the database has schema {current}, the code {newest}: run `airlock migrate`"
             )
         await self.database.migrate()
-
-    async def _share_limits(self, limits: Limits) -> None:
-        """Count together with other workers, for ever, where there is a Redis for it."""
-        settings = self.settings
-        if settings.redis_url is None:
-            return
-        # Ten megabytes for each worker, which only those pay for who have a Redis.
-        from redis.asyncio import Redis
-
-        from gateway.dataplane.ledger import Ledger
-
-        password = settings.redis_password_file
-        client = Redis.from_url(
-            settings.redis_url, password=password.read_text().strip() if password else None
-        )
-        try:
-            await Ledger(client, limits, self._ledger_key, settings, self.metrics).keep()
-        finally:
-            await client.aclose()
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""
@@ -257,6 +249,8 @@ class Gateway:
             self._login_cipher,
             self.settings,
             self._idempotency_key,
+            self.gate,
+            Throttle(),
         )
         app.include_router(router)
         app.include_router(tier_router)
@@ -268,6 +262,7 @@ class Gateway:
         app.include_router(me_router)
         app.include_router(audit_router)
         app.include_router(receipts_router)
+        app.include_router(leaks_router)
         answer_faults(app)
         app.add_middleware(RequestIds)
 

@@ -49,6 +49,8 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     i.LoginFailedError: HttpError(400, INVALID, "login_failed"),
     i.ForgedRequestError: HttpError(403, "permission_error", "forged_request"),
     i.UnknownPersonError: HttpError(403, "permission_error", "unknown_person"),
+    i.AddressNotAllowedError: HttpError(403, "permission_error", "address_not_allowed"),
+    i.InsufficientScopeError: HttpError(403, "permission_error", "insufficient_scope"),
     i.ProviderUnavailableError: HttpError(503, SERVER, "provider_unavailable"),
     e.NotPermittedError: HttpError(403, "permission_error", "not_permitted"),
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),

@@ -1,4 +1,4 @@
-"""What can go wrong with identity providers and logins, without a word of HTTP.
+"""What can go wrong with identity providers, logins and narrowed keys, without a word of HTTP.
 
     AirlockError
     ├── AuthenticationError
@@ -9,6 +9,8 @@
     ├── LoginFailedError           a login at an identity provider did not come to its end
     ├── ForgedRequestError         another site's page may have made a browser send this
     ├── UnknownPersonError         who is calling is proven, and nobody here
+    ├── AddressNotAllowedError     the key may not be used from there
+    ├── InsufficientScopeError     the key may not be used for this, whoever's it is
     └── ProviderUnavailableError   an identity provider cannot say who is calling
 
 The rest of the tree is in `errors`.
@@ -74,6 +76,20 @@ class UnknownPersonError(AirlockError):
 
     def __init__(self) -> None:
         super().__init__("The access token names nobody who may call here. Log in once first.")
+
+
+class AddressNotAllowedError(AirlockError):
+    """The key may not be used from where it was; which addresses it may be is not said."""
+
+    def __init__(self) -> None:
+        super().__init__("This API key may not be used from your address.")
+
+
+class InsufficientScopeError(AirlockError):
+    """The key is narrowed, and does not cover this; its owner may do it with another."""
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(f"This API key does not cover it: it needs '{needed}'.")
 
 
 class ProviderUnavailableError(AirlockError):

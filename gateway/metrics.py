@@ -109,6 +109,11 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self.address_refusals = Counter(
+            "airlock_address_refusals",
+            "Uses of keys from addresses that they are not bound to.",
+            registry=self.registry,
+        )
         self.provider_faults = Counter(
             "airlock_identity_provider_faults",
             "Questions that an identity provider did not answer properly.",

@@ -5,6 +5,7 @@ said under each field is what `docs/settings.md` says of it.
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -105,6 +106,12 @@ class Settings(BaseSettings):
     """The address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """The port to listen on."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of proxies whose word for a caller's address counts, as a JSON list."""
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """The header in which they give it; the other one is never read."""
+    terminal_key_seconds: int = Field(86_400, ge=60, le=86_400)
+    """How long a key that was made on the server's terminal takes steps that ask for a login."""
     database_url: str | None = None
     """SQLAlchemy URL (`postgresql+psycopg://…`); without one, SQLite under `home`."""
     database_password_file: Path | None = None

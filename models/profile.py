@@ -19,6 +19,7 @@ PROFILE_FLAGS = frozenset(
         "--block-size",
         "--enable-chunked-prefill",
         "--kv-cache-dtype",
+        "--limit-mm-per-prompt.image",
         "--max-num-batched-tokens",
         "--max-num-seqs",
         "--no-enable-chunked-prefill",

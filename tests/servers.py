@@ -23,6 +23,7 @@ def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
         lifespan=lifespan,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # As `airlock serve` does.
         timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)

@@ -186,9 +186,11 @@ USE = Row(
         ),
         Panel(
             "Refused: who is asking",
-            "Keys, tokens and sessions that were refused, and providers that did not answer.",
+            "Keys, tokens and sessions that were refused, keys at addresses that they are not bound "
+            "to, and providers that did not answer.",
             "reqps",
             (
+                Query(f"sum(rate(airlock_address_refusals_total{RATE}))", "address not allowed"),
                 Query(f"sum by (reason) (rate(airlock_auth_failures_total{RATE}))", "{{reason}}"),
                 Query(
                     "sum by (issuer, question) "

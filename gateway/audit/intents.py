@@ -24,6 +24,7 @@ from gateway.tables import Grant, Promotion
 INTENDED = "dataplane:request:intended"
 ENDED = "dataplane:request:ended"
 DENIED = "dataplane:request:denied"
+KEY_REFUSED = "identity:key:refused"
 RULE = "hazards - forgotten <= granted"
 """The routing rule (`gateway.policy.routing`), as it stands in the policy that entries name."""
 

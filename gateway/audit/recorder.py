@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gateway.audit.entry import Entry
-from gateway.audit.intents import DENIED, ENDED, Draft, Intent
+from gateway.audit.intents import DENIED, ENDED, KEY_REFUSED, Draft, Intent
 from gateway.audit.writer import Writer
 from gateway.policy.routing import Family, Routed, missing_grants
 
@@ -105,6 +105,16 @@ class Recorder:
         """
         detail = {"key": caller.key_id, "missing": sorted(missing), "model": name}
         self._writer.write_soon(Entry(datetime.now(UTC), caller.actor, DENIED, request_id, detail))
+
+    def refuse_address(self, request_id: str, caller: Caller, address: str) -> None:
+        """Record that a key was used from where it may not be; does not wait.
+
+        Raises:
+            AuditUnavailableError: As `deny`.
+        """
+        detail = {"address": address, "request": request_id}
+        entry = Entry(datetime.now(UTC), caller.actor, KEY_REFUSED, caller.key_id, detail)
+        self._writer.write_soon(entry)
 
 
 def commit(key: bytes, request_id: str, body: bytes) -> str:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.cli.tables import ACTOR, in_transaction
+from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import bootstrap, keys
-from gateway.controlplane.schemas import KeyIn
+from gateway.controlplane.key_schemas import KeyIn
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     async def make_key(session: AsyncSession) -> str:
         await bootstrap.check_no_administrator(session, now)
         given = KeyIn(admin=True, label="first administrator")
-        new = await keys.create_key(session, given, pepper=pepper, actor=ACTOR, now=now)
+        new = await keys.create_key(session, given, pepper=pepper, maker=operator(now), now=now)
         return new.text
 
     async def make_code(session: AsyncSession) -> str:

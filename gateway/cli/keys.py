@@ -3,20 +3,29 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 
-from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
+from pydantic import ValidationError
+
+from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, operator, show, show_one
 from gateway.controlplane import keys
-from gateway.controlplane.schemas import KeyIn, KeyOut, NewKeyOut
+from gateway.controlplane.key_schemas import KeyIn, KeyLine, KeyOut, NewKeyOut
+from gateway.errors import InvalidRequestError
 from gateway.identity.secret import load_secret
+from gateway.policy.key_terms import PATHS
+from gateway.policy.scopes import Scope
 from gateway.settings import Settings
+from gateway.tables.keys import LIMITS
 
 EXAMPLES = """\
-A key's text is shown once, by `create` and `rotate`.
+A key's text is shown once, by `create` and `rotate`. What narrows a key only takes from what its
+owner may do; docs/keys.md explains each word.
 
 examples:
   airlock keys create --person PERSON --label laptop --days 90
+  airlock keys create --person PERSON --label nightly --endpoint /v1/chat/completions \\
+      --no-domains --address 10.20.0.0/16 --tokens-per-day 200000
   airlock keys create --person PERSON --workflow --label "reviews"
-  airlock keys create --admin --label "first administrator"
-  airlock keys rotate KEY --overlap-hours 1
+  airlock keys create --admin --label "provisioning" --scope admin:read --scope admin:people
+  airlock keys rotate KEY --overlap-hours 24
   airlock keys revoke KEY
 """
 
@@ -35,17 +44,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--workflow", action="store_true", help="of a person: to apply, review and approve with"
     )
-    create.add_argument("--label", default="key")
-    create.add_argument("--days", type=int, help="until it expires; default: never")
+    _add_narrowing(create)
     rotate = actions.add_parser("rotate", help="a successor of a key, which then ends")
     rotate.add_argument("key", help="id")
     rotate.add_argument(
-        "--overlap-hours", type=float, default=0.0, help="how long the old one still works (0)"
+        "--overlap-hours",
+        type=float,
+        default=0.0,
+        help="how long the old one still works, at most 168 (0)",
     )
     revoke = actions.add_parser("revoke", help="end a key at once; its running streams are cut")
     revoke.add_argument("key", help="id")
     for action in (listing, create, rotate, revoke):
         add_json(action)
+
+
+def _add_narrowing(create: argparse.ArgumentParser) -> None:
+    create.add_argument("--label", default="key")
+    create.add_argument(
+        "--days",
+        type=int,
+        help="until it expires; default: with the first grant that it uses, or never; a workflow "
+        "or administrator's key after one",
+    )
+    create.add_argument(
+        "--endpoint", action="append", choices=PATHS, help="may ask only this; again for others"
+    )
+    domains = create.add_mutually_exclusive_group()
+    domains.add_argument(
+        "--domain", action="append", help="only grants for this count; again for others"
+    )
+    domains.add_argument(
+        "--no-domains", action="store_true", help="no grants count: never a base checkpoint"
+    )
+    create.add_argument(
+        "--address", action="append", metavar="CIDR", help="only from here; again for others"
+    )
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=[str(scope) for scope in Scope],
+        help="of a workflow or administrator's key: only for this; again for others",
+    )
+    for name in LIMITS:
+        create.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,30 +97,51 @@ def run(args: argparse.Namespace) -> int:
         rows = in_transaction(
             settings, lambda s: keys.list_keys(s, args.person, args.limit, args.offset)
         )
-        show([KeyOut.model_validate(row) for row in rows], as_json=args.json)
+        shape = KeyOut if args.json else KeyLine
+        show([shape.model_validate(row) for row in rows], as_json=args.json)
         return 0
     if args.action == "revoke":
         row = in_transaction(settings, lambda s: keys.revoke_key(s, args.key, actor=ACTOR, now=now))
         show_one(KeyOut.model_validate(row), as_json=args.json)
         return 0
     pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+    maker = operator(now)
     if args.action == "create":
-        given = KeyIn(
-            person_id=args.person,
-            admin=args.admin,
-            workflow=args.workflow,
-            label=args.label,
-            days=args.days,
-        )
+        given = _wanted(args)
         new = in_transaction(
-            settings, lambda s: keys.create_key(s, given, pepper=pepper, actor=ACTOR, now=now)
+            settings, lambda s: keys.create_key(s, given, pepper=pepper, maker=maker, now=now)
         )
     else:
         overlap = timedelta(hours=args.overlap_hours)
         new = in_transaction(
             settings,
-            lambda s: keys.rotate_key(s, args.key, overlap, pepper=pepper, actor=ACTOR, now=now),
+            lambda s: keys.rotate_key(s, args.key, overlap, pepper=pepper, maker=maker, now=now),
         )
     out = NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
     show_one(out, as_json=args.json)
     return 0
+
+
+def _wanted(args: argparse.Namespace) -> KeyIn:
+    """Return the key that the words ask for.
+
+    Raises:
+        InvalidRequestError: A word has a wrong value.
+    """
+    try:
+        return KeyIn(
+            person_id=args.person,
+            admin=args.admin,
+            workflow=args.workflow,
+            label=args.label,
+            days=args.days,
+            endpoints=args.endpoint,
+            domains=[] if args.no_domains else args.domain,
+            addresses=args.address,
+            scopes=None if args.scope is None else [Scope(name) for name in args.scope],
+            **{name: getattr(args, name) for name in LIMITS},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else None
+        raise InvalidRequestError(f"{field}: {first['msg']}.", field) from error

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         access_log=False,
         log_config=None,
         server_header=False,
-        # Proxy headers are nobody's to set: the gateway decides nothing by the caller's address.
+        # The server would believe any proxy on this host; `identity.addresses` believes those that
+        # the settings name.
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )

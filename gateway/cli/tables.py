@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import anyio
@@ -13,10 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.db import Database
 from gateway.errors import ConfigurationError
+from gateway.identity.principal import Maker
+from gateway.identity.proof import TERMINAL, Assurance
 from gateway.settings import Settings
 
 ACTOR = "command line"
 Result = TypeVar("Result")
+
+
+def operator(now: datetime) -> Maker:
+    """Return who makes keys here: whoever has the server's terminal has its secret, too."""
+    return Maker(ACTOR, Assurance(TERMINAL, None, now.timestamp()))
 
 
 def in_transaction(settings: Settings, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.access import member
+from gateway.controlplane.keyholders import member
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.errors import ConfigurationError
 from gateway.identity.principal import Member

@@ -14,29 +14,34 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
+from gateway.controlplane.keyholders import check_address, find_holder
 from gateway.controlplane.organisations import roles_of
 from gateway.controlplane.permissions import (
     ADMINISTRATORS,
     PEOPLE,
     Who,
     is_partly_writable,
+    only_restricts,
     refusal,
     unwritable,
 )
+from gateway.controlplane.scopes import check_scope, scope_of
 from gateway.controlplane.sessions import find_session, proof_of
+from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
-from gateway.errors import InvalidKeyError, NotPermittedError, RevokedKeyError
-from gateway.identity.api_keys import parse
+from gateway.errors import InvalidKeyError, NotPermittedError
 from gateway.identity.bearer import bearer_token
 from gateway.identity.cookie import SESSION, csrf_token, is_ours
-from gateway.identity.directory import load_single_key
 from gateway.identity.issuers import Issuers
-from gateway.identity.members import is_active, proven_member
-from gateway.identity.principal import Administrator, Member
+from gateway.identity.key_gate import KeyGate
+from gateway.identity.members import proven_member
+from gateway.identity.principal import Administrator, Member, maker_of
+from gateway.identity.proof import TERMINAL, Assurance
 from gateway.identity.tier_terms import step_up
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
 from gateway.policy.approval import Duty
-from gateway.policy.grants import StepUp
+from gateway.policy.grants import UNMET, StepUp
+from gateway.policy.scopes import Scope
 from gateway.settings import Settings
 from gateway.tables import Person, Tier
 from models.store import CheckpointStore
@@ -60,6 +65,10 @@ class ControlPlane:
     settings: Settings
     idempotency: bytes
     """What idempotency keys and their answers are kept under."""
+    gate: KeyGate
+    """Lets keys in by address."""
+    throttle: Throttle
+    """Of leak reports."""
 
 
 def control_plane(request: Request) -> ControlPlane:
@@ -115,21 +124,6 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
 Vouched = Annotated[Member | None, Depends(vouch)]
 
 
-async def member(
-    session: AsyncSession, pepper: bytes, authorization: str | None, now: datetime
-) -> Member:
-    """Return the person who acts in the workflow.
-
-    Raises:
-        AuthenticationError: There is no workflow key, or its owner is suspended.
-    """
-    directory = await load_single_key(session, pepper, authorization)
-    found = directory.authenticate_member(authorization, now)
-    if not await is_active(session, found.person_id):
-        raise RevokedKeyError
-    return found
-
-
 async def authenticate(
     request: Request,
     parts: Parts,
@@ -150,14 +144,19 @@ async def authenticate(
         raise InvalidKeyError  # A step of a person's own takes that person's key.
     if refused is not None:
         raise NotPermittedError(f"Not permitted: {refused}.")
+    needed = scope_of(request.method, path)
     if is_partly_writable(request.method, path):
-        field = unwritable(request.method, path, who, await _body(request))
+        body = await _body(request)
+        field = unwritable(request.method, path, who, body)
         if field is not None:
             raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
+        if only_restricts(request.method, path, body):
+            request.state.only_restricts, needed = True, Scope.RESTRICT
+    check_scope(found.rights, needed)
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
     session.autoflush = True
     if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
-        return Administrator(found.key_id, found.person_id, found.assurance)
+        return Administrator(found.key_id, found.person_id, found.assurance, found.rights)
     return found
 
 
@@ -176,13 +175,13 @@ async def by_key(
 
     Raises:
         AuthenticationError: There is none, or it does not count.
+        AddressNotAllowedError: It may not be used from there.
     """
-    now, authorization = datetime.now(UTC), request.headers.get("authorization")
-    parsed = parse((authorization or "").partition(" ")[2].strip())
-    if parsed is not None and parsed.kind == "workflow":
-        return await member(session, parts.pepper, authorization, now)
-    directory = await load_single_key(session, parts.pepper, authorization)
-    return directory.authenticate_admin(authorization, now)
+    holder = await find_holder(
+        session, parts.pepper, request.headers.get("authorization"), datetime.now(UTC)
+    )
+    await check_address(parts.database, parts.gate, holder, request.scope)
+    return holder.caller
 
 
 async def _body(request: Request) -> dict[str, object]:
@@ -201,7 +200,7 @@ async def as_administrator(caller: Either) -> Administrator:
     """Return the caller as one who administers, as far as the route's row has it."""
     if isinstance(caller, Administrator):
         return caller
-    return Administrator(caller.key_id, caller.person_id, caller.assurance)
+    return Administrator(caller.key_id, caller.person_id, caller.assurance, caller.rights)
 
 
 Admin = Annotated[Administrator, Depends(as_administrator)]
@@ -219,30 +218,47 @@ async def as_member(caller: Either, vouched: Vouched) -> Member:
         return vouched
     if caller.person_id is None:
         raise InvalidKeyError
-    return Member(caller.key_id, caller.person_id, caller.assurance)
+    return Member(caller.key_id, caller.person_id, caller.assurance, rights=caller.rights)
 
 
 Acting = Annotated[Member, Depends(as_member)]
 
 
-async def demand_step_up(caller: Either, parts: Parts, session: Session) -> None:
-    """Let nobody who is logged in pass whose login is too weak or too long ago for the step.
+async def demand_step_up(request: Request, caller: Either, parts: Parts, session: Session) -> None:
+    """Let nobody pass whose login is too weak or too long ago for the step.
 
-    A key of ours was made after such a login, or by an administrator.
+    A key stands for the login that it was made in, of whoever made it, and grows old with it. What
+    only restricts never waits.
 
     Raises:
-        StepUpRequiredError: It is.
+        StepUpRequiredError: It is, or nothing was proven.
     """
-    assurance = caller.assurance
-    if assurance is None:
+    if getattr(request.state, "only_restricts", False):
         return
-    setting = parts.issuers.by_issuer[assurance.issuer].setting
-    wanted = [(setting.step_up_acr, setting.step_up_max_age_seconds)]
+    proof, now = maker_of(caller).proof, datetime.now(UTC).timestamp()
+    wanted = [_demand_of(parts, proof)]
     if (tiers := await _tier_demand(session, caller.person_id)) is not None:
-        wanted.append((tiers.acr, tiers.max_age))
-    for acr, max_age in wanted:
-        if not assurance.meets(acr, max_age, datetime.now(UTC).timestamp()):
-            raise StepUpRequiredError(acr, max_age)
+        wanted.append(tiers)
+    for demand in wanted:
+        if proof is None or not proof.meets(demand.acr, demand.max_age, now):
+            raise StepUpRequiredError(demand.acr, demand.max_age)
+
+
+def _demand_of(parts: ControlPlane, proof: Assurance | None) -> StepUp:
+    """Return what is asked of proofs by an issuer; of one that is not known any more, the most."""
+    if proof is not None and proof.issuer == TERMINAL:
+        return StepUp((), parts.settings.terminal_key_seconds)
+    issuers = parts.issuers.by_issuer
+    if proof is not None:
+        if proof.issuer not in issuers:
+            return UNMET
+        setting = issuers[proof.issuer].setting
+        return StepUp(setting.step_up_acr, setting.step_up_max_age_seconds)
+    # Nothing is proven, so nothing is enough; a client is told what one of the issuers asks for.
+    for provider in issuers.values():
+        setting = provider.setting
+        return StepUp(setting.step_up_acr, setting.step_up_max_age_seconds)
+    return StepUp((), parts.settings.terminal_key_seconds)
 
 
 async def _tier_demand(session: AsyncSession, person_id: str | None) -> StepUp | None:

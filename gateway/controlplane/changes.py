@@ -8,6 +8,7 @@ from sqlalchemy import inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import Entry
+from gateway.audit.intents import KEY_REFUSED
 from gateway.audit.log import append
 from gateway.tables import AuthorizationVersion, Base
 
@@ -26,6 +27,8 @@ class Tag(StrEnum):
     KEY_CREATED = "admin:key:created"
     KEY_ROTATED = "admin:key:rotated"
     KEY_REVOKED = "admin:key:revoked"
+    KEY_REFUSED = KEY_REFUSED
+    KEY_LEAKED = "identity:key:leaked"
     GRANT_CREATED = "admin:grant:created"
     GRANT_REVOKED = "admin:grant:revoked"
     ENGINE_ADDED = "admin:engine:added"

@@ -67,14 +67,6 @@ class MeOut(Out):
     )
 
 
-class OwnKeyIn(In):
-    """A key of one's own."""
-
-    workflow: bool = Field(False, description="To apply and review with, not to ask models.")
-    label: Text = "key"
-    days: int = Field(90, ge=1, le=366, description="Until it expires.")
-
-
 class FirstAdministratorIn(In):
     """The code that `airlock bootstrap` has printed."""
 

@@ -1,17 +1,30 @@
 """API keys: made, listed, rotated with an overlap, revoked; their text is shown once."""
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.key_rules import (
+    LASTS,
+    LONGEST_OVERLAP,
+    OF_CALLERS,
+    check_domains,
+    expiry_of,
+    kind_of,
+    latest_end,
+    scopes_of,
+)
+from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.people import get_person
-from gateway.controlplane.schemas import KeyIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.api_keys import PEPPER_VERSION, Kind, mint, secret_hmac
-from gateway.identity.directory import KINDS
+from gateway.identity.key_records import KINDS
+from gateway.identity.principal import Maker
+from gateway.policy.scopes import known_scopes
 from gateway.tables import ApiKey
 
 PEPPER_PURPOSE = f"api-keys/{PEPPER_VERSION}"
@@ -35,33 +48,41 @@ async def list_keys(
 
 
 async def create_key(
-    session: AsyncSession, given: KeyIn, *, pepper: bytes, actor: str, now: datetime
+    session: AsyncSession,
+    given: KeyIn,
+    *,
+    pepper: bytes,
+    maker: Maker,
+    now: datetime,
+    usual: timedelta | None = None,
 ) -> NewKey:
-    """Make a key for a person, or for an administrator.
+    """Make a key for a person, or for an administrator; `usual` is how long one of callers lasts.
 
     Raises:
         NotFoundError: There is no such person.
-        InvalidRequestError: A caller's key without a person, or an administrator's with one.
+        InvalidRequestError: What is asked for does not go together, or beyond its owner's grants.
+        InsufficientScopeError: It is more than the key can give that makes it.
     """
-    kind: Kind = "admin" if given.admin else "workflow" if given.workflow else "key"
-    if given.admin == (given.person_id is not None):
-        raise InvalidRequestError(
-            "A caller's key belongs to a person, an administrator's to none.", "person_id"
-        )
-    if given.admin and given.workflow:
-        raise InvalidRequestError("An administrator's key takes no part.", "workflow")
-    if given.person_id is not None:
-        await get_person(session, given.person_id)
-    expires_at = now + timedelta(days=given.days) if given.days else None
-    new = await _insert(session, kind, given.person_id, given.label, expires_at, pepper, now)
+    kind, person_id = kind_of(given), given.person_id
+    if person_id is not None:
+        await get_person(session, person_id)
+    await check_domains(session, person_id, given.domains, now)
+    wanted = None if given.scopes is None else frozenset(given.scopes)
+    scopes = scopes_of(kind, wanted, maker)
+    latest = await latest_end(session, kind, person_id, given.domains, maker, now)
+    narrowing = given.model_dump(include={"label", "addresses", *OF_CALLERS}) | {"scopes": scopes}
+    expires_at = expiry_of(given.days, LASTS[kind] or usual, latest, now)
+    new = await _insert(session, kind, person_id, narrowing, expires_at, pepper, maker, now)
     await record_change(
         session,
         Tag.KEY_CREATED,
         new.row.id,
-        actor=actor,
+        actor=maker.actor,
         now=now,
         kind=kind,
-        person=given.person_id,
+        person=person_id,
+        expires_at=expires_at.isoformat() if expires_at else None,
+        narrowed={name: value for name, value in narrowing.items() if _narrows(name, value)},
     )
     return new
 
@@ -72,26 +93,45 @@ async def rotate_key(
     overlap: timedelta,
     *,
     pepper: bytes,
-    actor: str,
+    maker: Maker,
     now: datetime,
 ) -> NewKey:
     """Make a successor of a key, which itself ends after `overlap`.
 
     Raises:
         NotFoundError: There is none of that id.
-        ConflictError: It was revoked or rotated before.
+        ConflictError: It was revoked or rotated before, or has expired.
+        InvalidRequestError: The overlap is too long.
+        InsufficientScopeError: It is more than the key can give that makes it.
     """
-    old = await _live_key(session, key_id)
-    new = await _insert(session, _kind(old), old.person_id, old.label, old.expires_at, pepper, now)
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise InvalidRequestError("The overlap is seven days at most.", "overlap_hours")
+    old = await _live_key(session, key_id, now)
+    kind = KINDS[old.kind]
+    if kind != "key":
+        scopes_of(kind, known_scopes(old.scopes or ()), maker)
+    latest = await latest_end(session, kind, old.person_id, old.domains, maker, now)
+    left = LASTS[kind] if old.expires_at is None else old.expires_at - now
+    expires_at = expiry_of(None, left, latest, now)
+    narrowing = {name: getattr(old, name) for name in ("label", "addresses", "scopes", *OF_CALLERS)}
+    new = await _insert(session, kind, old.person_id, narrowing, expires_at, pepper, maker, now)
     old.revoked_at, old.replaced_by = now + overlap, new.row.id
     await record_change(
-        session, Tag.KEY_ROTATED, key_id, actor=actor, now=now, successor=new.row.id
+        session, Tag.KEY_ROTATED, key_id, actor=maker.actor, now=now, successor=new.row.id
     )
     return new
 
 
-async def revoke_key(session: AsyncSession, key_id: str, *, actor: str, now: datetime) -> ApiKey:
-    """End a key at once, also one that is in the overlap of a rotation.
+async def revoke_key(
+    session: AsyncSession,
+    key_id: str,
+    *,
+    actor: str,
+    now: datetime,
+    tag: Tag = Tag.KEY_REVOKED,
+    **detail: object,
+) -> ApiKey:
+    """End a key at once, also one that is in the overlap of a rotation; `tag` says why.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -101,7 +141,7 @@ async def revoke_key(session: AsyncSession, key_id: str, *, actor: str, now: dat
     if key.revoked_at is not None and key.revoked_at <= now:
         raise ConflictError("The key was revoked before.")
     key.revoked_at = now
-    await record_change(session, Tag.KEY_REVOKED, key_id, actor=actor, now=now)
+    await record_change(session, tag, key_id, actor=actor, now=now, **detail)
     return key
 
 
@@ -112,37 +152,57 @@ async def _get_key(session: AsyncSession, key_id: str) -> ApiKey:
     return key
 
 
-async def _live_key(session: AsyncSession, key_id: str) -> ApiKey:
-    key = await _get_key(session, key_id)
-    if key.revoked_at is not None:
-        raise ConflictError("The key was revoked or rotated before.")
+async def own_key(session: AsyncSession, key_id: str, person_id: str) -> ApiKey:
+    """Return a person's own key.
+
+    Raises:
+        NotFoundError: There is none of that id, or it is another person's.
+    """
+    key = await session.get(ApiKey, key_id)
+    if key is None or key.person_id != person_id:
+        raise NotFoundError(f"There is no key '{key_id[:40]}'.")
     return key
 
 
-def _kind(key: ApiKey) -> Kind:
-    return KINDS[key.kind]
+async def _live_key(session: AsyncSession, key_id: str, now: datetime) -> ApiKey:
+    key = await _get_key(session, key_id)
+    if key.revoked_at is not None:
+        raise ConflictError("The key was revoked or rotated before.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise ConflictError("The key has expired; make another.")
+    return key
+
+
+def _narrows(name: str, value: object) -> bool:
+    return name != "label" and value is not None
 
 
 async def _insert(
     session: AsyncSession,
     kind: Kind,
     person_id: str | None,
-    label: str,
+    narrowing: Mapping[str, object],
     expires_at: datetime | None,
     pepper: bytes,
+    maker: Maker,
     now: datetime,
 ) -> NewKey:
     parsed, text = mint(kind)
+    proof = None if kind == "key" else maker.proof
     row = ApiKey(
         id=parsed.id,
         kind=kind,
         person_id=person_id,
-        label=label,
         secret_hmac=secret_hmac(pepper, parsed),
         pepper_version=PEPPER_VERSION,
         created_at=now,
         expires_at=expires_at,
+        **narrowing,
     )
+    if proof is not None and proof.authenticated_at is not None:
+        # Not this moment: a key is as old as the login that it stands for.
+        row.proven_by, row.proven_acr = proof.issuer, proof.acr
+        row.proven_at = datetime.fromtimestamp(proof.authenticated_at, UTC)
     session.add(row)
     await session.flush()  # A predecessor's `replaced_by` refers to this row.
     return NewKey(row, text)

@@ -1,5 +1,6 @@
 """What people see and do about themselves: who they are here, their sessions, their own keys."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Cookie
@@ -10,17 +11,24 @@ from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.identity_schemas import (
     FirstAdministratorIn,
     MeOut,
-    OwnKeyIn,
     SessionOut,
+)
+from gateway.controlplane.key_schemas import (
+    KeyIn,
+    KeyOut,
+    KeyRotation,
+    NewKeyOut,
+    OwnKeyIn,
 )
 from gateway.controlplane.organisations import role_text, roles_of
 from gateway.controlplane.people import get_person
 from gateway.controlplane.routes import ERRORS
-from gateway.controlplane.schemas import KeyIn, KeyOut, NewKeyOut
-from gateway.errors import NotFoundError, NotPermittedError
+from gateway.errors import NotPermittedError
 from gateway.identity.cookie import SESSION, csrf_token
-from gateway.identity.principal import Member
+from gateway.identity.principal import Member, maker_of
 
+OWN = timedelta(days=90)
+"""How long a key of one's own lasts, unless it is said."""
 router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS, tags=["identity"])
 SessionCookie = Annotated[str | None, Cookie(alias=SESSION, include_in_schema=False)]
 
@@ -75,10 +83,28 @@ async def post_own_key(
 ) -> NewKeyOut:
     """Make a key of one's own; it takes a fresh, strong login, and never another key."""
     _check_logged_in(member)
-    wanted = KeyIn(
-        person_id=member.person_id, workflow=given.workflow, label=given.label, days=given.days
+    wanted = KeyIn(person_id=member.person_id, **given.model_dump())
+    new = await keys.create_key(
+        session, wanted, pepper=parts.pepper, maker=maker_of(member), now=now, usual=OWN
     )
-    new = await keys.create_key(session, wanted, pepper=parts.pepper, actor=member.actor, now=now)
+    return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
+
+
+@router.post("/me/keys/{key_id}/rotate", status_code=201, dependencies=[SteppedUp])
+async def post_own_key_rotation(
+    key_id: str, given: KeyRotation, session: Session, member: Acting, parts: Parts, now: Now
+) -> NewKeyOut:
+    """Make a successor of a key of one's own; the old one ends after the overlap."""
+    _check_logged_in(member)
+    await keys.own_key(session, key_id, member.person_id)
+    new = await keys.rotate_key(
+        session,
+        key_id,
+        timedelta(hours=given.overlap_hours),
+        pepper=parts.pepper,
+        maker=maker_of(member),
+        now=now,
+    )
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
@@ -87,9 +113,7 @@ async def post_own_key_revocation(
     key_id: str, session: Session, member: Acting, now: Now
 ) -> KeyOut:
     """End a key of one's own; its running streams are cut within a second."""
-    own = await keys.list_keys(session, member.person_id, 1000, 0)
-    if key_id not in {row.id for row in own}:
-        raise NotFoundError(f"There is no key '{key_id[:40]}'.")
+    await keys.own_key(session, key_id, member.person_id)
     row = await keys.revoke_key(session, key_id, actor=member.actor, now=now)
     return KeyOut.model_validate(row)
 

@@ -42,6 +42,7 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/me/sessions/{session_id}"): ANYBODY,
     ("GET", "/me/keys"): ANYBODY,
     ("POST", "/me/keys"): ANYBODY,
+    ("POST", "/me/keys/{key_id}/rotate"): ANYBODY,
     ("POST", "/me/keys/{key_id}/revoke"): ANYBODY,
     ("POST", "/me/first-administrator"): PEOPLE,
     ("GET", "/sessions"): READERS,
@@ -111,6 +112,9 @@ ONLY: Mapping[tuple[str, str, Who], Mapping[str, frozenset[object]]] = {
 """What of a route's body somebody may write, who may not write all of it: values by field."""
 
 
+OPERATING: frozenset[Who] = frozenset({Duty.OPERATOR})
+
+
 def refusal(method: str, path: str, who: frozenset[Who]) -> str | None:
     """Return why somebody is turned away from a route; None when they are let in."""
     allowed = MAY.get((method, path), frozenset())
@@ -123,6 +127,12 @@ def refusal(method: str, path: str, who: frozenset[Who]) -> str | None:
 def is_partly_writable(method: str, path: str) -> bool:
     """Whether somebody may write some of a route's body and not all of it."""
     return any(key[:2] == (method, path) for key in ONLY)
+
+
+def only_restricts(method: str, path: str, body: Mapping[str, object]) -> bool:
+    """Whether a change takes nothing but access away, so that an operator may make it alone."""
+    rules = ONLY.get((method, path, Duty.OPERATOR))
+    return rules is not None and bool(body) and unwritable(method, path, OPERATING, body) is None
 
 
 def unwritable(

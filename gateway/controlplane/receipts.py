@@ -14,11 +14,14 @@ from gateway.audit.log import prove_inclusion, sign_head
 from gateway.audit.receipts import ProvenEntry, Receipt
 from gateway.controlplane.access import Now, Parts, Session, Vouched, by_key, duties
 from gateway.controlplane.changes import Tag
+from gateway.controlplane.keyholders import Holder, check_address
 from gateway.controlplane.permissions import READERS
 from gateway.controlplane.routes import ERRORS
 from gateway.errors import NotFoundError
 from gateway.identity.api_keys import parse
 from gateway.identity.directory import load_single_key
+from gateway.identity.principal import Member
+from gateway.policy.scopes import Scope
 from gateway.tables import AuditCheckpoint, AuditEntry
 from models.errors import RegistryError
 from models.release import PUBLIC_LABEL, Release, release_path, versions
@@ -38,10 +41,14 @@ async def get_receipt(
     parsed = parse((authorization or "").partition(" ")[2].strip())
     if parsed is not None and parsed.kind == "key":
         directory = await load_single_key(session, parts.pepper, authorization)
-        mine = f"person:{directory.authenticate(authorization, now).person_id}"
+        principal = directory.authenticate(authorization, now)
+        holder = Holder(Member(principal.key_id, principal.person_id), principal.terms)
+        await check_address(parts.database, parts.gate, holder, request.scope)
+        mine = holder.caller.actor
         return await make_receipt(session, parts.store, parts.signer, request_id, mine, now)
     caller = vouched or await by_key(request, parts, session)
-    reads_all = bool(await duties(session, caller) & READERS)
+    may_read = caller.rights is None or Scope.READ in caller.rights.scopes
+    reads_all = may_read and bool(await duties(session, caller) & READERS)
     owner = None if reads_all else caller.actor
     return await make_receipt(session, parts.store, parts.signer, request_id, owner, now)
 

@@ -18,16 +18,13 @@ from gateway.controlplane.access import (
 )
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.etags import IfMatch, check_match, etag
+from gateway.controlplane.key_schemas import KeyIn, KeyOut, KeyRotation, NewKeyOut
 from gateway.controlplane.schemas import (
     EngineIn,
     EngineOut,
     ErrorOut,
     GrantIn,
     GrantOut,
-    KeyIn,
-    KeyOut,
-    KeyRotation,
-    NewKeyOut,
     PersonChange,
     PersonIn,
     PersonOut,
@@ -35,6 +32,7 @@ from gateway.controlplane.schemas import (
     RevocationIn,
     RevocationOut,
 )
+from gateway.identity.principal import maker_of
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "A field is unknown, missing or wrong."},
@@ -109,7 +107,8 @@ async def post_key(
     given: KeyIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> NewKeyOut:
     """Make a key; its text is in this answer and nowhere else."""
-    new = await keys.create_key(session, given, pepper=parts.pepper, actor=admin.actor, now=now)
+    maker = maker_of(admin)
+    new = await keys.create_key(session, given, pepper=parts.pepper, maker=maker, now=now)
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
@@ -123,7 +122,7 @@ async def post_key_rotation(
         key_id,
         timedelta(hours=given.overlap_hours),
         pepper=parts.pepper,
-        actor=admin.actor,
+        maker=maker_of(admin),
         now=now,
     )
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)

@@ -49,45 +49,6 @@ class PersonOut(Out):
     created_at: datetime
 
 
-class KeyIn(In):
-    """A new key: a person's (with `person_id`) or an administrator's (with `admin`)."""
-
-    person_id: str | None = None
-    admin: bool = False
-    workflow: bool = Field(
-        False, description="Of a person: to apply, review and approve with, not to ask models."
-    )
-    label: Text = "key"
-    days: int | None = Field(None, ge=1, le=3660, description="Until it expires; none: never.")
-
-
-class KeyRotation(In):
-    """How a key is rotated."""
-
-    overlap_hours: float = Field(
-        0, ge=0, le=24, description="How long the old key still works; 0 when it has leaked."
-    )
-
-
-class KeyOut(Out):
-    """A key, without its secret."""
-
-    id: str
-    kind: str
-    person_id: str | None
-    label: str
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    replaced_by: str | None
-
-
-class NewKeyOut(KeyOut):
-    """A new key, with the text that is shown this once."""
-
-    key: str
-
-
 class GrantIn(In):
     """A new grant."""
 

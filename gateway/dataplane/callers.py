@@ -2,26 +2,45 @@
 
 from datetime import UTC, datetime
 
+from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import intake
 from gateway.dataplane.http import Scope
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.bearer import Bearer, bearer_token
+from gateway.identity.key_gate import KeyGate
 from gateway.identity.principal import Principal
+from gateway.identity_errors import AddressNotAllowedError
 
 
 class Callers:
     """Tells who calls, at the snapshot's version."""
 
-    def __init__(self, keeper: SnapshotKeeper, bearer: Bearer | None) -> None:
-        """Look people up in the keeper's snapshot; without `bearer` no token counts."""
+    def __init__(
+        self,
+        keeper: SnapshotKeeper,
+        bearer: Bearer | None,
+        gate: KeyGate,
+        recorder: Recorder,
+    ) -> None:
+        """Look people up in the keeper's snapshot.
+
+        Args:
+            keeper: Who may call.
+            bearer: Verifies access tokens; None where no token counts.
+            gate: Lets keys in by address, and notes their use.
+            recorder: The audit log.
+        """
         self._keeper = keeper
         self._bearer = bearer
+        self._gate = gate
+        self._recorder = recorder
 
-    async def identify(self, scope: Scope) -> tuple[Snapshot, Principal]:
+    async def identify(self, scope: Scope, request_id: str) -> tuple[Snapshot, Principal]:
         """Return who calls, and the snapshot that knows them.
 
         Raises:
             AuthenticationError: It is not proven.
+            AddressNotAllowedError: It is, from where the key may not be used.
             UnknownPersonError: It is, and they may not call.
             ProviderUnavailableError: It cannot be told.
             NotReadyError: The snapshot is too old.
@@ -31,7 +50,15 @@ class Callers:
         now = datetime.now(UTC)
         if token is None or self._bearer is None:
             snapshot = self._keeper.current()
-            return snapshot, snapshot.directory.authenticate(authorization, now)
+            principal = snapshot.directory.authenticate(authorization, now)
+            refusal = self._gate.refusal(principal.key_id, principal.terms, scope)
+            if refusal is not None:
+                if refusal.is_news:
+                    who = Caller(principal.person_id, principal.key_id)
+                    self._recorder.refuse_address(request_id, who, refusal.address)
+                raise AddressNotAllowedError
+            self._gate.uses.note(principal.key_id, now.timestamp())
+            return snapshot, principal
         proof = await self._bearer.prove(token, now.timestamp())
         # Read only now: somebody may have been shut out while a provider was asked.
         snapshot = self._keeper.current()

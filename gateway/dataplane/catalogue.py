@@ -42,6 +42,8 @@ class Catalogue:
     """The releases that count, by checkpoint."""
     max_model_lens: dict[str, int]
     """How many tokens a prompt and its answer may have together, by checkpoint."""
+    sighted: frozenset[str]
+    """The checkpoints whose engines take images."""
     routed: dict[tuple[str, frozenset[str]], Routed] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -113,17 +115,22 @@ async def load_catalogue(
         max_model_lens={
             promotion.checkpoint: length
             for promotion in newest.values()
-            if (length := _max_model_len(promotion.profile)) is not None
+            if (length := _flag(promotion.profile, "--max-model-len")) is not None
         },
+        sighted=frozenset(
+            promotion.checkpoint
+            for promotion in newest.values()
+            if _flag(promotion.profile, "--limit-mm-per-prompt.image")
+        ),
     )
 
 
-def _max_model_len(profile: dict[str, object]) -> int | None:
-    """Return the limit among the flags of an engine's profile."""
+def _flag(profile: dict[str, object], wanted: str) -> int | None:
+    """Return a number among the flags of an engine's profile."""
     flags = profile.get("flags")
     for flag in flags if isinstance(flags, list) else ():
         name, _, value = str(flag).partition("=")
-        if name == "--max-model-len" and value.isdecimal():
+        if name == wanted and value.isdecimal():
             return int(value)
     return None
 

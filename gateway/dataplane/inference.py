@@ -82,6 +82,8 @@ class Inference:
         self._keeper.check(snapshot, routed, principal)
         self._metrics.count_routed(call.tier, request.model, routed.alias.checkpoint)
         digest = routed.alias.checkpoint
+        if (field := request.image_field()) and digest not in snapshot.catalogue.sighted:
+            raise e.UnsupportedParameterError(field, "the model takes no images")
         call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
         if call.reservation is not None:
             call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))

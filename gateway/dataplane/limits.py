@@ -2,53 +2,97 @@
 
 Decided from this process's memory, to which `ledger` adds what other workers have counted. Tokens
 are reserved before an engine is asked and settled by its own count after; what an engine never
-worked on is given back. A tier's numbers are those of each of its members over all
-of their keys; an organisation has the tier's multiple of them over all of its members.
+worked on is given back. A tier's numbers are those of each of its members over all of their keys; a
+key may have some of its own, which can only be tighter; an organisation has the tier's multiple
+over all of its members. Each limit counts, so that the tightest wins.
 """
 
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire.request import Request
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
-from gateway.policy.grants import TierTerms
 
 IDLE_ACCOUNTS = 10_000
 """With more accounts, those that are idle and have nothing left to remember are dropped."""
+
+
+class Terms(Protocol):
+    """The numbers of a tier, or of a key."""
+
+    @property
+    def requests_per_minute(self) -> int: ...
+    @property
+    def tokens_per_minute(self) -> int: ...
+    @property
+    def tokens_per_day(self) -> int: ...
+    @property
+    def max_concurrent(self) -> int: ...
+
+
+Share = tuple[Account, Terms, int]
+"""An account that a request counts in, and a multiple of some numbers that it may hold."""
 
 
 class Reservation:
     """One request's share of the limits, until it is settled."""
 
     __slots__ = (
-        "_accounts",
-        "_is_settled",
+        "_is_held",
         "_now",
+        "_own",
+        "_part",
         "_prompt",
+        "_refused",
         "_reserved",
-        "_share",
+        "_shares",
         "_taken",
-        "_terms",
     )
 
-    def __init__(
-        self,
-        terms: TierTerms,
-        accounts: tuple[tuple[Account, int], ...],
-        now: Moment,
-        share: float,
-    ) -> None:
-        """Hold a place in each account; each comes with its multiple of the tier's numbers."""
-        self._share = share
-        self._terms = terms
-        self._accounts = accounts
+    def __init__(self, shares: tuple[Share, ...], own: int, now: Moment, part: float) -> None:
+        """Hold nothing yet.
+
+        Args:
+            shares: The accounts that it counts in.
+            own: How many of them, from the first, are the person's and the key's.
+            now: The moment.
+            part: Of every limit, that counts here.
+        """
+        self._part = part
+        self._shares = shares
+        self._own = own
+        self._refused: Share | None = None
         self._now = now
         self._reserved: list[tuple[Account, int, float, int]] = []
         self._prompt = self._taken = 0
-        self._is_settled = False
+        self._is_held = False
+
+    def enter(self) -> None:
+        """Count the request, which holds a place in each account until it is settled.
+
+        Raises:
+            RateLimitedError: The minute's requests are used up, or as many run as may.
+        """
+        now = self._now
+        for share in self._shares:
+            account, terms, multiple = share
+            account.turn(now)
+            factor = multiple * self._part
+            if account.requests + account.others.requests >= terms.requests_per_minute * factor:
+                self._refused = share
+                wait = account.minute_began + MINUTE - now.monotonic
+                raise RateLimitedError("requests per minute", terms.requests_per_minute, wait)
+            if account.running + account.others.running >= terms.max_concurrent * factor:
+                self._refused = share
+                raise RateLimitedError("requests at a time", terms.max_concurrent, 1.0)
+        for account, _, _ in self._shares:
+            account.requests += 1
+            account.running += 1
+        self._is_held = True
 
     def take(self, prompt: int, output: int) -> None:
         """Reserve tokens.
@@ -61,24 +105,29 @@ class Reservation:
             RateLimitedError: The minute's are used up.
             QuotaExceededError: The day's are.
         """
-        terms, tokens = self._terms, prompt + output
-        for account, multiple in self._accounts:
-            factor = multiple * self._share
+        tokens = prompt + output
+        for share in self._shares:
+            account, terms, multiple = share
+            factor = multiple * self._part
             used = account.tokens + account.others.tokens
             if used + tokens > terms.tokens_per_minute * factor:
+                self._refused = share
                 wait = account.minute_began + MINUTE - self._now.monotonic
                 raise RateLimitedError("tokens per minute", terms.tokens_per_minute, wait)
             used = account.day_tokens + account.others.day_tokens
             if used + tokens > terms.tokens_per_day * factor:
+                self._refused = share
                 raise QuotaExceededError(terms.tokens_per_day, DAY - self._now.wall % DAY)
         self._prompt, self._taken = prompt, tokens
-        for account, _ in self._accounts:
+        for account, _, _ in self._shares:
             account.tokens += tokens
             account.day_tokens += tokens
             self._reserved.append((account, tokens, account.minute_began, account.day))
 
     def settle(self, outcome: Outcome, *, was_left: bool) -> None:
         """Count what was used instead of what was reserved, and give the place back; only once.
+
+        A request that was not let in has no place to give back.
 
         The engine's own count decides: in a stream of chat or completions it comes with every
         event. An answer that its caller left before there was one costs what was reserved, and a
@@ -89,15 +138,15 @@ class Reservation:
             outcome: What became of the request.
             was_left: Whether its caller left before the end, or was made to.
         """
-        if self._is_settled:
+        if not self._is_held:
             return
-        self._is_settled = True
+        self._is_held = False
         usage = outcome.usage
         tokens = usage.prompt_tokens + usage.completion_tokens
         if was_left and not usage.completion_tokens and outcome.asked_at is not None:
             prompt = usage.prompt_tokens or self._prompt
             tokens = prompt + outcome.events if outcome.events else self._taken
-        for account, _ in self._accounts:
+        for account, _, _ in self._shares:
             account.running -= 1
         for account, reserved, minute_began, day in self._reserved:
             # A window that has begun since has nothing of the reservation in it.
@@ -107,21 +156,39 @@ class Reservation:
                 account.day_tokens += tokens - reserved
 
     def headers(self) -> dict[str, str]:
-        """Return the `x-ratelimit-*` headers: the person's, who is what a client can act for."""
-        account, terms = self._accounts[0][0], self._terms
-        reset = _duration(max(0.0, account.minute_began + MINUTE - self._now.monotonic))
+        """Return the `x-ratelimit-*` headers: of the person or the key, whichever has less left.
+
+        They are what a client can act for; their organisation is shown where it has refused.
+        """
+        shares = self._shares[: self._own]
+        if self._refused is not None:
+            shares = (*shares, self._refused)
+        requests = tokens = shares[0]
+        if len(shares) > 1:
+            requests = min(shares, key=self._requests_left)
+            tokens = min(shares, key=self._tokens_left)
+        reset = self._reset(requests)
         return {
-            "x-ratelimit-limit-requests": str(terms.requests_per_minute),
-            "x-ratelimit-remaining-requests": str(
-                max(0, terms.requests_per_minute - account.requests - account.others.requests)
-            ),
+            "x-ratelimit-limit-requests": str(requests[1].requests_per_minute * requests[2]),
+            "x-ratelimit-remaining-requests": str(self._requests_left(requests)),
             "x-ratelimit-reset-requests": reset,
-            "x-ratelimit-limit-tokens": str(terms.tokens_per_minute),
-            "x-ratelimit-remaining-tokens": str(
-                max(0, terms.tokens_per_minute - account.tokens - account.others.tokens)
-            ),
-            "x-ratelimit-reset-tokens": reset,
+            "x-ratelimit-limit-tokens": str(tokens[1].tokens_per_minute * tokens[2]),
+            "x-ratelimit-remaining-tokens": str(self._tokens_left(tokens)),
+            "x-ratelimit-reset-tokens": reset if tokens is requests else self._reset(tokens),
         }
+
+    def _requests_left(self, share: Share) -> int:
+        account, terms, multiple = share
+        used = account.requests + account.others.requests
+        return max(0, int(terms.requests_per_minute * multiple * self._part) - used)
+
+    def _tokens_left(self, share: Share) -> int:
+        account, terms, multiple = share
+        used = account.tokens + account.others.tokens
+        return max(0, int(terms.tokens_per_minute * multiple * self._part) - used)
+
+    def _reset(self, share: Share) -> str:
+        return _duration(max(0.0, share[0].minute_began + MINUTE - self._now.monotonic))
 
 
 class Limits:
@@ -138,35 +205,23 @@ class Limits:
         for (kind, name), account in list(self._accounts.items()):
             yield kind, name, account
 
-    def spend(self, principal: Principal, now: Moment | None = None) -> Reservation:
-        """Count one request, which holds a place until it is settled.
+    def reserve(self, principal: Principal, now: Moment | None = None) -> Reservation:
+        """Return a request's share of the limits; it holds nothing before it enters.
 
         Args:
             principal: Whose.
             now: The moment; the real one by default.
-
-        Raises:
-            RateLimitedError: The minute's requests are used up, or as many run as may.
         """
         now = now or Moment(time.monotonic(), time.time())
-        terms = principal.tier
-        organisation = principal.standing.organisation
-        accounts = (
-            (self._account("person", principal.person_id), 1),
-            (self._account("organisation", organisation), terms.organisation_multiple),
-        )[: 2 if organisation else 1]
-        for account, multiple in accounts:
-            account.turn(now)
-            factor = multiple * self.share
-            if account.requests + account.others.requests >= terms.requests_per_minute * factor:
-                wait = account.minute_began + MINUTE - now.monotonic
-                raise RateLimitedError("requests per minute", terms.requests_per_minute, wait)
-            if account.running + account.others.running >= terms.max_concurrent * factor:
-                raise RateLimitedError("requests at a time", terms.max_concurrent, 1.0)
-        for account, _ in accounts:
-            account.requests += 1
-            account.running += 1
-        return Reservation(terms, accounts, now, self.share)
+        tier, organisation = principal.tier, principal.standing.organisation
+        shares: tuple[Share, ...] = ((self._account("person", principal.person_id), tier, 1),)
+        if (limits := principal.terms.limits) is not None:
+            shares = (*shares, (self._account("key", principal.key_id), limits, 1))
+        own = len(shares)
+        if organisation:
+            account = self._account("organisation", organisation)
+            shares = (*shares, (account, tier, tier.organisation_multiple))
+        return Reservation(shares, own, now, self.share)
 
     def _account(self, kind: str, name: str) -> Account:
         account = self._accounts.get((kind, name))

@@ -31,6 +31,7 @@ from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
+from gateway.identity_errors import InsufficientScopeError
 from gateway.logs import CONTEXT
 from gateway.metrics import Metrics, Settled
 from gateway.request_ids import make_request_id
@@ -158,7 +159,7 @@ class DataPlane:
         await handler()
 
     async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
-        snapshot, principal = await self._callers.identify(scope)
+        snapshot, principal = await self._callers.identify(scope, call.request_id)
         call.tier = principal.tier.name
         call.headers = {"x-airlock-tier": call.tier}
         return snapshot, principal
@@ -175,7 +176,9 @@ class DataPlane:
     async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:
         """Have an engine answer a request."""
         snapshot, principal = await self._authenticate(call, scope)
-        call.reservation = self.limits.spend(principal)
+        _check_scope(principal, endpoint.path)
+        call.reservation = self.limits.reserve(principal)
+        call.reservation.enter()
         intake.check_media_type(scope)
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
@@ -190,8 +193,10 @@ class DataPlane:
         principal = snapshot.directory.principal(key_id, datetime.now(UTC))
         if principal is None:
             raise e.GrantRevokedError
+        _check_scope(principal, endpoint.path)
         call.tier = principal.tier.name
-        call.reservation = self.limits.spend(principal)
+        call.reservation = self.limits.reserve(principal)
+        call.reservation.enter()
         await self._inference.answer(call, endpoint, snapshot, principal, body, answer)
 
     async def _keep(
@@ -199,8 +204,10 @@ class DataPlane:
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
         _, principal = await self._authenticate(call, scope)
+        _check_scope(principal, "/".join(scope["path"].split("/", 3)[:3]))
         if scope["method"] == "POST":
-            call.reservation = self.limits.spend(principal)
+            call.reservation = self.limits.reserve(principal)
+            call.reservation.enter()
         await handler(self._archive, Visit(call, principal, scope, receive, send))
 
     def _settle(self, call: Call, label: str) -> None:
@@ -234,3 +241,13 @@ class DataPlane:
                 completion_tokens=usage.completion_tokens,
             )
         )
+
+
+def _check_scope(principal: Principal, path: str) -> None:
+    """Refuse a key that is narrowed to other paths.
+
+    Raises:
+        InsufficientScopeError: It is.
+    """
+    if not principal.terms.may_ask(path):
+        raise InsufficientScopeError(path)

@@ -6,54 +6,29 @@ so keys and grants expire without a reload.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
 from gateway.identity.api_keys import Kind, parse, secret_hmac
 from gateway.identity.grant_terms import load_grants
+from gateway.identity.key_records import KeyRecord, load_keys
 from gateway.identity.principal import Administrator, Member, Principal
 from gateway.identity.proof import Proof
 from gateway.identity.tier_terms import load_tiers
 from gateway.identity_errors import UnknownPersonError
 from gateway.policy.breakglass import Closures
 from gateway.policy.grants import GrantTerms, Standing
-from gateway.tables import ApiKey, Closure, Identity, Organisation, Person
+from gateway.policy.key_terms import NOT_NARROWED, KeyTerms
+from gateway.tables import Closure, Identity, Organisation, Person
 
 NO_HMAC = bytes(32)
-KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
 MAX_PROVEN = 100_000
-Usable = Callable[[tuple[GrantTerms, ...]], tuple[GrantTerms, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """What is stored of a key."""
-
-    id: str
-    kind: Kind
-    person_id: str | None
-    hmac: bytes
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-    def check(self, now: datetime) -> None:
-        """Raise when the key no longer counts.
-
-        Raises:
-            RevokedKeyError: It was revoked.
-            ExpiredKeyError: It has expired.
-        """
-        # A rotated key is revoked at the end of the overlap, a moment that may lie ahead.
-        if self.revoked_at is not None and self.revoked_at <= now:
-            raise RevokedKeyError
-        if self.expires_at is not None and self.expires_at <= now:
-            raise ExpiredKeyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +40,10 @@ class IdentityRecord:
     domains: frozenset[str] | None
     """Where a service acts for the person: the only domains whose grants it may use."""
 
-    def usable(self, grants: tuple[GrantTerms, ...]) -> tuple[GrantTerms, ...]:
-        """Return those of the person's grants that count for it."""
-        if self.domains is None:
-            return grants
-        return tuple(grant for grant in grants if grant.domain in self.domains)
+    @property
+    def terms(self) -> KeyTerms:
+        """How it is narrowed."""
+        return NOT_NARROWED if self.domains is None else KeyTerms(domains=self.domains)
 
 
 @dataclass(frozen=True)
@@ -123,7 +97,8 @@ class Directory:
         Raises:
             AuthenticationError: As `authenticate`.
         """
-        return Administrator(self._record(authorization, "admin", now).id)
+        record = self._record(authorization, "admin", now)
+        return Administrator(record.id, rights=record.rights)
 
     def authenticate_member(self, authorization: str | None, now: datetime) -> Member:
         """Return who acts in the workflow; whether the person is active is for the caller to ask.
@@ -134,7 +109,7 @@ class Directory:
         record = self._record(authorization, "workflow", now)
         if record.person_id is None:
             raise InvalidKeyError
-        return Member(record.id, record.person_id)
+        return Member(record.id, record.person_id, rights=record.rights)
 
     def principal(self, key_id: str, now: datetime) -> Principal | None:
         """Return the person behind a key or identity that still counts, or None.
@@ -143,7 +118,7 @@ class Directory:
         token counts when a request begins; it does not outlive the person's access.
         """
         if (identity := self._by_id.get(key_id)) is not None:
-            return self._principal(key_id, identity.person_id, identity.usable)
+            return self._principal(key_id, identity.person_id, identity.terms)
         record = self.keys.get(key_id)
         if record is None or record.kind != "key" or record.person_id is None:
             return None
@@ -151,13 +126,14 @@ class Directory:
             record.check(now)
         except (RevokedKeyError, ExpiredKeyError):
             return None
-        return self._principal(key_id, record.person_id, lambda grants: grants)
+        return self._principal(key_id, record.person_id, record.terms)
 
-    def _principal(self, key_id: str, person_id: str, usable: Usable) -> Principal | None:
+    def _principal(self, key_id: str, person_id: str, terms: KeyTerms) -> Principal | None:
         standing = self.people.get(person_id)
         if standing is None or not standing.is_active:
             return None
-        return Principal(key_id, person_id, standing, usable(self.grants.get(person_id, ())))
+        usable = terms.usable(self.grants.get(person_id, ()))
+        return Principal(key_id, person_id, standing, usable, terms)
 
     def _record(self, authorization: str | None, kind: Kind, now: datetime) -> KeyRecord:
         if authorization is None:
@@ -187,34 +163,12 @@ class Directory:
         return record
 
 
-SELECT_KEYS = select(
-    ApiKey.id,
-    ApiKey.kind,
-    ApiKey.person_id,
-    ApiKey.secret_hmac,
-    ApiKey.expires_at,
-    ApiKey.revoked_at,
-)
-
-
-def _records(
-    rows: Iterable[Row[str, str, str | None, bytes, datetime | None, datetime | None]],
-) -> dict[str, KeyRecord]:
-    records = {}
-    for key_id, kind, person_id, digest, expires_at, revoked_at in rows:
-        if kind in KINDS:  # One that this code does not know opens nothing.
-            known = KINDS[kind]
-            records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
-    return records
-
-
 async def load_single_key(
     session: AsyncSession, pepper: bytes, authorization: str | None
 ) -> Directory:
     """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
-    rows = await session.execute(SELECT_KEYS.where(ApiKey.id == (parsed.id if parsed else "")))
-    keys = _records(rows)
+    keys = await load_keys(session, [parsed.id]) if parsed else {}
     owners = {record.person_id for record in keys.values() if record.person_id is not None}
     people = await load_standings(session, owners) if owners else {}
     return Directory(pepper, keys, people, {})
@@ -254,6 +208,6 @@ async def load_identities(session: AsyncSession) -> dict[tuple[str, str], Identi
 async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     people = await load_standings(session)
-    keys = _records(await session.execute(SELECT_KEYS))
+    keys = await load_keys(session)
     grants = await load_grants(session)
     return Directory(pepper, keys, people, grants, await load_identities(session))

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 CLOCK_SECONDS = 30.0
 """By how much a provider's clock may be ahead of or behind ours."""
 
+TERMINAL = "terminal"
+"""Stands for an issuer where somebody has the server's own terminal, and so the secret itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assurance:

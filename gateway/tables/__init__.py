@@ -5,9 +5,10 @@ from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNo
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.idempotency import IdempotentRequest
+from gateway.tables.keys import ApiKey
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
-from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
+from gateway.tables.people import Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
 from gateway.tables.sessions import FirstAdministratorCode, LoginSession
 from gateway.tables.tier_changes import TierChange

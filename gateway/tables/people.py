@@ -1,9 +1,9 @@
-"""Tiers, people, their keys and their grants."""
+"""Tiers, people, whom identity providers mean by them, and their grants."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -54,30 +54,6 @@ class Person(Base):
     tier: Mapped[str] = mapped_column(ForeignKey("tiers.name"), index=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)
-
-
-class ApiKey(Base):
-    """A key that asks models (`key`), applies and reviews (`workflow`), or administers (`admin`).
-
-    The first two belong to a person. Only a keyed hash is kept.
-    """
-
-    __tablename__ = "api_keys"
-    __table_args__ = (
-        CheckConstraint("kind IN ('key', 'workflow', 'admin')", name="kind"),
-        CheckConstraint("(kind = 'admin') = (person_id IS NULL)", name="owner"),
-    )
-
-    id: Mapped[str] = mapped_column(String(12), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(10))
-    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"), index=True)
-    label: Mapped[str] = mapped_column(String(200))
-    secret_hmac: Mapped[bytes] = mapped_column(LargeBinary(32))
-    pepper_version: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(Moment)
-    expires_at: Mapped[datetime | None] = mapped_column(Moment)
-    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
-    replaced_by: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
 
 
 class Identity(Base):

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import update
 
 from gateway.app import Gateway, create_app
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import grants, keys, people
-from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.controlplane.key_schemas import KeyIn
+from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.identity.secret import load_secret
 from gateway.settings import EngineSetting, Settings
 from gateway.tables import Tier
@@ -226,7 +227,9 @@ def run_gateway(
 
 def make_people(running: Running) -> None:
     pepper = load_secret(running.settings).derive(keys.PEPPER_PURPOSE)
-    context = {"actor": "test", "now": datetime.now(UTC)}
+    now = datetime.now(UTC)
+    context = {"actor": "test", "now": now}
+    made = {"pepper": pepper, "maker": operator(now), "now": now}
 
     async def work(session) -> None:
         # Tests poll the doors, on a fast machine more often than a tier allows.
@@ -243,9 +246,7 @@ def make_people(running: Running) -> None:
                 session, PersonIn(name=name, organisation="o", tier=tier), **context
             )
             running.people[name] = person.id
-            new = await keys.create_key(
-                session, KeyIn(person_id=person.id), pepper=pepper, **context
-            )
+            new = await keys.create_key(session, KeyIn(person_id=person.id), **made)
             running.keys[name] = new.text
         grant = await grants.create_grant(
             session,
@@ -253,7 +254,7 @@ def make_people(running: Running) -> None:
             **context,
         )
         running.grants["researcher"] = grant.id
-        admin = await keys.create_key(session, KeyIn(admin=True), pepper=pepper, **context)
+        admin = await keys.create_key(session, KeyIn(admin=True), **made)
         running.admin_key = admin.text
 
     in_transaction(running.settings, work)

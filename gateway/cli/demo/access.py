@@ -7,11 +7,12 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane.grants import create_grant
+from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.keys import PEPPER_PURPOSE, create_key
 from gateway.controlplane.people import add_person
-from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.errors import AuthenticationError
 from gateway.identity.directory import load_directory
 from gateway.identity.secret import load_secret
@@ -65,7 +66,9 @@ def ensure_access(settings: Settings, base_url: str, model: str, domain: str) ->
                 grant = GrantIn(person_id=person.id, domain=domain, days=90, reason="The demo.")
                 await create_grant(session, grant, actor=ACTOR, now=now)
         texts = {
-            name: (await create_key(session, given, pepper=pepper, actor=ACTOR, now=now)).text
+            name: (
+                await create_key(session, given, pepper=pepper, maker=operator(now), now=now)
+            ).text
             for name, given in keys.items()
         }
         return DemoFacts(base_url=base_url, model=model, **texts)

@@ -45,6 +45,7 @@ from gateway.errors import (
     StorageUnavailableError,
 )
 from gateway.identity.principal import Principal
+from gateway.identity_errors import InsufficientScopeError
 from gateway.settings import Settings
 from gateway.tables import StoredFile
 
@@ -193,6 +194,7 @@ class Archive:
         Raises:
             RequestError: It is not as it should be.
             GrantRequiredError: Its model is behind a door that is closed to the caller.
+            InsufficientScopeError: The key may not ask what its lines would.
         """
         intake.check_media_type(visit.scope)
         settings = self._settings
@@ -200,6 +202,8 @@ class Archive:
             visit.scope, visit.receive, settings.max_body_bytes, settings.body_timeout_seconds
         )
         request, now = decode(body, DECODER), datetime.now(UTC)
+        if not visit.principal.terms.may_ask(request.endpoint):
+            raise InsufficientScopeError(request.endpoint)
         async with self._database.transaction() as session:
             file = await find_file(session, request.input_file_id, visit.person_id, now)
             door = await self._door(visit, file)

@@ -157,6 +157,16 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
             levers.append(Lever(Capability.PREFILL, "messages"))
         return levers
 
+    def image_field(self) -> str | None:
+        """Return the field that an image stands in; None without one."""
+        parts = (
+            part
+            for message in self.messages
+            if isinstance(message, UserMessage) and isinstance(message.content, list)
+            for part in message.content
+        )
+        return "messages" if any(isinstance(part, ImagePart) for part in parts) else None
+
     def check(self) -> None:
         """Refuse what is stored, and schemas that are too much work."""
         super().check()

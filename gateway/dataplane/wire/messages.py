@@ -177,6 +177,16 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
                 levers.append(Lever(Capability.GUIDED_DECODING, field))
         return levers
 
+    def image_field(self) -> str | None:
+        """Return the field that an image stands in, also within a tool's result."""
+        for message in self.messages:
+            for block in message.content if isinstance(message.content, list) else ():
+                inner = block.content if isinstance(block, ToolResultBlock) else None
+                blocks = (block, *inner) if isinstance(inner, list) else (block,)
+                if any(isinstance(each, ImageBlock) for each in blocks):
+                    return "messages"
+        return None
+
     def check(self) -> None:
         """Refuse documents that are too much work."""
         for field, schema in self._schemas():

@@ -99,6 +99,10 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
             RequestError: Fields that do not fit together, or are too much work.
         """
 
+    def image_field(self) -> str | None:
+        """Return the field that an image stands in; None without one."""
+        return None
+
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together, when none has more than `most`."""
         if not self.TOKEN_FIELDS:

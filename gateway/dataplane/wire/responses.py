@@ -211,6 +211,16 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
                 levers.append(Lever(Capability.PREFILL, "input"))
         return levers
 
+    def image_field(self) -> str | None:
+        """Return the field that an image stands in; None without one."""
+        parts = (
+            part
+            for item in (self.input if isinstance(self.input, list) else ())
+            if isinstance(item.content, list)
+            for part in item.content
+        )
+        return "input" if any(isinstance(part, InputImage) for part in parts) else None
+
     def check(self) -> None:
         """Refuse what needs a memory, and items that lack what their type needs."""
         refuse(self.store, "store", STATELESS)

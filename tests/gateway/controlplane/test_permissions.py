@@ -7,6 +7,7 @@ import pytest
 
 from gateway.controlplane.permissions import Everybody, refusal, unwritable
 from gateway.policy.approval import Duty
+from gateway.policy.scopes import Scope
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 
@@ -21,7 +22,8 @@ MATRIX = {
     "GET /identities": READ, "POST /identities": ADMIN,
     "DELETE /identities/{identity_id}": ADMIN,
     "GET /me": SELF, "GET /me/sessions": SELF, "DELETE /me/sessions/{session_id}": SELF,
-    "GET /me/keys": SELF, "POST /me/keys": SELF, "POST /me/keys/{key_id}/revoke": SELF,
+    "GET /me/keys": SELF, "POST /me/keys": SELF, "POST /me/keys/{key_id}/rotate": SELF,
+    "POST /me/keys/{key_id}/revoke": SELF,
     "POST /me/first-administrator": OWN, "GET /sessions": READ,
     "DELETE /sessions/{session_id}": OPERATE, "DELETE /people/{person_id}/sessions": OPERATE,
     "GET /keys": READ, "POST /keys": ADMIN, "POST /keys/{key_id}/rotate": ADMIN,
@@ -74,7 +76,8 @@ def keys(request, tmp_path_factory) -> Iterator[tuple[Running, dict[str, str]]]:
             person = running.admin("POST", "/people", json=given).json()["id"]
             path = f"/people/{person}/roles"
             assert running.admin("PUT", path, json={"roles": roles}).status_code == 200
-            key = running.admin("POST", "/keys", json={"person_id": person, "workflow": True})
+            wanted = {"person_id": person, "workflow": True, "scopes": list(Scope)}
+            key = running.admin("POST", "/keys", json=wanted)
             made[letter] = key.json()["key"]
         yield running, made
         CLIENT.close()

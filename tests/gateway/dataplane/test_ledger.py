@@ -19,9 +19,10 @@ from gateway.dataplane.limits import Limits
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.metrics import Metrics
+from gateway.policy.key_terms import KeyLimits
 from gateway.settings import Settings
 from tests.gateway.conftest import make_settings, run_gateway
-from tests.gateway.dataplane.test_limits import answered, caller
+from tests.gateway.dataplane.test_limits import answered, caller, enter
 from tests.servers import wait_for
 
 # The package carries the server; importing it would warn.
@@ -73,7 +74,7 @@ class Worker:
         self.ledger = Ledger(self.client, self.limits, b"k" * 32, given, self.metrics)
 
     def spend(self, who=None, tokens: int = 0):
-        reservation = self.limits.spend(who or caller(), now())
+        reservation = enter(self.limits, who or caller(), now())
         reservation.take(tokens, 0)
         return reservation
 
@@ -109,12 +110,31 @@ def test_two_workers_keep_one_limit(redis):
         with pytest.raises(RateLimitedError):
             two.spend()
         with pytest.raises(RateLimitedError):
-            two.limits.spend(caller("grace"), now()).take(200, 0)
+            enter(two.limits, caller("grace"), now()).take(200, 0)
         await two.ledger.exchange()
         await one.ledger.exchange()
         with pytest.raises(RateLimitedError):
             one.spend()
         assert one.limits.share == two.limits.share == 1.0
+
+    with_workers(redis.url, work)
+
+
+def test_workers_keep_a_keys_own_limit_together(redis):
+    narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_day=30))
+
+    async def work(one, two):
+        one.spend(narrow, tokens=20).settle(answered(20, 0), was_left=False)
+        two.spend(narrow).settle(Outcome(), was_left=False)
+        for worker in (one, two):
+            await worker.ledger.exchange()
+        with pytest.raises(QuotaExceededError):
+            two.spend(narrow, tokens=20)
+        await two.ledger.exchange()
+        await one.ledger.exchange()
+        with pytest.raises(RateLimitedError):
+            one.spend(narrow)
+        two.spend(caller(key="laptop"))
 
     with_workers(redis.url, work)
 

@@ -6,11 +6,12 @@ import httpx
 import pytest
 
 from gateway.dataplane.answers import Usage
-from gateway.dataplane.limits import DAY, Limits, Moment
+from gateway.dataplane.limits import DAY, Limits, Moment, Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
 from gateway.policy.grants import Standing, TierTerms
+from gateway.policy.key_terms import KeyLimits, KeyTerms
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import wait_for
 
@@ -24,9 +25,16 @@ TERMS = {
 }
 
 
-def caller(person: str = "ada", organisation: str = "lab", key: str = "k1", **terms) -> Principal:
+def caller(
+    person: str = "ada",
+    organisation: str = "lab",
+    key: str = "k1",
+    own: KeyLimits | None = None,
+    **terms,
+) -> Principal:
     tier = TierTerms("public", grantable=False, capabilities=frozenset(), **{**TERMS, **terms})
-    return Principal(key, person, Standing(tier, True, organisation), ())
+    narrowed = KeyTerms(limits=own)
+    return Principal(key, person, Standing(tier, True, organisation), (), narrowed)
 
 
 def later(seconds: float, start: Moment = START) -> Moment:
@@ -37,9 +45,16 @@ def answered(prompt: int, completion: int, events: int = 0) -> Outcome:
     return Outcome(asked_at=1.0, usage=Usage(prompt, completion), events=events)
 
 
+def enter(limits: Limits, who: Principal, now: Moment = START) -> Reservation:
+    """A request that has its place."""
+    reservation = limits.reserve(who, now)
+    reservation.enter()
+    return reservation
+
+
 def spend(limits: Limits, who: Principal, now: Moment = START, tokens: int = 0) -> None:
     """One whole request."""
-    reservation = limits.spend(who, now)
+    reservation = enter(limits, who, now)
     try:
         reservation.take(tokens, 0)
     finally:
@@ -57,6 +72,84 @@ def test_requests_of_a_minute_over_all_keys_of_a_person():
     spend(limits, caller("grace"))
 
 
+OWN = {
+    "requests per minute": (KeyLimits(requests_per_minute=2), RateLimitedError),
+    "requests at a time": (KeyLimits(max_concurrent=2), RateLimitedError),
+    "tokens per minute": (KeyLimits(tokens_per_minute=25), RateLimitedError),
+    "tokens per day": (KeyLimits(tokens_per_day=25), QuotaExceededError),
+}
+
+
+@pytest.mark.parametrize(("own", "error"), list(OWN.values()), ids=list(OWN))
+def test_a_keys_own_limit_holds_for_it_alone(own, error):
+    limits, narrow = Limits(), caller(key="ci", own=own)
+    for _ in range(2):
+        enter(limits, narrow).take(10, 0)
+
+    def again(who: Principal) -> None:
+        reservation = limits.reserve(who, START)
+        try:
+            reservation.enter()
+            reservation.take(10, 0)
+        finally:
+            reservation.settle(answered(0, 0), was_left=False)
+
+    with pytest.raises(error):
+        again(narrow)
+    again(caller(key="laptop"))
+    again(caller(key="other", own=own))
+
+
+def test_the_tightest_limit_wins_and_a_key_gets_nothing_beyond_its_owner():
+    limits = Limits()
+    wide = caller(key="wide", own=KeyLimits(requests_per_minute=1000, tokens_per_minute=1000))
+    for _ in range(5):
+        spend(limits, wide, tokens=1)
+    with pytest.raises(RateLimitedError):
+        limits.reserve(wide, START).enter()
+    with pytest.raises(RateLimitedError):
+        limits.reserve(caller(key="other"), START).enter()
+
+
+def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
+    limits = Limits()
+    narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_minute=1000))
+    first = enter(limits, narrow)
+    first.take(20, 0)
+    shown = first.headers()
+    assert shown["x-ratelimit-limit-requests"] == "3"
+    assert shown["x-ratelimit-remaining-requests"] == "2"
+    assert shown["x-ratelimit-limit-tokens"] == "100", "the person's, who has less"
+    assert shown["x-ratelimit-remaining-tokens"] == "80"
+    only = caller(key="one", own=KeyLimits(max_concurrent=1))
+    enter(limits, only)
+    refused = limits.reserve(only, START)
+    with pytest.raises(RateLimitedError):
+        refused.enter()
+    assert refused.headers()["x-ratelimit-limit-requests"] == "5", "no limit is not shown"
+    for person in ("b", "c"):
+        for _ in range(4):
+            spend(limits, caller(person))
+    organisation = limits.reserve(caller("d"), START)
+    with pytest.raises(RateLimitedError):
+        organisation.enter()
+    assert organisation.headers()["x-ratelimit-limit-requests"] == "10"
+    assert organisation.headers()["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_who_was_not_let_in_has_no_place_to_give_back():
+    limits = Limits()
+    running = [enter(limits, caller()) for _ in range(3)]
+    for _ in range(3):
+        refused = limits.reserve(caller(), START)
+        with pytest.raises(RateLimitedError):
+            refused.enter()
+        refused.settle(Outcome(), was_left=False)
+    assert [account.running for _, _, account in limits.accounts()] == [3, 3]
+    running[0].settle(Outcome(), was_left=False)
+    enter(limits, caller())
+
+
 def test_an_organisation_has_a_multiple():
     limits = Limits()
     for person in ("ada", "grace"):
@@ -69,9 +162,9 @@ def test_an_organisation_has_a_multiple():
 
 def test_tokens_are_reserved_and_settled_by_the_engines_count():
     limits = Limits()
-    first = limits.spend(caller(), START)
+    first = enter(limits, caller(), START)
     first.take(20, 70)
-    second = limits.spend(caller(), START)
+    second = enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
         second.take(5, 10)
     first.settle(answered(10, 10), was_left=False)
@@ -83,9 +176,9 @@ def test_tokens_are_reserved_and_settled_by_the_engines_count():
 
 def test_a_settlement_does_not_touch_a_window_that_began_since():
     limits = Limits()
-    old = limits.spend(caller(), START)
+    old = enter(limits, caller(), START)
     old.take(50, 50)
-    new = limits.spend(caller(), later(61))
+    new = enter(limits, caller(), later(61))
     new.take(40, 0)
     old.settle(answered(1, 1), was_left=False)
     assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
@@ -112,7 +205,7 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
 )
 def test_what_a_request_costs(outcome, was_left, cost):
     limits = Limits()
-    reservation = limits.spend(caller(), START)
+    reservation = enter(limits, caller(), START)
     reservation.take(20, 40)
     reservation.settle(outcome, was_left=was_left)
     assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
@@ -120,14 +213,14 @@ def test_what_a_request_costs(outcome, was_left, cost):
 
 def test_requests_at_a_time():
     limits = Limits()
-    running = [limits.spend(caller(), START) for _ in range(3)]
+    running = [enter(limits, caller(), START) for _ in range(3)]
     with pytest.raises(RateLimitedError):
-        limits.spend(caller(), START)
+        enter(limits, caller(), START)
     for _ in range(2):
         running[0].settle(Outcome(), was_left=True)
-    limits.spend(caller(), START)
+    enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
-        limits.spend(caller(), START)
+        enter(limits, caller(), START)
 
 
 def test_the_days_budget_and_a_clock_that_is_set():

@@ -1,5 +1,6 @@
 """The official SDKs before fake engines, and what they do when engines are slow or fail."""
 
+import re
 import time
 
 import anthropic
@@ -60,3 +61,75 @@ def test_a_stream_that_breaks_raises_in_every_sdk(door: Door, running):
             list(sdk.responses.create(model="smollm2", input="Hi", stream=True))
     with door.anthropic() as other, pytest.raises(anthropic.APIStatusError, match="engine failed"):
         list(other.messages.create(**SHORT, stream=True))
+
+
+REMAINING = "x-ratelimit-remaining-"
+NAMES = {
+    f"x-ratelimit-{what}-{of}"
+    for what in ("limit", "remaining", "reset")
+    for of in ("requests", "tokens")
+}
+LIMITS = {
+    "requests": ({"requests_per_minute": 1}, "rate_limit_exceeded"),
+    "concurrency": ({"max_concurrent": 1}, "rate_limit_exceeded"),
+    "tokens": ({"tokens_per_minute": 60}, "rate_limit_exceeded"),
+    "the day": ({"tokens_per_day": 60}, "insufficient_quota"),
+}
+
+
+@pytest.mark.parametrize(("limit", "expected"), list(LIMITS.values()), ids=list(LIMITS))
+def test_what_is_left_is_said_on_answers_and_on_every_429(door: Door, running, limit, expected):
+    given = {"person_id": running.people["public"], **limit}
+    key = running.admin("POST", "/keys", json=given).json()["key"]
+    running.wait_until_seen()
+    running.engines["unlearned"].delay_seconds = 0.2
+    with door.openai(key) as sdk:
+        chat = sdk.chat.completions
+        stream = chat.create(**SHORT, stream=True)
+        said = stream.response.headers
+        assert set(said) >= NAMES
+        with pytest.raises(openai.RateLimitError) as refused:
+            chat.create(**{**SHORT, "max_tokens": 50})
+        stream.close()
+    assert refused.value.code == expected
+    headers = refused.value.response.headers
+    assert {name for name in headers if name.startswith("x-ratelimit")} == NAMES
+    assert int(headers["retry-after"]) >= 1
+    (name,) = limit
+    if name == "requests_per_minute":
+        assert headers["x-ratelimit-limit-requests"] == said["x-ratelimit-limit-requests"] == "1"
+        assert headers[f"{REMAINING}requests"] == said[f"{REMAINING}requests"] == "0"
+        assert re.fullmatch(r"(\d+m)?\d+s", headers["x-ratelimit-reset-requests"])
+    elif name == "tokens_per_minute":
+        assert headers["x-ratelimit-limit-tokens"] == "60"
+        assert 0 <= int(headers[f"{REMAINING}tokens"]) < 60
+    else:
+        assert int(headers[f"{REMAINING}requests"]) > 1, "the person's minute is not used up"
+
+
+def test_raw_responses_say_what_is_left(door: Door, running):
+    given = {"person_id": running.people["public"], "requests_per_minute": 7}
+    key = running.admin("POST", "/keys", json=given).json()["key"]
+    running.wait_until_seen()
+    with door.openai(key) as sdk:
+        raw = sdk.chat.completions.with_raw_response.create(**SHORT)
+        assert raw.headers[f"{REMAINING}requests"] == "6"
+        assert raw.headers["x-ratelimit-limit-requests"] == "7"
+        assert raw.parse().choices
+
+
+def test_a_response_of_before_cannot_be_named_and_the_error_says_what_to_do(door: Door, running):
+    asked = len(running.engines["unlearned"].bodies)
+    with door.openai() as sdk:
+        given = {"model": "smollm2", "input": "Hello"}
+        first = sdk.responses.create(**given)
+        with pytest.raises(openai.BadRequestError) as refused:
+            sdk.responses.create(**given, previous_response_id=first.id)
+        for call in (sdk.responses.retrieve, sdk.responses.cancel, sdk.responses.delete):
+            with pytest.raises(openai.NotFoundError):
+                call(first.id)
+    assert refused.value.code == "unsupported_parameter"
+    assert refused.value.param == "previous_response_id"
+    assert "the whole conversation in 'input'" in refused.value.message
+    assert len(running.engines["unlearned"].bodies) == asked + 1
+    assert running.engines["unlearned"].bodies[-1]["store"] is False

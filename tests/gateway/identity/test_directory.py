@@ -13,7 +13,8 @@ from gateway.errors import (
     RevokedKeyError,
 )
 from gateway.identity.api_keys import ALPHABET, ParsedKey, _check, mint, secret_hmac
-from gateway.identity.directory import Directory, KeyRecord
+from gateway.identity.directory import Directory
+from gateway.identity.key_records import KeyRecord
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

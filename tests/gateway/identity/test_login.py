@@ -182,6 +182,67 @@ def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
     assert code(refused) == (401, "insufficient_user_authentication")
 
 
+def test_a_key_stands_for_the_login_that_it_was_made_in_and_grows_old_with_it(
+    running, browser, monkeypatch
+):
+    from gateway.controlplane import access
+
+    def step(key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(running.url + JUDGE, headers=headers, json=JUDGEMENT, timeout=30)
+
+    browser.log_in("kay", acr="urn:mfa", query="?step_up=true")
+    made = browser.change("POST", "/admin/v1/me/keys", json={"workflow": True}).json()
+    assert made["proven_by"] == running.settings.issuers[0].issuer
+    assert code(step(made["key"])) == (404, "not_found"), "it passes where the login did"
+    turned = browser.change("POST", f"/admin/v1/me/keys/{made['id']}/rotate", json={})
+    assert turned.status_code == 201
+    later = time.time() + 30 + 31
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return cls.fromtimestamp(later, zone)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "datetime", Later)
+        refused = step(turned.json()["key"])
+    assert code(refused) == (401, "insufficient_user_authentication")
+    assert 'acr_values="urn:mfa"' in refused.headers["www-authenticate"]
+    # Keys make no keys of one's own, however young they are, and nobody turns another's.
+    headers = {"authorization": f"Bearer {turned.json()['key']}"}
+    own = f"{running.url}/admin/v1/me/keys"
+    assert code(httpx.post(own, headers=headers, json={})) == (403, "not_permitted")
+    path = f"{own}/{turned.json()['id']}/rotate"
+    assert code(httpx.post(path, headers=headers, json={})) == (403, "not_permitted")
+    other = Browser(running.url)
+    other.log_in("zoe", acr="urn:mfa", query="?step_up=true")
+    path = f"/admin/v1/me/keys/{turned.json()['id']}/rotate"
+    assert code(other.change("POST", path, json={})) == (404, "not_found")
+
+
+def test_a_key_of_ones_own_lasts_as_long_as_its_grants_and_ninety_days_at_most(running, browser):
+    browser.log_in("liz", acr="urn:mfa", query="?step_up=true")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+
+    def days(**given) -> float:
+        made = browser.change("POST", "/admin/v1/me/keys", json=given)
+        assert made.status_code == 201, made.text
+        end = datetime.fromisoformat(made.json()["expires_at"])
+        return (end - datetime.now(UTC)) / timedelta(days=1)
+
+    assert 89.9 < days() <= 90
+    assert 364.9 < days(days=365) <= 365
+    assert 0.9 < days(workflow=True) <= 1
+    running.admin("PATCH", f"/people/{person}", json={"tier": "researcher"})
+    grant = {"person_id": person, "domain": "capitals", "days": 7, "reason": "r"}
+    assert running.admin("POST", "/grants", json=grant).status_code == 201
+    assert 6.9 < days() <= 7
+    assert 89.9 < days(domains=[]) <= 90
+    longer = browser.change("POST", "/admin/v1/me/keys", json={"days": 8})
+    assert code(longer) == (400, "invalid_request")
+
+
 def test_changes_by_cookie_need_our_origin_and_the_sessions_token(running, browser):
     browser.log_in("zoe")
     path = "/admin/v1/me/sessions/none"

@@ -58,7 +58,7 @@ def tell(stage: Stage, client: httpx.Client, path: str, **given) -> None:
 
 
 FORM = "multipart/form-data; boundary=CANARY"
-BODIES = {
+BODIES: dict[str, dict] = {
     CHAT: {"messages": MESSAGES},
     "/v1/completions": {"prompt": SAID},
     "/v1/responses": {"input": SAID},

@@ -223,6 +223,31 @@ def test_a_key_that_ends_makes_the_rest_errors(running):
     assert {code_of(row) for row in errors.values()} == {"grant_revoked"}
 
 
+def test_a_narrowed_key_gets_no_more_by_a_batch_than_live(running):
+    def key(**given) -> str:
+        whole = {"person_id": running.people["researcher"], **given}
+        return running.admin("POST", "/keys", json=whole).json()["key"]
+
+    whole = create(running, "researcher", [line(1, model="smollm2:base")])
+    batch = ended(running, "researcher", whole)
+    files = ["/v1/files", "/v1/batches"]
+    blind, deaf = key(domains=[]), key(endpoints=[*files, CHAT])
+    running.wait_until_seen()
+    assert content(running, deaf, batch["output_file_id"]).status_code == 200
+    refused = content(running, blind, batch["output_file_id"])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "grant_revoked")
+    file = upload(running, blind, jsonl([line(1, model="smollm2:base")])).json()["id"]
+    body = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": file}
+    refused = ask(running, blind, "POST", "/batches", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "grant_required")
+    body |= {"endpoint": "/v1/completions"}
+    refused = ask(running, deaf, "POST", "/batches", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope")
+    # The same name leads a key without domains to the other door.
+    rows, _ = results(running, blind, ended(running, blind, create(running, blind, [line(1)])))
+    assert "the, the" in str(rows)
+
+
 def test_lines_that_are_limited_wait_and_do_not_fail(running, monkeypatch):
     monkeypatch.setattr(run, "LONGEST_WAIT_SECONDS", 0.2)
     running.gateway.data_plane.limits.__init__()
