@@ -20,20 +20,11 @@ from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
 from gateway.controlplane.access import ControlPlane
-from gateway.controlplane.application_routes import router as application_router
-from gateway.controlplane.audit import router as audit_router
-from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
-from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
-from gateway.controlplane.login_routes import router as login_router
-from gateway.controlplane.me_routes import router as me_router
-from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
-from gateway.controlplane.routes import router
-from gateway.controlplane.tier_routes import router as tier_router
-from gateway.controlplane.verification_routes import router as verification_router
+from gateway.controlplane.routers import ROUTERS
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.batches.archive import Archive
 from gateway.dataplane.batches.run import Workshop
@@ -55,6 +46,8 @@ from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
+from gateway.notices.keys import notice_keys
+from gateway.notices.postman import Postman
 from gateway.settings import Settings
 from models.store import CheckpointStore
 
@@ -77,6 +70,7 @@ class Gateway:
         self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
         files = settings.files_folder or settings.home / "files"
         self._shelf = Shelf(files, secret.derive("files/1"))
+        self._notice_keys = notice_keys(secret)
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
@@ -134,6 +128,7 @@ class Gateway:
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
+            postman = Postman(settings, self.database, self._notice_keys, self.metrics)
             workshop = Workshop(
                 settings, self.database, self._shelf, keeper, self.metrics, ask, slots
             )
@@ -145,6 +140,7 @@ class Gateway:
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
                     tasks.create_task(Worker(workshop).run()),
+                    tasks.create_task(postman.run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -253,17 +249,10 @@ class Gateway:
             self._login_cipher,
             self.settings,
             self._idempotency_key,
+            self._notice_keys,
         )
-        app.include_router(router)
-        app.include_router(tier_router)
-        app.include_router(verification_router)
-        app.include_router(application_router)
-        app.include_router(breakglass_router)
-        app.include_router(identity_router)
-        app.include_router(login_router)
-        app.include_router(me_router)
-        app.include_router(audit_router)
-        app.include_router(receipts_router)
+        for each in ROUTERS:
+            app.include_router(each)
         answer_faults(app)
         show_examples(app.openapi())
 

@@ -159,6 +159,20 @@ class Metrics:
         self.batches_running = Gauge(
             "airlock_batches_running", "Batches that are worked on.", registry=self.registry
         )
+        self.notices = Counter(
+            "airlock_notices",
+            "Attempts to send a mail or webhook, by how they ended.",
+            ("channel", "outcome"),
+            registry=self.registry,
+        )
+        self.notices_waiting = Gauge(
+            "airlock_notices_waiting", "Notices that are to be sent.", registry=self.registry
+        )
+        self.notices_dead = Gauge(
+            "airlock_notices_dead",
+            "Notices that were given up, and can be sent again by hand.",
+            registry=self.registry,
+        )
         self._settled: dict[tuple[str, str, str], _Series] = {}
         self._routed: dict[tuple[str, str, str], Counter] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)

@@ -35,6 +35,7 @@ from gateway.identity.members import is_active, proven_member
 from gateway.identity.principal import Administrator, Member
 from gateway.identity.tier_terms import step_up
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
+from gateway.notices.keys import NoticeKeys
 from gateway.policy.approval import Duty
 from gateway.policy.grants import StepUp
 from gateway.settings import Settings
@@ -60,6 +61,7 @@ class ControlPlane:
     settings: Settings
     idempotency: bytes
     """What idempotency keys and their answers are kept under."""
+    notices: NoticeKeys
 
 
 def control_plane(request: Request) -> ControlPlane:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.controlplane.addresses import take_from_issuer
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.people import add_person
 from gateway.controlplane.schemas import PersonIn
@@ -28,10 +29,14 @@ async def person_of(
     proof = logged_in.proof
     identity = await find_identity(session, proof.issuer, proof.subject)
     if identity is None:
-        return await _add(session, logged_in, issuer, now)
-    if identity.domains is not None or not await is_active(session, identity.person_id):
+        person_id = await _add(session, logged_in, issuer, now)
+    elif identity.domains is not None or not await is_active(session, identity.person_id):
         raise UnknownPersonError
-    return identity.person_id
+    else:
+        person_id = identity.person_id
+    if logged_in.email is not None:
+        await take_from_issuer(session, person_id, logged_in.email, issuer.issuer, now)
+    return person_id
 
 
 async def _add(
