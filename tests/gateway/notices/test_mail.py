@@ -205,7 +205,7 @@ def test_every_contact_tag_is_emitted_and_no_address_is_in_the_log(office):
     hook = office.add_webhook()["id"]
     office.admin("POST", f"/webhooks/{hook}/rotate", overlap_hours=1)
     office.admin("DELETE", f"/webhooks/{hook}")
-    events = office.running.admin("GET", "/audit-events?limit=1000&tag=contact:")
+    events = office.running.admin("GET", "/audit-events?limit=1000&tag=contact")
     tags = {str(tag) for tag in Tag if tag.startswith("contact:")}
     assert {event["tag"] for event in events.json()} == tags
     assert "@" not in events.text
