@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_event
+from gateway.controlplane.contact_schemas import AddressOut
 from gateway.controlplane.organisations import get_organisation
 from gateway.controlplane.people import get_person
 from gateway.errors import ConflictError, NotFoundError
@@ -163,4 +164,13 @@ async def _find(session: AsyncSession, owner: Owner) -> Address | None:
 def _new(owner: Owner) -> Address:
     return Address(
         id=str(uuid.uuid4()), person_id=owner.person_id, organisation_id=owner.organisation_id
+    )
+
+
+def shown(address: Address | None) -> AddressOut:
+    """Return an address as its owner sees it."""
+    if address is not None:
+        return AddressOut.model_validate(address)
+    return AddressOut(
+        email=None, verified_at=None, verified_by=None, pending_email=None, pending_until=None
     )

@@ -19,19 +19,12 @@ from gateway.tables import Address
 
 router = APIRouter()
 admin = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS, tags=["contacts"])
-NO_ADDRESS = AddressOut(
-    email=None, verified_at=None, verified_by=None, pending_email=None, pending_until=None
-)
-
-
-def _shown(address: Address | None) -> AddressOut:
-    return NO_ADDRESS if address is None else AddressOut.model_validate(address)
 
 
 @admin.get("/me/address")
 async def get_own_address(session: Session, member: Acting) -> AddressOut:
     """Show one's own address."""
-    return _shown(await addresses.get_address(session, Owner(member.person_id)))
+    return addresses.shown(await addresses.get_address(session, Owner(member.person_id)))
 
 
 @admin.put("/me/address", status_code=202, dependencies=[SteppedUp])
@@ -43,7 +36,7 @@ async def put_own_address(
     address = await addresses.ask_to_confirm(
         session, owner, given.email, settings=parts.settings, actor=member.actor, now=now
     )
-    return _shown(address)
+    return addresses.shown(address)
 
 
 @admin.delete("/me/address", status_code=204)
@@ -55,7 +48,7 @@ async def delete_own_address(session: Session, member: Acting, now: Now) -> None
 @admin.get("/people/{person_id}/address")
 async def get_persons_address(person_id: str, session: Session, _: Admin) -> AddressOut:
     """Show a person's address, to administrators alone."""
-    return _shown(await addresses.get_address(session, Owner(person_id)))
+    return addresses.shown(await addresses.get_address(session, Owner(person_id)))
 
 
 @admin.delete("/people/{person_id}/address", status_code=204)
@@ -68,7 +61,7 @@ async def delete_persons_address(person_id: str, session: Session, by: Admin, no
 async def get_contact(organisation_id: str, session: Session, _: Admin) -> AddressOut:
     """Show the address of an organisation's contact, to administrators alone."""
     owner = Owner(organisation_id=organisation_id)
-    return _shown(await addresses.get_address(session, owner))
+    return addresses.shown(await addresses.get_address(session, owner))
 
 
 @admin.put("/organisations/{organisation_id}/contact", status_code=202, dependencies=[SteppedUp])
@@ -80,7 +73,7 @@ async def put_contact(
     address = await addresses.ask_to_confirm(
         session, owner, given.email, settings=parts.settings, actor=by.actor, now=now
     )
-    return _shown(address)
+    return addresses.shown(address)
 
 
 @admin.delete("/organisations/{organisation_id}/contact", status_code=204)

@@ -53,6 +53,14 @@ class NewWebhookOut(WebhookOut):
     secret: str
 
 
+class WebhookRemovalOut(Out):
+    """What taking a webhook away would do."""
+
+    id: str
+    url: str
+    would_drop: int
+
+
 class NoticeOut(Out):
     """One notice for one recipient; where it goes is not in it."""
 

@@ -4,17 +4,17 @@ import uuid
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_event
-from gateway.controlplane.notice_schemas import WebhookIn
+from gateway.controlplane.notice_schemas import WebhookIn, WebhookRemovalOut
 from gateway.errors import ConflictError, NotFoundError
 from gateway.notices.destinations import check_destination
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.webhooks import new_secret
 from gateway.settings import Settings
-from gateway.tables import Webhook
+from gateway.tables import Notice, Webhook
 
 
 class NewSecret(NamedTuple):
@@ -96,6 +96,22 @@ async def remove_webhook(
     row.ended_at = now
     await record_event(session, Tag.WEBHOOK_REMOVED, row.id, actor=actor, now=now)
     return row
+
+
+async def removal(session: AsyncSession, webhook_id: str) -> WebhookRemovalOut:
+    """Say what taking a webhook away would drop.
+
+    Raises:
+        NotFoundError: There is none of that id.
+        ConflictError: It was taken away before.
+    """
+    row = await _get(session, webhook_id)
+    waiting = await session.scalar(
+        select(func.count())
+        .select_from(Notice)
+        .where(Notice.webhook_id == webhook_id, Notice.state == "waiting")
+    )
+    return WebhookRemovalOut(id=row.id, url=row.url, would_drop=waiting or 0)
 
 
 async def _get(session: AsyncSession, webhook_id: str) -> Webhook:

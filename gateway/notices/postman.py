@@ -12,8 +12,10 @@ was delivered just before a death is delivered twice, under one id; nothing is l
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +33,8 @@ from gateway.policy.notices import Event, wait_before
 from gateway.settings import Settings
 from gateway.tables import Notice, Webhook
 
+Channel = Literal["mail", "webhook"]
+CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
 AT_A_TIME = 16
 log = logging.getLogger(__name__)
 
@@ -64,19 +68,27 @@ class Postman:
         self._remind_at = datetime.now(UTC)
 
     async def run(self) -> None:
-        """Send, for ever."""
+        """Send, for ever; what one channel waits for does not hold up the other."""
         caller = Caller(self._settings)
         try:
-            while True:
-                try:
-                    await self._look_after(datetime.now(UTC))
-                    while await self.send_some(caller):
-                        pass
-                except Exception:  # Whatever it was, the gateway has other work to do.
-                    log.warning("notices could not be looked for", exc_info=True)
-                await asyncio.sleep(self._settings.notice_poll_seconds)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._again(lambda: self._look_after(datetime.now(UTC))))
+                for channel in CHANNELS:
+                    tasks.create_task(self._again(partial(self._send_all, channel, caller)))
         finally:
             await caller.close()
+
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:  # Whatever it was, the gateway has other work to do.
+                log.warning("notices could not be looked for", exc_info=True)
+            await asyncio.sleep(self._settings.notice_poll_seconds)
+
+    async def _send_all(self, channel: Channel, caller: Caller) -> None:
+        while await self.send_some(channel, caller):
+            pass
 
     async def _look_after(self, now: datetime) -> None:
         """Count what waits; now and then leave reminders, and clear away what is old."""
@@ -94,17 +106,19 @@ class Postman:
         self._metrics.notices_waiting.set(waiting or 0)
         self._metrics.notices_dead.set(dead or 0)
 
-    async def send_some(self, caller: Caller) -> int:
-        """Send what is due, at most so many at a time; return how many were taken."""
+    async def send_some(self, channel: Channel, caller: Caller) -> int:
+        """Send what is due by one channel, so many at a time; return how many were taken."""
         async with self._database.transaction() as session:
-            taken = await self._take(session, datetime.now(UTC))
+            taken = await self._take(session, channel, datetime.now(UTC))
         async with asyncio.TaskGroup() as tasks:
             for notice in taken:
                 tasks.create_task(self._attempt(notice, caller))
         return len(taken)
 
-    async def _take(self, session: AsyncSession, now: datetime) -> list[Notice]:
-        due = (Notice.state == "waiting", Notice.next_at <= now)
+    async def _take(self, session: AsyncSession, channel: Channel, now: datetime) -> list[Notice]:
+        is_mail = Notice.webhook_id.is_(None)
+        which = is_mail if channel == "mail" else ~is_mail
+        due = (Notice.state == "waiting", Notice.next_at <= now, which)
         rows = await session.execute(
             select(Notice.id, Notice.claim)
             .where(*due)

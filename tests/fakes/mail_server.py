@@ -105,7 +105,9 @@ class MailServer:
         """Return the newest mail to somebody with a word in its subject."""
         for whose, message in reversed(self.received):
             if whose == to and word in str(message["subject"]):
-                return message.get_payload(decode=True).decode()
+                payload = message.get_payload(decode=True)
+                assert isinstance(payload, bytes)
+                return payload.decode()
         return None
 
 

@@ -35,7 +35,7 @@ class Office:
     def confirm(self, email: str) -> httpx.Response:
         """Press the button of the page that a mailed link leads to."""
         text = wait_for(lambda: self.mail.text(email, "Confirm"))
-        link = re.search(r"http://\S+/confirm-address/\S+", text)[0]
+        (link,) = re.findall(r"http://\S+/confirm-address/\S+", text)
         page = httpx.get(link)
         assert page.status_code == 200, page.text
         return httpx.post(link)

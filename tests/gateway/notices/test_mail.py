@@ -18,7 +18,7 @@ def test_an_address_is_its_readers_once_the_link_was_opened(office):
     asked = office.call("ada", "PUT", "/me/address", email="ada@lab.example").json()
     assert (asked["email"], asked["pending_email"]) == (None, "ada@lab.example")
     text = wait_for(lambda: office.mail.text("ada@lab.example", "Confirm"))
-    link = re.search(r"http://\S+", text)[0]
+    (link,) = re.findall(r"http://\S+", text)
     assert link.startswith(f"{office.running.url}/confirm-address/")
     assert office.mail.was_encrypted[-1]
     page = httpx.get(link)

@@ -14,6 +14,9 @@ from gateway.tables import Webhook
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import wait_for
 
+# What differs between the databases is in the tests of mail and of the outbox.
+pytestmark = pytest.mark.parametrize("office", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 def hook(office):
