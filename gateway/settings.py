@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.setting_types import MailAddress, VisaIssuerSetting, WebhookHost
+
 
 class EngineSetting(BaseModel):
     """One engine that the gateway may send requests to."""
@@ -30,19 +32,6 @@ PublicUrl = Annotated[
     StringConstraints(pattern=r"^(https://[^/\s?#]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)$"),
 ]
 """Browsers keep the session's cookie only where its way is protected."""
-MailAddress = Annotated[
-    str,
-    StringConstraints(
-        max_length=254,
-        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
-        r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-        r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
-    ),
-]
-"""An e-mail address, as HTML has it: https://html.spec.whatwg.org/#valid-e-mail-address"""
-WebhookHost = Annotated[
-    str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251})(:[0-9]{1,5})?$")
-]
 Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 
 
@@ -112,6 +101,8 @@ class Settings(BaseSettings):
     """Engines, as a JSON list; the admin API can add others."""
     issuers: tuple[IssuerSetting, ...] = ()
     """Identity providers, as a JSON list; see `docs/login.md`."""
+    visa_issuers: tuple[VisaIssuerSetting, ...] = ()
+    """Issuers of GA4GH visas, as a JSON list; see `docs/transfers.md`."""
     public_url: PublicUrl | None = None
     """The gateway's own root address, as browsers see it; people log in there."""
     session_idle_seconds: int = Field(1800, ge=60, le=86_400)

@@ -72,6 +72,10 @@ class Tag(StrEnum):
     WEBHOOK_ADDED = "contact:webhook:added"
     WEBHOOK_ROTATED = "contact:webhook:rotated"
     WEBHOOK_REMOVED = "contact:webhook:removed"
+    PEOPLE_EXPORTED = "transfer:people:exported"
+    PEOPLE_IMPORTED = "transfer:people:imported"
+    VISAS_IMPORTED = "transfer:visas:imported"
+    VISAS_ISSUED = "transfer:visas:issued"
     NOTICE_RESENT = "contact:notice:resent"
 
 

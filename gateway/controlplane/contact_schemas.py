@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from gateway.controlplane.schemas import In, Out
-from gateway.settings import MailAddress
+from gateway.setting_types import MailAddress
 
 
 class AddressIn(In):

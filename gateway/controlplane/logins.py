@@ -45,11 +45,21 @@ async def _add(
     actor = f"issuer:{issuer.issuer}"[:200]
     given = PersonIn(name=logged_in.name, organisation=issuer.organisation, tier=FIRST_TIER)
     person = await add_person(session, given, actor=actor, now=now)
+    await bind_first(
+        session, person.id, issuer.issuer, logged_in.proof.subject, actor=actor, now=now
+    )
+    return person.id
+
+
+async def bind_first(
+    session: AsyncSession, person_id: str, issuer: str, subject: str, *, actor: str, now: datetime
+) -> None:
+    """Say who a person is whom nobody knew until now."""
     identity = Identity(
         id=str(uuid.uuid4()),
-        issuer=issuer.issuer,
-        subject=logged_in.proof.subject,
-        person_id=person.id,
+        issuer=issuer,
+        subject=subject,
+        person_id=person_id,
         label="login",
         domains=None,
         created_at=now,
@@ -61,8 +71,7 @@ async def _add(
         identity.id,
         actor=actor,
         now=now,
-        issuer=issuer.issuer,
-        person=person.id,
+        issuer=issuer,
+        person=person_id,
         domains=None,
     )
-    return person.id

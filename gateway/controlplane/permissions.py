@@ -116,6 +116,8 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/webhooks/{webhook_id}"): OPERATORS,
     ("GET", "/notices"): READERS,
     ("POST", "/notices/{notice_id}/resend"): OPERATORS,
+    ("GET", "/people-export"): READERS,
+    ("POST", "/people-import"): ADMINISTRATORS,
     ("GET", "/me/unwanted-notices"): ANYBODY,
     ("PUT", "/me/unwanted-notices"): ANYBODY,
 }

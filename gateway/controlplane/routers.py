@@ -11,6 +11,7 @@ from gateway.controlplane.notice_routes import router as notice_router
 from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.routes import router
 from gateway.controlplane.tier_routes import router as tier_router
+from gateway.controlplane.transfer_routes import router as transfer_router
 from gateway.controlplane.verification_routes import router as verification_router
 
 ROUTERS = (
@@ -24,6 +25,7 @@ ROUTERS = (
     me_router,
     contact_router,
     notice_router,
+    transfer_router,
     audit_router,
     receipts_router,
 )

@@ -25,7 +25,7 @@ from gateway.identity.jose import open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
 from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
-from gateway.settings import MailAddress
+from gateway.setting_types import MailAddress
 
 MAIL = TypeAdapter(MailAddress)
 LASTS_SECONDS = 600

@@ -62,6 +62,7 @@ MATRIX = {
     "GET /webhooks": READ, "POST /webhooks": ADMIN, "POST /webhooks/{webhook_id}/rotate": ADMIN,
     "DELETE /webhooks/{webhook_id}": OPERATE, "GET /notices": READ,
     "POST /notices/{notice_id}/resend": OPERATE,
+    "GET /people-export": READ, "POST /people-import": ADMIN,
     "GET /me/unwanted-notices": SELF, "PUT /me/unwanted-notices": SELF,
 }  # fmt: skip
 PEOPLE = {
