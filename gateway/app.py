@@ -18,26 +18,16 @@ from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
 from gateway.controlplane.access import ControlPlane
-from gateway.controlplane.application_routes import router as application_router
-from gateway.controlplane.audit import router as audit_router
-from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.census import Census
 from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
-from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.leaks import PATH as LEAKS_PATH
-from gateway.controlplane.leaks import router as leaks_router
-from gateway.controlplane.login_routes import router as login_router
-from gateway.controlplane.me_routes import router as me_router
 from gateway.controlplane.monitoring import answer_monitoring
-from gateway.controlplane.receipts import router as receipts_router
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.restored import Epoch
-from gateway.controlplane.routes import router
+from gateway.controlplane.routers import ROUTERS
 from gateway.controlplane.throttle import Throttle
-from gateway.controlplane.tier_routes import router as tier_router
-from gateway.controlplane.verification_routes import router as verification_router
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.batches.archive import Archive
 from gateway.dataplane.batches.run import Workshop
@@ -62,6 +52,8 @@ from gateway.identity.issuers import Issuers
 from gateway.identity.key_gate import KeyGate
 from gateway.identity.secret import Secret, load_secret
 from gateway.metrics import Metrics
+from gateway.notices.keys import notice_keys
+from gateway.notices.postman import Postman
 from gateway.readiness import why_not_ready
 from gateway.request_ids import RequestIds
 from gateway.settings import Settings
@@ -88,6 +80,7 @@ class Gateway:
         files = settings.files_folder or settings.home / "files"
         self._epoch = Epoch(files, self.database)
         self._shelf = Shelf(files, secret.derive("files/1"))
+        self._notice_keys = notice_keys(secret)
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
@@ -156,6 +149,7 @@ class Gateway:
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
+            postman = Postman(settings, self.database, self._notice_keys, self.metrics)
             workshop = Workshop(
                 settings, self.database, self._shelf, keeper, self.metrics, ask, slots
             )
@@ -175,6 +169,7 @@ class Gateway:
                     tasks.create_task(census.run()),
                     tasks.create_task(memory.run()),
                     tasks.create_task(self.gate.uses.keep(self.database)),
+                    tasks.create_task(postman.run()),
                 ]
                 tasks.create_task(writer.run())
                 yield
@@ -251,18 +246,10 @@ class Gateway:
             self._idempotency_key,
             self.gate,
             Throttle(),
+            self._notice_keys,
         )
-        app.include_router(router)
-        app.include_router(tier_router)
-        app.include_router(verification_router)
-        app.include_router(application_router)
-        app.include_router(breakglass_router)
-        app.include_router(identity_router)
-        app.include_router(login_router)
-        app.include_router(me_router)
-        app.include_router(audit_router)
-        app.include_router(receipts_router)
-        app.include_router(leaks_router)
+        for each in ROUTERS:
+            app.include_router(each)
         answer_faults(app)
         app.add_middleware(RequestIds)
 

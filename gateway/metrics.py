@@ -213,6 +213,20 @@ class Metrics:
         self.batches_running = Gauge(
             "airlock_batches_running", "Batches that are worked on.", registry=self.registry
         )
+        self.notices = Counter(
+            "airlock_notices",
+            "Attempts to send a mail or webhook, by how they ended.",
+            ("channel", "outcome"),
+            registry=self.registry,
+        )
+        self.notices_waiting = Gauge(
+            "airlock_notices_waiting", "Notices that are to be sent.", registry=self.registry
+        )
+        self.notices_dead = Gauge(
+            "airlock_notices_dead",
+            "Notices that were given up, and can be sent again by hand.",
+            registry=self.registry,
+        )
         self.health = Health(self.registry)
         self.inventory = Inventory(self.registry)
         ProcessCollector(registry=self.registry)

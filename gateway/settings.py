@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from gateway.errors import ConfigurationError
 from gateway.logs import Level
+from gateway.setting_types import MailAddress, VisaIssuerSetting, WebhookHost
 
 CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
 """The variable that names a TOML file of settings; the environment counts before the file."""
@@ -72,6 +73,8 @@ class IssuerSetting(BaseModel):
     """Whether its access tokens are opaque, and it is asked what they are."""
     organisation: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "Unaffiliated"
     """The organisation that people are of whom it logs in for the first time."""
+    email: bool = False
+    """Whether the e-mail address that it has verified is taken over, for notices."""
     step_up_acr: tuple[str, ...] = ()
     """The authentication contexts that are strong enough for a reviewer's or keyholder's step."""
     step_up_max_age_seconds: int = Field(900, ge=30, le=86_400)
@@ -122,6 +125,8 @@ class Settings(BaseSettings):
     """Engines, as a JSON list; the admin API can add others."""
     issuers: tuple[IssuerSetting, ...] = ()
     """Identity providers, as a JSON list; see `docs/login.md`."""
+    visa_issuers: tuple[VisaIssuerSetting, ...] = ()
+    """Issuers of GA4GH visas, as a JSON list; see `docs/transfers.md`."""
     public_url: PublicUrl | None = None
     """The gateway's own root address, as browsers see it; people log in there."""
     session_idle_seconds: int = Field(1800, ge=60, le=86_400)
@@ -239,6 +244,37 @@ class Settings(BaseSettings):
     batch_lease_seconds: float = Field(30.0, gt=0)
     """After which another worker takes up the batch of one that has died."""
 
+    mail_host: str | None = None
+    """The mail server; without one no mail is sent, and no address can be confirmed."""
+    mail_port: int = Field(587, ge=1, le=65535)
+    """Its port."""
+    mail_security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the way to it is protected; `none` for one on this very host."""
+    mail_user: str | None = None
+    """Who the gateway is there."""
+    mail_password_file: Path | None = None
+    """A file with the password that goes with it."""
+    mail_ca_file: Path | None = None
+    """The certificates that count for it; the system's by default."""
+    mail_from: MailAddress | None = None
+    """The address in `From`."""
+    mail_timeout_seconds: float = Field(10.0, gt=0, le=120)
+    """How long each exchange with it may take."""
+    webhook_hosts: tuple[WebhookHost, ...] = ()
+    """Hosts that webhooks may lead to, as a JSON list: `ops.example.org`, `*.example.org:8443`."""
+    webhook_private: bool = False
+    """Whether webhooks may lead into private networks and do without TLS."""
+    webhook_timeout_seconds: float = Field(10.0, gt=0, le=120)
+    """How long a webhook's receiver may take to answer."""
+    notice_poll_seconds: float = Field(2.0, gt=0)
+    """How often notices to send are looked for."""
+    notice_retry_seconds: float = Field(30.0, gt=0)
+    """Until a notice is tried again at first; doubled up to six hours, for about a day."""
+    notice_remind_seconds: float = Field(300.0, gt=0)
+    """How often it is looked for what ends soon."""
+    notice_days: float = Field(90.0, ge=40)
+    """How long notices are kept that were sent or given up; longer than any reminder is ahead."""
+
     @model_validator(mode="after")
     def _engines_attest(self) -> Self:
         silent = [engine.url for engine in self.engines if engine.attest_url is None]
@@ -256,6 +292,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"two issuers have the same {field}")
         if sum(issuer.introspection for issuer in self.issuers) > 1:
             raise ValueError("one issuer has opaque tokens: they do not say whose they are")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_is_complete(self) -> Self:
+        if self.mail_host is not None and self.mail_from is None:
+            raise ValueError("AIRLOCK_MAIL_HOST takes AIRLOCK_MAIL_FROM")
+        if (self.mail_user is None) != (self.mail_password_file is None):
+            raise ValueError("AIRLOCK_MAIL_USER and …_PASSWORD_FILE are set together, or neither")
+        if self.mail_user is not None and self.mail_security == "none":
+            raise ValueError("a mail password takes AIRLOCK_MAIL_SECURITY starttls or tls")
         return self
 
     @model_validator(mode="after")

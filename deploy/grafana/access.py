@@ -214,6 +214,19 @@ USE = Row(
             ),
         ),
         Panel(
+            "Notices",
+            "Attempts to send a mail or webhook, by how they ended; and what waits or was given up.",
+            "short",
+            (
+                Query(
+                    f"sum by (channel, outcome) (increase(airlock_notices_total{RATE}))",
+                    "{{channel}} {{outcome}}",
+                ),
+                Query("max(airlock_notices_waiting)", "waiting"),
+                Query("max(airlock_notices_dead)", "given up"),
+            ),
+        ),
+        Panel(
             "Capabilities in use",
             "Requests that used what a tier allows beyond a plain answer: each is a lever that "
             "can bring unlearned knowledge back.",

@@ -18,6 +18,7 @@ from gateway.audit.entry import Entry
 from gateway.errors import AirlockError, GrantRevokedError, ReleaseWithdrawnError
 from gateway.identity.directory import load_standings
 from gateway.identity.grant_terms import load_grants
+from gateway.notices.first_uses import tell_first_uses
 from gateway.policy.grants import GrantTerms, Standing, TierTerms, live_domains
 from gateway.tables import Grant, Promotion
 
@@ -57,6 +58,8 @@ class _Facts(NamedTuple):
     grants: Mapping[str, tuple[GrantTerms, ...]]
     approvers: Mapping[str, str]
     """Who approved a grant, by its id."""
+    unused: frozenset[str]
+    """Grants on which no request has rested yet."""
     releases: Mapping[tuple[str, str, str], str]
     """Digests of releases that count, by family, label and checkpoint."""
 
@@ -70,10 +73,13 @@ async def complete(session: AsyncSession, drafts: Sequence[Draft]) -> list[Entry
     facts = _Facts(
         await load_standings(session, people),
         await load_grants(session, people),
-        await _approvers(session, people),
+        *await _approvers(session, people),
         await _releases(session, intents),
     )
-    return [_entry(draft, facts) if isinstance(draft, Intent) else draft for draft in drafts]
+    made = [_entry(draft, facts) if isinstance(draft, Intent) else draft for draft in drafts]
+    if facts.unused:
+        await tell_first_uses(session, facts.unused & _grants(made), intents[0].at)
+    return made
 
 
 def tier_document(tier: TierTerms) -> dict[str, object]:
@@ -129,11 +135,26 @@ def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
     return Entry(intent.at, f"person:{intent.person_id}", INTENDED, intent.request_id, detail)
 
 
-async def _approvers(session: AsyncSession, people: set[str]) -> dict[str, str]:
-    query = select(Grant.id, Grant.approved_by).where(
+async def _approvers(
+    session: AsyncSession, people: set[str]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Return who approved people's grants, and which of them were never used."""
+    query = select(Grant.id, Grant.approved_by, Grant.first_used_at).where(
         Grant.person_id.in_(people), Grant.revoked_at.is_(None)
     )
-    return {row.id: row.approved_by for row in await session.execute(query)}
+    rows = (await session.execute(query)).all()
+    unused = frozenset(row.id for row in rows if row.first_used_at is None)
+    return {row.id: row.approved_by for row in rows}, unused
+
+
+def _grants(made: Sequence[Entry | AirlockError]) -> set[str]:
+    """Return the grants that entries say requests rest on."""
+    intended = [each for each in made if isinstance(each, Entry) and each.tag == INTENDED]
+    return {str(grant["id"]) for entry in intended for grant in _listed(entry.detail["grants"])}
+
+
+def _listed(value: object) -> list[dict[str, object]]:
+    return value if isinstance(value, list) else []
 
 
 async def _releases(

@@ -39,6 +39,8 @@ VERBS = {
     "terms": Verb("gateway.cli.terms", "publish and accept terms of use"),
     "breakglass": Verb("gateway.cli.breakglass", "close doors at once, open them by two people"),
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
+    "contacts": Verb("gateway.cli.contacts", "whom notices go to, and who answers for grants"),
+    "notices": Verb("gateway.cli.notices", "what was told to whom, and to which programs"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),

@@ -118,7 +118,9 @@ def _step(
         }
     if args.action == "create":
         given = ApplicationIn(**content)
-        return lambda s, who: applications.create_application(s, given, member=who, now=now)
+        return lambda s, who: applications.create_application(
+            s, given, person_id=who.person_id, actor=who.actor, now=now
+        )
     if args.action == "edit":
         edit = ApplicationEdit(digest=args.digest, **content)
         return lambda s, who: applications.edit_application(

@@ -3,6 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
+from gateway.cli import transfers
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import organisations, people
 from gateway.controlplane.schemas import PersonChange, PersonIn, PersonOut
@@ -14,6 +15,9 @@ examples:
   airlock people add "Ada Lovelace" --organisation "Analytical Society" --tier researcher
   airlock people set PERSON --state suspended
   airlock people roles PERSON identity_reviewer domain_reviewer:bio
+  airlock people export > people.jsonl
+  airlock people import people.jsonl             # only says what it would do
+  airlock people import people.jsonl --submit
 """
 
 
@@ -41,11 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for action in (listing, add, change, roles):
         add_json(action)
+    transfers.add_arguments(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings, now = Settings(home=args.home), datetime.now(UTC)
+    if args.action in ("export", "import"):
+        return transfers.run(settings, args, now)
     if args.action == "list":
         rows = in_transaction(settings, lambda s: people.list_people(s, args.limit, args.offset))
         show([PersonOut.model_validate(row) for row in rows], as_json=args.json)

@@ -34,6 +34,20 @@ def in_transaction(settings: Settings, work: Callable[[AsyncSession], Awaitable[
         ConfigurationError: The database's schema is not the code's.
     """
 
+    async def main(database: Database) -> Result:
+        async with database.transaction() as session:
+            return await work(session)
+
+    return with_database(settings, main)
+
+
+def with_database(settings: Settings, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    """Run `work`, which opens transactions itself, and return its result.
+
+    Raises:
+        ConfigurationError: The database's schema is not the code's.
+    """
+
     async def main() -> Result:
         database = Database(settings)
         try:
@@ -42,8 +56,7 @@ def in_transaction(settings: Settings, work: Callable[[AsyncSession], Awaitable[
                 raise ConfigurationError("the database's schema is old: run `airlock migrate`")
             if current != newest:
                 await database.migrate()
-            async with database.transaction() as session:
-                return await work(session)
+            return await work(database)
         finally:
             await database.close()
 

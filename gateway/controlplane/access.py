@@ -39,6 +39,7 @@ from gateway.identity.principal import Administrator, Member, maker_of
 from gateway.identity.proof import TERMINAL, Assurance
 from gateway.identity.tier_terms import step_up
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
+from gateway.notices.keys import NoticeKeys
 from gateway.policy.approval import Duty
 from gateway.policy.grants import UNMET, StepUp
 from gateway.policy.scopes import Scope
@@ -69,6 +70,7 @@ class ControlPlane:
     """Lets keys in by address."""
     throttle: Throttle
     """Of leak reports."""
+    notices: NoticeKeys
 
 
 def control_plane(request: Request) -> ControlPlane:

@@ -58,7 +58,9 @@ async def post_application(
     given: ApplicationIn, session: Session, member: Acting, now: Now
 ) -> ApplicationOut:
     """Begin an application, as a draft."""
-    loaded = await applications.create_application(session, given, member=member, now=now)
+    loaded = await applications.create_application(
+        session, given, person_id=member.person_id, actor=member.actor, now=now
+    )
     return applications.shown(loaded, now)
 
 

@@ -108,12 +108,18 @@ async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
 
 
 async def create_application(
-    session: AsyncSession, given: ApplicationIn, *, member: Member, now: datetime
+    session: AsyncSession,
+    given: ApplicationIn,
+    *,
+    person_id: str,
+    actor: str,
+    now: datetime,
+    application_id: str | None = None,
 ) -> Loaded:
-    """Begin an application, as a draft."""
+    """Begin an application of a person's, as a draft; a transfer gives it an id."""
     row = Application(
-        id=str(uuid.uuid4()),
-        person_id=member.person_id,
+        id=application_id or str(uuid.uuid4()),
+        person_id=person_id,
         state=str(State.DRAFT),
         since=now,
         version=0,
@@ -123,13 +129,9 @@ async def create_application(
     session.add(row)
     await session.flush()  # The row must exist before its version.
     version = await _add_version(session, row, given, now)
+    digest = version.digest
     await record_event(
-        session,
-        Tag.APPLICATION_CREATED,
-        row.id,
-        actor=member.actor,
-        now=now,
-        digest=version.digest,
+        session, Tag.APPLICATION_CREATED, row.id, actor=actor, now=now, digest=digest
     )
     return Loaded(row, version, [], [])
 

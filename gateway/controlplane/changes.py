@@ -1,4 +1,4 @@
-"""What every change of access does in its own transaction: leave an entry, raise the version."""
+"""What every change does in its own transaction: leave entry and notices, raise the version."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.audit.entry import Entry
 from gateway.audit.intents import KEY_REFUSED
 from gateway.audit.log import append
+from gateway.notices.occasions import tell
 from gateway.tables import AuthorizationVersion, Base
 
 Row = TypeVar("Row", bound=Base)
@@ -66,6 +67,19 @@ class Tag(StrEnum):
     OPENING_REQUESTED = "workflow:opening:requested"
     OPENING_CONFIRMED = "workflow:opening:confirmed"
     USAGE_REVIEWED = "workflow:grant:usage_reviewed"
+    ADDRESS_ASKED = "contact:address:asked"
+    ADDRESS_CONFIRMED = "contact:address:confirmed"
+    ADDRESS_ERASED = "contact:address:erased"
+    SPONSOR_SET = "contact:sponsor:set"
+    SPONSOR_REMOVED = "contact:sponsor:removed"
+    WEBHOOK_ADDED = "contact:webhook:added"
+    WEBHOOK_ROTATED = "contact:webhook:rotated"
+    WEBHOOK_REMOVED = "contact:webhook:removed"
+    PEOPLE_EXPORTED = "transfer:people:exported"
+    PEOPLE_IMPORTED = "transfer:people:imported"
+    VISAS_IMPORTED = "transfer:visas:imported"
+    VISAS_ISSUED = "transfer:visas:issued"
+    NOTICE_RESENT = "contact:notice:resent"
 
 
 async def locked(session: AsyncSession, kind: type[Row], row_id: str | int) -> Row | None:
@@ -121,4 +135,5 @@ async def record_event(
     **detail: object,
 ) -> None:
     """Append to the audit log what changes nobody's access; arguments as above."""
+    await tell(session, str(tag), subject, now)
     await append(session, [Entry(now, actor, str(tag), subject, detail)])

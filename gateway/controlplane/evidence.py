@@ -18,10 +18,12 @@ from gateway.errors import (
 from gateway.identity.grant_terms import load_evidence
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Role, conflict
-from gateway.policy.evidence import PROVES, Evidence, EvidenceKind
+from gateway.policy.evidence import OF_VISAS, PROVES, Evidence, EvidenceKind
 from gateway.tables import EvidenceItem
 
-OF_A_DOMAIN = frozenset({EvidenceKind.TRAINING, EvidenceKind.APPROVAL_LETTER})
+OF_A_DOMAIN = frozenset(
+    {EvidenceKind.TRAINING, EvidenceKind.APPROVAL_LETTER, EvidenceKind.ACCESS_VISA}
+)
 
 
 async def list_evidence(
@@ -46,8 +48,11 @@ async def add_evidence(
     """Add evidence about oneself; it counts for nothing before it is accepted.
 
     Raises:
-        InvalidRequestError: It names a domain and is about none, or the reverse.
+        InvalidRequestError: It names a domain and is about none, or the reverse; or only a visa
+            can say it.
     """
+    if given.kind in OF_VISAS:
+        raise InvalidRequestError("This comes with a visa: POST /admin/v1/me/visas.", "kind")
     if (given.kind in OF_A_DOMAIN) != (given.domain is not None):
         raise InvalidRequestError(
             "Training and approval letters are for one domain, other evidence for none.", "domain"
@@ -105,6 +110,7 @@ async def accept_evidence(
             raise InvalidRequestError("A moment needs a time zone.", name)
     if not given.asserted_at <= now < given.expires_at:
         raise InvalidRequestError("It must have been asserted and not be over yet.", "expires_at")
+    _check_source(item, given)
     item.asserted_by, item.asserted_at = str(given.asserted_by), given.asserted_at
     item.accepted_by, item.accepted_at = member.person_id, now
     item.expires_at = given.expires_at
@@ -119,6 +125,19 @@ async def accept_evidence(
         expires_at=given.expires_at.isoformat(),
     )
     return item
+
+
+def _check_source(item: EvidenceItem, given: EvidenceAcceptance) -> None:
+    """Raise where the source itself has said less than a reviewer would accept.
+
+    Raises:
+        InvalidRequestError: It has.
+    """
+    if item.not_after is not None and given.expires_at > item.not_after:
+        end = item.not_after.isoformat(timespec="seconds")
+        raise InvalidRequestError(f"Its source has set its end to {end}.", "expires_at")
+    if item.kind in OF_VISAS and str(given.asserted_by) != item.asserted_by:
+        raise InvalidRequestError(f"The visa says '{item.asserted_by}'.", "asserted_by")
 
 
 async def retract_evidence(

@@ -66,6 +66,15 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/applications/{application_id}/take-up"): STEP,
     ("post", "/applications/{application_id}/judgements"): JUDGED,
     ("post", "/applications/{application_id}/grants"): STEP | {"terms": DIGEST},
+    ("put", "/me/address"): {"email": "ada@society.example"},
+    ("put", "/me/unwanted-notices"): {"unwanted": ["application.passed"]},
+    ("put", "/organisations/{organisation_id}/contact"): {"email": "office@society.example"},
+    ("put", "/grants/{grant_id}/sponsor"): {"person_id": PERSON},
+    ("post", "/webhooks"): {
+        "url": "https://ops.society.example/airlock",
+        "events": ["emergency.opened", "grant.first_used"],
+    },
+    ("post", "/webhooks/{webhook_id}/rotate"): {"overlap_hours": 24},
     ("post", "/closures"): {"domain": "capitals", "reason": "Odd use, looked into."},
     ("post", "/closures/{closure_id}/lift"): {"reason": "It was a test of ours."},
     ("post", "/openings"): {

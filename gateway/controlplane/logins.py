@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.controlplane.addresses import take_from_issuer
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.people import add_person
 from gateway.controlplane.schemas import PersonIn
@@ -28,10 +29,14 @@ async def person_of(
     proof = logged_in.proof
     identity = await find_identity(session, proof.issuer, proof.subject)
     if identity is None:
-        return await _add(session, logged_in, issuer, now)
-    if identity.domains is not None or not await is_active(session, identity.person_id):
+        person_id = await _add(session, logged_in, issuer, now)
+    elif identity.domains is not None or not await is_active(session, identity.person_id):
         raise UnknownPersonError
-    return identity.person_id
+    else:
+        person_id = identity.person_id
+    if logged_in.email is not None:
+        await take_from_issuer(session, person_id, logged_in.email, issuer.issuer, now)
+    return person_id
 
 
 async def _add(
@@ -40,11 +45,21 @@ async def _add(
     actor = f"issuer:{issuer.issuer}"[:200]
     given = PersonIn(name=logged_in.name, organisation=issuer.organisation, tier=FIRST_TIER)
     person = await add_person(session, given, actor=actor, now=now)
+    await bind_first(
+        session, person.id, issuer.issuer, logged_in.proof.subject, actor=actor, now=now
+    )
+    return person.id
+
+
+async def bind_first(
+    session: AsyncSession, person_id: str, issuer: str, subject: str, *, actor: str, now: datetime
+) -> None:
+    """Say who a person is whom nobody knew until now."""
     identity = Identity(
         id=str(uuid.uuid4()),
-        issuer=issuer.issuer,
-        subject=logged_in.proof.subject,
-        person_id=person.id,
+        issuer=issuer,
+        subject=subject,
+        person_id=person_id,
         label="login",
         domains=None,
         created_at=now,
@@ -56,8 +71,7 @@ async def _add(
         identity.id,
         actor=actor,
         now=now,
-        issuer=issuer.issuer,
-        person=person.id,
+        issuer=issuer,
+        person=person_id,
         domains=None,
     )
-    return person.id

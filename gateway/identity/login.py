@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING
 import httpx2
 from cryptography.fernet import Fernet, InvalidToken
 from joserfc.errors import JoseError
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import AuthenticationError, NotFoundError
 from gateway.identity.jose import open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
 from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
+from gateway.setting_types import MailAddress
 
 if TYPE_CHECKING:
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+MAIL = TypeAdapter(MailAddress)
 LASTS_SECONDS = 600
 """How long somebody may take at the provider."""
 
@@ -54,6 +57,8 @@ class LoggedIn:
     name: str
     provider_session: str | None
     """The provider's own name for the session, by which it may end it (`sid`)."""
+    email: str | None = None
+    """An address that the provider has verified, where it is asked for one."""
 
 
 def unseal(text: str | None, cipher: Fernet, now: datetime) -> Pending:
@@ -158,7 +163,7 @@ def _client(provider: Provider, redirect_uri: str) -> "AsyncOAuth2Client":
     return AsyncOAuth2Client(
         client_id=provider.setting.client_id,
         client_secret=provider.client_secret,
-        scope="openid profile",
+        scope="openid profile email" if provider.setting.email else "openid profile",
         redirect_uri=redirect_uri,
         code_challenge_method="S256",
         verify=provider.tls,
@@ -204,4 +209,15 @@ async def _read(
     assurance = Assurance(setting.issuer, acr, opened.moment("auth_time"))
     subject = opened.claim_text("sub")
     proof = Proof(setting.issuer, subject, expires_at, assurance)
-    return LoggedIn(proof, "".join(filter(str.isprintable, name)) or "Unnamed", sid)
+    name = "".join(filter(str.isprintable, name)) or "Unnamed"
+    return LoggedIn(proof, name, sid, _email(opened.claims) if setting.email else None)
+
+
+def _email(claims: Mapping[str, object]) -> str | None:
+    """Return an address of the form that mail takes, if the provider has verified it itself."""
+    try:
+        return (
+            MAIL.validate_python(claims.get("email")) if claims["email_verified"] is True else None
+        )
+    except (KeyError, ValidationError):
+        return None

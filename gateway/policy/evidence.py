@@ -42,7 +42,21 @@ class EvidenceKind(StrEnum):
     REFEREE = "referee"
     TRAINING = "training"
     APPROVAL_LETTER = "approval_letter"
+    AFFILIATION_VISA = "affiliation_visa"
+    RESEARCHER_VISA = "researcher_visa"
+    ACCESS_VISA = "access_visa"
+    TERMS_VISA = "terms_visa"
 
+
+OF_VISAS = frozenset(
+    {
+        EvidenceKind.AFFILIATION_VISA,
+        EvidenceKind.RESEARCHER_VISA,
+        EvidenceKind.ACCESS_VISA,
+        EvidenceKind.TERMS_VISA,
+    }
+)
+"""What comes with a signature, and is not typed in by anybody."""
 
 OF_THE_PERSON = frozenset({Verification.IDENTITY, Verification.AFFILIATION})
 OF_THE_DOMAIN = frozenset({Verification.TRAINING, Verification.OVERSIGHT})
@@ -61,6 +75,17 @@ PROVES: Mapping[tuple[EvidenceKind, AssertedBy], frozenset[Verification]] = {
     (EvidenceKind.APPROVAL_LETTER, AssertedBy.SIGNING_OFFICIAL): frozenset(
         {Verification.OVERSIGHT}
     ),
+    # Signed elsewhere, and still a reviewer's to accept. Terms that were accepted elsewhere are
+    # not ours, so they verify nothing.
+    (EvidenceKind.AFFILIATION_VISA, AssertedBy.SYSTEM): frozenset({Verification.AFFILIATION}),
+    (EvidenceKind.AFFILIATION_VISA, AssertedBy.SIGNING_OFFICIAL): frozenset(
+        {Verification.AFFILIATION}
+    ),
+    (EvidenceKind.RESEARCHER_VISA, AssertedBy.PEER): frozenset({Verification.AFFILIATION}),
+    (EvidenceKind.RESEARCHER_VISA, AssertedBy.SIGNING_OFFICIAL): frozenset(
+        {Verification.AFFILIATION}
+    ),
+    (EvidenceKind.ACCESS_VISA, AssertedBy.ACCESS_COMMITTEE): frozenset({Verification.OVERSIGHT}),
 }
 
 

@@ -4,9 +4,11 @@ from gateway.tables.applications import Application, ApplicationStatement, Appli
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
+from gateway.tables.contacts import Address, Sponsor
 from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.keys import ApiKey
 from gateway.tables.metadata import Base
+from gateway.tables.notices import Notice, UnwantedNotice, Webhook
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import Grant, Identity, Person, Tier
 from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
@@ -15,6 +17,7 @@ from gateway.tables.tier_changes import TierChange
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
 
 __all__ = [
+    "Address",
     "ApiKey",
     "Application",
     "ApplicationStatement",
@@ -34,15 +37,19 @@ __all__ = [
     "IdempotentRequest",
     "Identity",
     "LoginSession",
+    "Notice",
     "Opening",
     "Organisation",
     "Person",
     "PersonRole",
     "Promotion",
     "Revocation",
+    "Sponsor",
     "StoredFile",
     "Terms",
     "TermsAcceptance",
     "Tier",
     "TierChange",
+    "UnwantedNotice",
+    "Webhook",
 ]

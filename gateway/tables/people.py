@@ -101,3 +101,5 @@ class Grant(Base):
     suspended_at: Mapped[datetime | None] = mapped_column(Moment)
     suspended_by: Mapped[str | None] = mapped_column(String(200))
     suspended_reason: Mapped[str | None] = mapped_column(String(1000))
+    first_used_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When a request first rested on it, so that its sponsor is told once."""

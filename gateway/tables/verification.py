@@ -34,6 +34,8 @@ class EvidenceItem(Base):
     expires_at: Mapped[datetime | None] = mapped_column(Moment)
     retracted_by: Mapped[str | None] = mapped_column(String(200))
     retracted_at: Mapped[datetime | None] = mapped_column(Moment)
+    not_after: Mapped[datetime | None] = mapped_column(Moment)
+    """The end that its own source has set; it is accepted for no longer."""
 
 
 class Terms(Base):

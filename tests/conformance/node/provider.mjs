@@ -33,7 +33,7 @@ const provider = new Provider(issuer, {
   clientDefaults: { id_token_signed_response_alg: "ES256" },
   jwks: { keys: [key] },
   acrValues: ["urn:mfa", "urn:pwd"],
-  claims: { openid: ["sub", "sid"], profile: ["name"], acr: null, auth_time: null },
+  claims: { openid: ["sub", "sid"], profile: ["name"], email: ["email", "email_verified"], acr: null, auth_time: null },
   conformIdTokenClaims: false,
   cookies: { keys: ["test"] },
   // The gateway is on loopback here, which the provider does not call by itself.
@@ -41,7 +41,15 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   ttl: { ClientCredentials: 120, AccessToken: 120, Session: 3600, Interaction: 60, Grant: 3600, IdToken: 120 },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
-  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, name: `Person ${id}` }) }),
+  findAccount: (_, id) => ({
+    accountId: id,
+    claims: () => ({
+      sub: id,
+      name: `Person ${id}`,
+      email: `${id}@lab.example`,
+      email_verified: !id.startsWith("unverified"),
+    }),
+  }),
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -68,7 +76,7 @@ async function interact(request, response) {
     result.login = { accountId: request.headers["x-person"], acr: request.headers["x-acr"] };
   } else {
     const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
-    grant.addOIDCScope("openid profile");
+    grant.addOIDCScope("openid profile email");
     result.consent = { grantId: await grant.save() };
   }
   await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });

@@ -232,3 +232,46 @@ def test_only_the_named_verb_is_imported():
         "demo", "serve", "keys", "grants", "checkpoints", "unlearn", "evaluate", "gate",
         "promote", "rollback", "engine",
     }  # fmt: skip
+
+
+def test_notices_and_contacts(airlock, tmp_path, monkeypatch):
+    hook = ("notices", "add-webhook", "https://ops.example.org/x", "--event", "door.closed")
+    assert "AIRLOCK_WEBHOOK_HOSTS" in airlock(*hook, status=2).err
+    monkeypatch.setenv("AIRLOCK_WEBHOOK_HOSTS", '["ops.example.org"]')
+    made = airlock(*hook, "--json")
+    assert made["secret"].startswith("whsec_")
+    rotated = airlock("notices", "rotate-webhook", made["id"], "--json")
+    assert rotated["old_until"] is not None
+    person = airlock(
+        "people", "add", "Ada", "--organisation", "x", "--tier", "researcher", "--json"
+    )
+    key = airlock("keys", "create", "--person", person["id"], "--workflow", "--json")
+    (tmp_path / "ada.key").write_text(key["key"])
+    unwant = ("notices", "unwant", "--key-file", str(tmp_path / "ada.key"))
+    assert airlock(*unwant, "application.passed", "--json")["unwanted"] == ["application.passed"]
+    assert "nobody turns these off" in airlock(*unwant, "key.created", status=2).err
+    airlock("breakglass", "close", "--domain", "rivers", "--reason", "r", "--json")
+    (waiting,) = airlock("notices", "list", "--event", "door.closed", "--json")
+    assert (waiting["webhook_id"], waiting["state"]) == (made["id"], "waiting")
+    assert airlock("notices", "resend", waiting["id"], "--json")["state"] == "waiting"
+    remove = ("notices", "remove-webhook", made["id"])
+    assert airlock(*remove, "--dry-run", "--json")["would_drop"] == 1
+    assert airlock(*remove, "--json")["ended_at"] is not None
+    assert len(airlock("notices", "webhooks", "--json")) == 1
+
+    name = ("contacts", "name", "ada@lab.example", "--person", person["id"])
+    assert "No mail is sent here" in airlock(*name, status=2).err
+    monkeypatch.setenv("AIRLOCK_MAIL_HOST", "127.0.0.1")
+    monkeypatch.setenv("AIRLOCK_MAIL_FROM", "airlock@gateway.example")
+    monkeypatch.setenv("AIRLOCK_PUBLIC_URL", "https://gateway.example")
+    assert airlock(*name, "--json")["pending_email"] == "ada@lab.example"
+    erase = ("contacts", "erase", "--person", person["id"])
+    assert airlock(*erase, "--dry-run", "--json")["pending_email"] == "ada@lab.example"
+    assert airlock(*erase, "--json")["pending_email"] is None
+    assert airlock("contacts", "show", "--person", person["id"], "--json")["email"] is None
+    grant = airlock("grants", "create", person["id"], "--domain", "bio", "--reason", "r", "--json")[
+        "id"
+    ]
+    (organisation,) = airlock("organisations", "list", "--json")
+    word = ("contacts", "sponsor", grant, "--organisation", organisation["id"], "--json")
+    assert airlock(*word)["set_by"] == "command line"

@@ -54,6 +54,18 @@ MATRIX = {
     "GET /closures": ROLES, "POST /closures": "KMOIDA", "POST /closures/{closure_id}/lift": OWN,
     "GET /openings": ROLES, "POST /openings": OWN, "POST /openings/{opening_id}/confirm": OWN,
     "GET /audit-events": READ,
+    "GET /me/address": SELF, "PUT /me/address": SELF, "DELETE /me/address": SELF,
+    "GET /people/{person_id}/address": ADMIN, "DELETE /people/{person_id}/address": ADMIN,
+    "GET /organisations/{organisation_id}/contact": ADMIN,
+    "PUT /organisations/{organisation_id}/contact": ADMIN,
+    "DELETE /organisations/{organisation_id}/contact": ADMIN,
+    "GET /grants/{grant_id}/sponsor": READ, "PUT /grants/{grant_id}/sponsor": ADMIN,
+    "DELETE /grants/{grant_id}/sponsor": ADMIN,
+    "GET /webhooks": READ, "POST /webhooks": ADMIN, "POST /webhooks/{webhook_id}/rotate": ADMIN,
+    "DELETE /webhooks/{webhook_id}": OPERATE, "GET /notices": READ,
+    "POST /notices/{notice_id}/resend": OPERATE,
+    "GET /people-export": READ, "POST /people-import": ADMIN,
+    "GET /me/unwanted-notices": SELF, "PUT /me/unwanted-notices": SELF,
 }  # fmt: skip
 PEOPLE = {
     "M": ["administrator"], "O": ["operator"], "U": ["auditor"], "I": ["identity_reviewer"],

@@ -48,6 +48,7 @@ def gateway_with_provider(request, home, kind: str):
             client_secret_file=secret,
             introspection=True,
             organisation="The Lab",
+            email=True,
             step_up_acr=("urn:mfa",),
             step_up_max_age_seconds=30,
         )
@@ -79,6 +80,21 @@ def test_a_first_login_makes_a_person_without_any_rights(running, browser):
     other.log_in("zoe")
     assert other.get("/admin/v1/me").json()["person_id"] == me["person_id"]
     assert len(running.admin("GET", "/people", params={"limit": 1000}).json()) == people
+
+
+def test_an_address_that_the_provider_has_verified_is_taken_over(running, browser):
+    browser.log_in("zoe")
+    for _ in range(2):
+        address = browser.get("/admin/v1/me/address").json()
+        issuer = running.settings.issuers[0].issuer
+        assert (address["email"], address["verified_by"]) == ("zoe@lab.example", f"issuer:{issuer}")
+        browser.log_in("zoe")
+    browser.log_in("unverified-bob")
+    assert browser.get("/admin/v1/me/address").json()["email"] is None
+    tag = {"tag": Tag.ADDRESS_CONFIRMED}
+    events = running.admin("GET", "/audit-events", params=tag)
+    assert len(events.json()) == 1
+    assert "zoe@" not in events.text
 
 
 def test_the_cookie_is_the_hosts_own_and_only_its_hash_is_kept(running, browser):

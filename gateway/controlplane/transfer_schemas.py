@@ -1,0 +1,88 @@
+"""The shapes of transfers: one line for each person, and what an import did with it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from gateway.controlplane.schemas import DigestText, In, Name, Text
+from gateway.controlplane.verification_schemas import Long, RoleText
+from gateway.policy.evidence import AssertedBy, EvidenceKind
+from gateway.setting_types import MailAddress
+
+FORM = "airlock.person/1"
+
+
+class IdentityRecord(In):
+    """Whom an issuer means: the person, or with domains a service of theirs."""
+
+    issuer: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    domains: list[Name] | None = None
+
+
+class EvidenceRecord(In):
+    """What a reviewer had accepted."""
+
+    kind: EvidenceKind
+    domain: Name | None = None
+    source: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    document_digest: DigestText | None = None
+    asserted_by: AssertedBy
+    asserted_at: datetime
+    expires_at: datetime
+
+
+class AppliedRecord(In):
+    """What a grant was applied for with."""
+
+    purpose: Long
+    project: Text
+    oversight_ref: Text
+
+
+class GrantRecord(In):
+    """A grant that is neither revoked nor over."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=36)]
+    domain: Name
+    not_before: datetime
+    expires_at: datetime
+    approved_by: Annotated[str, StringConstraints(max_length=200)]
+    application: AppliedRecord | None = Field(description="None where an administrator made it.")
+
+
+class PersonRecord(In):
+    """One person, as one line of JSON."""
+
+    record: Literal["airlock.person/1"]
+    name: Text
+    organisation: Text
+    tier: Name
+    state: Literal["active", "suspended"]
+    roles: list[RoleText] = Field(default_factory=list, max_length=32)
+    email: MailAddress | None = None
+    identities: list[IdentityRecord] = Field(default_factory=list, max_length=32)
+    evidence: list[EvidenceRecord] = Field(default_factory=list, max_length=200)
+    grants: list[GrantRecord] = Field(default_factory=list, max_length=64)
+
+
+class LineOut(In):
+    """What became of one line."""
+
+    line: int
+    person_id: str | None
+    outcome: Literal["made", "changed", "unchanged", "refused"]
+    did: list[str] = Field(description="What was done, or would be.")
+    left: list[str] = Field(description="What of the line was left out, and why.")
+
+
+class ImportOut(In):
+    """What became of every line."""
+
+    dry_run: bool
+    made: int
+    changed: int
+    unchanged: int
+    refused: int
+    lines: list[LineOut]

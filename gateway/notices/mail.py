@@ -1,0 +1,68 @@
+"""Mail: one message over SMTP, in a thread of few, so that a slow server holds nobody else up."""
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+
+import anyio
+import anyio.to_thread
+
+from gateway.errors import ConfigurationError
+from gateway.notices.delivery import Failed
+from gateway.settings import Settings
+
+AT_A_TIME = 4
+
+
+class Mailer:
+    """Sends mail by the server that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the password; the server is asked when there is something to send.
+
+        Raises:
+            ConfigurationError: The password or the certificates cannot be read.
+        """
+        self._settings = settings
+        self._slots = anyio.CapacityLimiter(AT_A_TIME)
+        file = settings.mail_password_file
+        try:
+            self._password = None if file is None else file.read_text().strip()
+            self._tls = ssl.create_default_context(cafile=settings.mail_ca_file)
+        except OSError as error:
+            raise ConfigurationError(f"the mail server's settings: {error}") from error
+
+    async def send(self, message: EmailMessage) -> None:
+        """Send one message.
+
+        Raises:
+            Failed: It was not taken.
+        """
+        # A thread that hangs is left alone: its own time-out ends it.
+        await anyio.to_thread.run_sync(
+            self._send, message, limiter=self._slots, abandon_on_cancel=True
+        )
+
+    def _send(self, message: EmailMessage) -> None:
+        settings = self._settings
+        try:
+            with self._connect() as server:
+                if settings.mail_security == "starttls":
+                    server.starttls(context=self._tls)
+                if settings.mail_user is not None and self._password is not None:
+                    server.login(settings.mail_user, self._password)
+                server.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = [code for code, _ in error.recipients.values()]
+            is_final = all(code >= 500 for code in codes)
+            raise Failed("the address was refused", is_final=is_final) from error
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            # Its text may hold addresses; its kind says enough.
+            raise Failed(f"the mail server did not take it: {type(error).__name__}") from error
+
+    def _connect(self) -> smtplib.SMTP:
+        settings = self._settings
+        host, port, seconds = settings.mail_host, settings.mail_port, settings.mail_timeout_seconds
+        if settings.mail_security == "tls":
+            return smtplib.SMTP_SSL(host or "", port, timeout=seconds, context=self._tls)
+        return smtplib.SMTP(host or "", port, timeout=seconds)

@@ -1,0 +1,213 @@
+"""The postman: sends what is in the outbox, after the commit that left it there.
+
+    waiting ── taken, delivered ──> sent
+       │ ^ └── for nobody any more ─> dropped
+       │ └──── failed: later again
+       └────── failed for good, or too often ─> dead, until somebody sends it again
+
+A gateway that takes a notice moves its moment ahead: if it dies, another one takes it then. So what
+was delivered just before a death is delivered twice, under one id; nothing is lost.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Literal, NamedTuple
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.db import Database
+from gateway.metrics import Metrics
+from gateway.notices.delivery import Dropped, Failed
+from gateway.notices.keys import NoticeKeys
+from gateway.notices.letters import Sender, letter
+from gateway.notices.mail import Mailer
+from gateway.notices.recipients import find_mailbox, find_receiver
+from gateway.notices.reminders import remind
+from gateway.notices.webhooks import Caller, payload
+from gateway.policy.notices import Event, wait_before
+from gateway.settings import Settings
+from gateway.tables import Notice, Webhook
+
+Channel = Literal["mail", "webhook"]
+CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
+AT_A_TIME = 16
+log = logging.getLogger(__name__)
+
+
+class _End(NamedTuple):
+    """How an attempt ended."""
+
+    state: str
+    problem: str | None = None
+    next_at: datetime | None = None
+
+
+class Postman:
+    """Sends notices, as long as the gateway serves; no request ever waits for it."""
+
+    def __init__(
+        self, settings: Settings, database: Database, keys: NoticeKeys, metrics: Metrics
+    ) -> None:
+        """Send nothing yet.
+
+        Raises:
+            ConfigurationError: A file that the settings name cannot be read.
+        """
+        self._settings, self._database, self._keys = settings, database, keys
+        self._metrics = metrics
+        self._mailer = Mailer(settings) if settings.mail_host is not None else None
+        self._sender = Sender(settings.mail_from or "", settings.public_url)
+        longest = max(settings.mail_timeout_seconds, settings.webhook_timeout_seconds)
+        self._attempt_seconds = 3 * longest
+        self._lease = timedelta(seconds=2 * self._attempt_seconds + 10)
+        self._remind_at = datetime.now(UTC)
+
+    async def run(self) -> None:
+        """Send, for ever; what one channel waits for does not hold up the other."""
+        caller = Caller(self._settings)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._again(lambda: self._look_after(datetime.now(UTC))))
+                for channel in CHANNELS:
+                    tasks.create_task(self._again(partial(self._send_all, channel, caller)))
+        finally:
+            await caller.close()
+
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:  # Whatever it was, the gateway has other work to do.
+                log.warning("notices could not be looked for", exc_info=True)
+            await asyncio.sleep(self._settings.notice_poll_seconds)
+
+    async def _send_all(self, channel: Channel, caller: Caller) -> None:
+        while await self.send_some(channel, caller):
+            pass
+
+    async def _look_after(self, now: datetime) -> None:
+        """Count what waits; now and then leave reminders, and clear away what is old."""
+        is_time = now >= self._remind_at
+        if is_time:
+            self._remind_at = now + timedelta(seconds=self._settings.notice_remind_seconds)
+        async with self._database.transaction() as session:
+            if is_time:
+                await remind(session, now)
+                before = now - timedelta(days=self._settings.notice_days)
+                await session.execute(delete(Notice).where(Notice.ended_at < before))
+            count = select(func.count()).select_from(Notice)
+            waiting = await session.scalar(count.where(Notice.state == "waiting"))
+            dead = await session.scalar(count.where(Notice.state == "dead"))
+        self._metrics.notices_waiting.set(waiting or 0)
+        self._metrics.notices_dead.set(dead or 0)
+
+    async def send_some(self, channel: Channel, caller: Caller) -> int:
+        """Send what is due by one channel, so many at a time; return how many were taken."""
+        async with self._database.transaction() as session:
+            taken = await self._take(session, channel, datetime.now(UTC))
+        async with asyncio.TaskGroup() as tasks:
+            for notice in taken:
+                tasks.create_task(self._attempt(notice, caller))
+        return len(taken)
+
+    async def _take(self, session: AsyncSession, channel: Channel, now: datetime) -> list[Notice]:
+        is_mail = Notice.webhook_id.is_(None)
+        which = is_mail if channel == "mail" else ~is_mail
+        due = (Notice.state == "waiting", Notice.next_at <= now, which)
+        rows = await session.execute(
+            select(Notice.id, Notice.claim)
+            .where(*due)
+            .order_by(Notice.next_at, Notice.created_at)
+            .limit(AT_A_TIME)
+        )
+        taken = []
+        # In one order everywhere, so that two gateways do not wait for each other's rows.
+        for row in sorted(rows.all()):
+            # Another gateway may have seen the same row: the number lets one of them have it.
+            found = await session.scalar(
+                update(Notice)
+                .where(Notice.id == row.id, Notice.claim == row.claim, *due)
+                .values(claim=row.claim + 1, next_at=now + self._lease)
+                .returning(Notice)
+            )
+            if found is not None:
+                taken.append(found)
+        return taken
+
+    async def _attempt(self, notice: Notice, caller: Caller) -> None:
+        channel = "mail" if notice.webhook_id is None else "webhook"
+        try:
+            end = await self._deliver(notice, caller)
+            async with self._database.transaction() as session:
+                await self._settle(session, notice, end)
+        except Exception:  # Its lease ends by itself, and it is taken again.
+            which = {"airlock": {"notice": notice.id}}
+            log.warning("a notice could not be brought forward", exc_info=True, extra=which)
+            return
+        outcome = "failed" if end.state == "waiting" else end.state
+        self._metrics.notices.labels(channel, outcome).inc()
+
+    async def _deliver(self, notice: Notice, caller: Caller) -> _End:
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                if notice.webhook_id is None:
+                    await self._mail(notice)
+                else:
+                    await self._call(notice, caller)
+        except Dropped as error:
+            return _End("dropped", error.reason)
+        except Failed as error:
+            return self._later(notice, error.reason, is_final=error.is_final)
+        except TimeoutError:
+            return self._later(notice, "it took too long", is_final=False)
+        return _End("sent")
+
+    def _later(self, notice: Notice, reason: str, *, is_final: bool) -> _End:
+        first = timedelta(seconds=self._settings.notice_retry_seconds)
+        chance = random.random()  # noqa: S311 - it spreads attempts, and guards nothing
+        wait = None if is_final else wait_before(notice.attempts + 1, first, chance)
+        if wait is None:
+            return _End("dead", reason)
+        return _End("waiting", reason, datetime.now(UTC) + wait)
+
+    async def _settle(self, session: AsyncSession, notice: Notice, end: _End) -> None:
+        values: dict[str, object] = {"attempts": notice.attempts + 1, "problem": end.problem}
+        if end.next_at is not None:
+            values["next_at"] = end.next_at
+        else:
+            values |= {"state": end.state, "ended_at": datetime.now(UTC)}
+        mine = (Notice.id == notice.id, Notice.claim == notice.claim)
+        await session.execute(update(Notice).where(*mine).values(**values))
+        if end.state == "dropped" and notice.webhook_id is not None:
+            gone = update(Webhook).where(
+                Webhook.id == notice.webhook_id, Webhook.ended_at.is_(None)
+            )
+            await session.execute(gone.values(ended_at=datetime.now(UTC)))
+
+    async def _mail(self, notice: Notice) -> None:
+        if self._mailer is None:
+            raise Dropped("no mail server is set")
+        async with self._database.transaction() as session:
+            box = await find_mailbox(session, notice, self._keys, datetime.now(UTC))
+        message = letter(
+            self._sender,
+            box.email,
+            notice.id,
+            Event(notice.event),
+            notice.data,
+            created_at=notice.created_at,
+            link=box.link,
+        )
+        await self._mailer.send(message)
+
+    async def _call(self, notice: Notice, caller: Caller) -> None:
+        now = datetime.now(UTC)
+        async with self._database.transaction() as session:
+            receiver = await find_receiver(session, notice, self._keys, now)
+        body = payload(notice.event, notice.created_at, notice.subject, notice.data)
+        await caller.send(receiver.url, receiver.secrets, notice.id, body, now)

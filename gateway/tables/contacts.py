@@ -1,0 +1,58 @@
+"""How people and organisations are reached, and who answers for a grant beside its holder."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gateway.tables.metadata import Base, Moment
+
+
+class Address(Base):
+    """The e-mail address of a person, or of an organisation's contact; it identifies nobody.
+
+    `email` was verified; `pending_email` waits for whoever reads it to open a link, whose code is
+    made of `nonce` and the gateway's secret, so that the row alone confirms nothing. Erased, the
+    row says only when a mail was last asked for.
+    """
+
+    __tablename__ = "addresses"
+    __table_args__ = (
+        CheckConstraint("(person_id IS NULL) <> (organisation_id IS NULL)", name="one_owner"),
+        CheckConstraint(
+            "(email IS NULL) = (verified_at IS NULL) AND (email IS NULL) = (verified_by IS NULL)",
+            name="verified",
+        ),
+        CheckConstraint(
+            "(pending_email IS NULL) = (nonce IS NULL)"
+            " AND (pending_email IS NULL) = (pending_until IS NULL)",
+            name="pending",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"), unique=True)
+    organisation_id: Mapped[str | None] = mapped_column(ForeignKey("organisations.id"), unique=True)
+    email: Mapped[str | None] = mapped_column(String(254))
+    verified_at: Mapped[datetime | None] = mapped_column(Moment)
+    verified_by: Mapped[str | None] = mapped_column(String(200))
+    """`mail`, or the issuer that says so."""
+    pending_email: Mapped[str | None] = mapped_column(String(254))
+    nonce: Mapped[str | None] = mapped_column(String(43))
+    pending_until: Mapped[datetime | None] = mapped_column(Moment)
+    asked_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class Sponsor(Base):
+    """Who answers for a grant beside its holder: a person, or an organisation's contact."""
+
+    __tablename__ = "sponsors"
+    __table_args__ = (
+        CheckConstraint("(person_id IS NULL) <> (organisation_id IS NULL)", name="one_sponsor"),
+    )
+
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
+    organisation_id: Mapped[str | None] = mapped_column(ForeignKey("organisations.id"))
+    set_by: Mapped[str] = mapped_column(String(200))
+    set_at: Mapped[datetime] = mapped_column(Moment)

@@ -1,0 +1,260 @@
+"""The outbox: nothing is lost by a crash, nothing is sent by two gateways, nothing told twice."""
+
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from sqlalchemy import select, update
+
+from gateway.cli.tables import in_transaction
+from gateway.controlplane import grants, keys, people, webhooks
+from gateway.controlplane.notice_schemas import WebhookIn
+from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.db import Database
+from gateway.identity.secret import load_secret
+from gateway.metrics import Metrics
+from gateway.notices.keys import notice_keys
+from gateway.notices.postman import CHANNELS, Postman
+from gateway.notices.reminders import remind
+from gateway.notices.webhooks import Caller
+from gateway.policy.notices import Event
+from gateway.tables import Address, Grant, Notice
+from tests.fakes.receiver import Receiver
+from tests.servers import serving
+
+NOW = datetime.now(UTC)
+BY = {"actor": "test", "now": NOW}
+
+
+@pytest.fixture(scope="module")
+def receiver():
+    fake = Receiver()
+    with serving(fake, lifespan="off") as url:
+        yield fake, url
+
+
+@pytest.fixture
+def told(settings, receiver):
+    """Settings, with one program that is told of everything, and a person with a grant."""
+    fake, url = receiver
+    fake.received.clear()
+    fake.mode = "ok"
+    settings = settings.model_copy(
+        update={"webhook_hosts": (urlsplit(url).netloc,), "webhook_private": True}
+    )
+    made = notice_keys(load_secret(settings))
+
+    async def work(session) -> str:
+        given = WebhookIn(url=url)
+        await webhooks.add_webhook(session, given, settings=settings, keys=made, **BY)
+        given = PersonIn(name="Ada", organisation="x", tier="researcher")
+        return (await people.add_person(session, given, **BY)).id
+
+    return settings, in_transaction(settings, work)
+
+
+@contextmanager
+def grant_in(settings, person, *, fails: bool = False):
+    async def work(session) -> str:
+        given = GrantIn(person_id=person, domain="capitals", reason="r")
+        grant = await grants.create_grant(session, given, **BY)
+        if fails:
+            raise ZeroDivisionError
+        return grant.id
+
+    yield in_transaction(settings, work)
+
+
+def rows(settings) -> list[Notice]:
+    async def work(session) -> list[Notice]:
+        return list(await session.scalars(select(Notice).order_by(Notice.created_at)))
+
+    return in_transaction(settings, work)
+
+
+def send(settings) -> int:
+    """Send as a gateway does that has just started; return how many were taken."""
+
+    async def main() -> int:
+        database, caller, taken = Database(settings), Caller(settings), 0
+        made = notice_keys(load_secret(settings))
+        postman = Postman(settings, database, made, Metrics("0"))
+        for channel in CHANNELS:
+            while some := await postman.send_some(channel, caller):
+                taken += some
+        await caller.close()
+        await database.close()
+        return taken
+
+    return anyio.run(main)
+
+
+def test_a_change_and_its_notices_are_there_together_or_not_at_all(told):
+    settings, person = told
+    with pytest.raises(ZeroDivisionError), grant_in(settings, person, fails=True):
+        pass
+    assert rows(settings) == []
+    with grant_in(settings, person) as grant:
+        found = rows(settings)
+    assert {(row.event, row.subject, row.state) for row in found} == {
+        ("grant.created", grant, "waiting")
+    }
+    assert len(found) == 2, "the holder and the program"
+
+
+def test_a_crash_between_the_commit_and_the_sending_loses_nothing(told, receiver):
+    """The row is all that there is after a SIGKILL; another gateway finds it."""
+    settings, person = told
+    with grant_in(settings, person):
+        pass
+    assert receiver[0].received == []
+    assert send(settings) == 2
+    assert len(receiver[0].received) == 1
+    assert {row.state for row in rows(settings)} == {"sent", "dropped"}
+    assert send(settings) == 0
+
+
+def test_a_crash_after_the_sending_sends_again_under_the_same_id(told, receiver, monkeypatch):
+    settings, person = told
+    with grant_in(settings, person):
+        pass
+
+    async def die(*_) -> None:
+        raise SystemError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Postman, "_settle", die)
+        send(settings)
+    assert {row.state for row in rows(settings)} == {"waiting"}
+    assert send(settings) == 0, "its lease holds"
+
+    async def later(session) -> None:
+        await session.execute(update(Notice).values(next_at=NOW - timedelta(seconds=1)))
+
+    in_transaction(settings, later)
+    assert send(settings) == 2
+    assert len(receiver[0].received) == 2
+    assert len({one.headers["webhook-id"] for one in receiver[0].received}) == 1
+    assert len({one.body for one in receiver[0].received}) == 1
+
+
+def test_gateways_at_the_same_time_do_not_send_the_same(told, receiver):
+    settings, person = told
+    pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+
+    async def work(session) -> None:
+        for _ in range(30):
+            await keys.create_key(session, KeyIn(person_id=person), pepper=pepper, **BY)
+
+    in_transaction(settings, work)
+    threads = [threading.Thread(target=send, args=(settings,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    # A gateway that found the database busy gives up for once; whatever is left is sent now.
+    send(settings)
+    ids = [one.headers["webhook-id"] for one in receiver[0].received]
+    assert len(ids) == 30
+    assert len(set(ids)) == 30
+    assert "waiting" not in {row.state for row in rows(settings)}
+
+
+def test_who_has_lost_a_notice_to_another_gateway_does_not_write_to_it(told):
+    settings, person = told
+    with grant_in(settings, person):
+        pass
+
+    async def main() -> None:
+        database, caller = Database(settings), Caller(settings)
+        postman = Postman(settings, database, notice_keys(load_secret(settings)), Metrics("0"))
+        async with database.transaction() as session:
+            taken = await postman._take(session, "webhook", datetime.now(UTC))
+        async with database.transaction() as session:
+            await session.execute(update(Notice).values(claim=Notice.claim + 1))
+        for notice in taken:
+            await postman._attempt(notice, caller)
+        await caller.close()
+        await database.close()
+
+    anyio.run(main)
+    assert {row.state for row in rows(settings)} == {"waiting"}
+
+
+def test_a_reminder_is_left_once_whoever_looks(told):
+    settings, person = told
+    with grant_in(settings, person) as grant:
+        pass
+    before_end = timedelta(days=6)
+
+    async def look(session) -> None:
+        expires = (await session.get_one(Grant, grant)).expires_at
+        for _ in range(2):
+            await remind(session, expires - before_end)
+        await remind(session, expires - timedelta(hours=2))
+        await remind(session, expires + timedelta(hours=2))
+
+    async def both() -> None:
+        database = Database(settings)
+        async with database.transaction() as session:
+            await look(session)
+        async with database.transaction() as session:
+            await look(session)
+        await database.close()
+
+    anyio.run(both)
+    found = [row for row in rows(settings) if row.event != Event.GRANT_CREATED]
+    per_person = sorted(row.event for row in found if row.person_id)
+    assert per_person == ["grant.expired", "grant.expiring", "grant.expiring"]
+    assert len(found) == 2 * len(per_person)
+
+
+def test_two_gateways_that_look_at_the_same_time_leave_one_reminder(told):
+    settings, person = told
+    with grant_in(settings, person) as grant:
+        pass
+
+    def look() -> None:
+        async def work(session) -> None:
+            expires = (await session.get_one(Grant, grant)).expires_at
+            await remind(session, expires - timedelta(days=6))
+
+        in_transaction(settings, work)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len([row for row in rows(settings) if row.event == "grant.expiring"]) == 2
+
+
+def test_without_a_mail_server_a_mail_is_dropped_and_costs_nothing(told):
+    settings, person = told
+    with grant_in(settings, person):
+        pass
+    send(settings)
+    mail = next(row for row in rows(settings) if row.person_id)
+    assert (mail.state, mail.problem) == ("dropped", "no mail server is set")
+
+
+def test_a_mail_server_that_is_dead_fails_no_change_and_is_asked_again(told):
+    settings, person = told
+    dead = {"mail_host": "127.0.0.1", "mail_port": 9, "mail_from": "a@b.example"}
+    settings = settings.model_copy(update=dead)
+
+    async def give_address(session) -> None:
+        verified = {"email": "ada@lab.example", "verified_at": NOW, "verified_by": "mail"}
+        session.add(Address(id="a", person_id=person, **verified))
+
+    in_transaction(settings, give_address)
+    with grant_in(settings, person):
+        pass
+    send(settings)
+    mail = next(row for row in rows(settings) if row.person_id)
+    assert (mail.state, mail.attempts) == ("waiting", 1)
+    assert mail.problem == "the mail server did not take it: ConnectionRefusedError"
+    assert mail.next_at > NOW + timedelta(seconds=20)
