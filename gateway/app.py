@@ -140,6 +140,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
+                    tasks.create_task(keeper.listen()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._follow_releases()),
                     tasks.create_task(notary.run()),

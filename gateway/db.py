@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio.to_thread
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, event, func, make_url, select
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, SQLAlchemyError
@@ -25,6 +26,7 @@ from gateway.errors import ConfigurationError, InvalidRequestError, NotReadyErro
 from gateway.settings import Settings
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+CHANNEL = "airlock_changes"
 CONNECT_TIMEOUT_SECONDS = 5
 BUSY_TIMEOUT_MILLISECONDS = 5000
 
@@ -74,9 +76,38 @@ class Database:
         step = command.upgrade if revision == "head" else command.downgrade
         await anyio.to_thread.run_sync(step, config, revision)
 
+    async def announcements(self) -> AsyncIterator[None]:
+        """Yield once when PostgreSQL is being listened to, then whenever access has changed.
+
+        Ends at once on SQLite, which has no such thing; whoever relies on it looks by themselves
+        as well, since a connection can be silent without being closed.
+
+        Raises:
+            NotReadyError: The database is down, or was.
+        """
+        if self.url.get_backend_name() == "sqlite":
+            return
+        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                address, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            ) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}")
+                yield
+                async for _ in connection.notifies():
+                    yield
+        except (psycopg.Error, OSError) as error:
+            raise NotReadyError("The database did not answer") from error
+
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+async def announce_change(session: AsyncSession) -> None:
+    """Have every gateway told, once this transaction is committed, that access has changed."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(select(func.pg_notify(CHANNEL, "")))
 
 
 def database_url(settings: Settings) -> URL:

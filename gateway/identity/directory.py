@@ -197,15 +197,16 @@ SELECT_KEYS = select(
 )
 
 
-def _records(
+def records(
     rows: Iterable[Row[str, str, str | None, bytes, datetime | None, datetime | None]],
 ) -> dict[str, KeyRecord]:
-    records = {}
+    """Return rows of `SELECT_KEYS` as records, by id."""
+    found = {}
     for key_id, kind, person_id, digest, expires_at, revoked_at in rows:
         if kind in KINDS:  # One that this code does not know opens nothing.
             known = KINDS[kind]
-            records[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
-    return records
+            found[key_id] = KeyRecord(key_id, known, person_id, digest, expires_at, revoked_at)
+    return found
 
 
 async def load_single_key(
@@ -214,7 +215,7 @@ async def load_single_key(
     """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
     rows = await session.execute(SELECT_KEYS.where(ApiKey.id == (parsed.id if parsed else "")))
-    keys = _records(rows)
+    keys = records(rows)
     owners = {record.person_id for record in keys.values() if record.person_id is not None}
     people = await load_standings(session, owners) if owners else {}
     return Directory(pepper, keys, people, {})
@@ -225,8 +226,7 @@ async def load_standings(
 ) -> dict[str, Standing]:
     """Read the standing of every person, or of some."""
     tiers = await load_tiers(session)
-    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
-    closures = Closures(None in closed, frozenset(name for name in closed if name is not None))
+    closures = await load_closures(session)
     query = select(
         Person.id, Person.tier, Person.state, Organisation.name, Organisation.state
     ).join(Organisation, Organisation.name == Person.organisation)
@@ -238,11 +238,22 @@ async def load_standings(
     }
 
 
-async def load_identities(session: AsyncSession) -> dict[tuple[str, str], IdentityRecord]:
-    """Read whom providers' subjects are."""
-    rows = await session.execute(
-        select(Identity.issuer, Identity.subject, Identity.id, Identity.person_id, Identity.domains)
+async def load_closures(session: AsyncSession) -> Closures:
+    """Read which doors are closed to everybody."""
+    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
+    return Closures(None in closed, frozenset(name for name in closed if name is not None))
+
+
+async def load_identities(
+    session: AsyncSession, people: Collection[str] | None = None
+) -> dict[tuple[str, str], IdentityRecord]:
+    """Read whom providers' subjects are: all of them, or those who are some people."""
+    query = select(
+        Identity.issuer, Identity.subject, Identity.id, Identity.person_id, Identity.domains
     )
+    if people is not None:
+        query = query.where(Identity.person_id.in_(people))
+    rows = await session.execute(query)
     return {
         (issuer, subject): IdentityRecord(
             found, person, None if domains is None else frozenset(domains)
@@ -254,6 +265,6 @@ async def load_identities(session: AsyncSession) -> dict[tuple[str, str], Identi
 async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     people = await load_standings(session)
-    keys = _records(await session.execute(SELECT_KEYS))
+    keys = records(await session.execute(SELECT_KEYS))
     grants = await load_grants(session)
     return Directory(pepper, keys, people, grants, await load_identities(session))

@@ -8,7 +8,13 @@ from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import ApiKey, Grant, Identity, Person, Tier
-from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
+from gateway.tables.serving import (
+    AuthorizationChange,
+    AuthorizationVersion,
+    Engine,
+    Promotion,
+    Revocation,
+)
 from gateway.tables.sessions import FirstAdministratorCode, LoginSession
 from gateway.tables.tier_changes import TierChange
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
@@ -22,6 +28,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "AuditNode",
+    "AuthorizationChange",
     "AuthorizationVersion",
     "Base",
     "Batch",
