@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     """A login ends after so long in any case."""
     trust_file: Path | None = None
     """The trust store: whose signatures count; `trust/keys.json` under `home` by default."""
-    release_poll_seconds: float = Field(1.0, gt=0)
+    release_poll_seconds: float = Field(0.5, gt=0)
     """How often releases, revocations and the trust store are looked at."""
     require_attestation: bool = True
     """Whether an engine must attest what it serves; without, its own word for it is enough."""

@@ -81,6 +81,8 @@ class Changes:
     """What has to be read again."""
 
     people: frozenset[str]
+    organisations: frozenset[str]
+    """Whose state has changed: of their people nothing else need be read."""
     nobodys_keys: bool
     """Whether keys that belong to no person are among it."""
     closures: bool
@@ -122,6 +124,7 @@ async def changes_between(session: AsyncSession, held: Version, current: Version
         changed[row.tag].add(row.subject)
         if row.tag in NAMED:
             people.add(row.person_id)
+    organisations = {one for tag in OF_ORGANISATIONS for one in changed[tag]}
     nobodys_keys = False
     for tag, subjects in changed.items():
         found = await _people_of(session, tag, subjects)
@@ -133,6 +136,7 @@ async def changes_between(session: AsyncSession, held: Version, current: Version
         return None
     return Changes(
         people=frozenset(people),
+        organisations=frozenset(organisations),
         nobodys_keys=nobodys_keys,
         closures=not changed.keys().isdisjoint(OF_CLOSURES),
         catalogue=not changed.keys().isdisjoint(OF_CATALOGUE),
@@ -144,6 +148,8 @@ async def follow(session: AsyncSession, directory: Directory, changes: Changes) 
     people = changes.people
     if changes.closures:
         directory = _with_closures(directory, await load_closures(session))
+    if changes.organisations:
+        directory = await _with_organisations(session, directory, changes.organisations)
     if not people and not changes.nobodys_keys:
         return directory
     standings = await load_standings(session, people)
@@ -181,15 +187,22 @@ def _with_closures(directory: Directory, closures: Closures) -> Directory:
     return replace(directory, people=people)
 
 
+async def _with_organisations(
+    session: AsyncSession, directory: Directory, changed: frozenset[str]
+) -> Directory:
+    query = select(Organisation.name, Organisation.state).where(Organisation.id.in_(changed))
+    states = {row.name: row.state for row in await session.execute(query)}
+    people = {
+        person: replace(standing, organisation_active=states[standing.organisation] != "suspended")
+        if standing.organisation in states
+        else standing
+        for person, standing in directory.people.items()
+    }
+    return replace(directory, people=people)
+
+
 async def _people_of(session: AsyncSession, tag: str, subjects: set[str]) -> set[str | None] | None:
     """Return whose subjects are, None among them for nobody's; None when one is not to be found."""
-    if tag in OF_ORGANISATIONS:
-        query = (
-            select(Person.id)
-            .join(Organisation, Organisation.name == Person.organisation)
-            .where(Organisation.id.in_(subjects))
-        )
-        return set(await session.scalars(query.limit(MOST_PEOPLE + 1)))
     if tag not in OWNERS:
         return set()
     subject, owner = OWNERS[tag]
