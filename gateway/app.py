@@ -19,10 +19,14 @@ from gateway.audit.log_key import log_signer
 from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
+from gateway.contents.holder import read_public
+from gateway.contents.keeping import Keeping
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
+from gateway.controlplane.contents import forget_expired
+from gateway.controlplane.contents_routes import router as contents_router
 from gateway.controlplane.examples import show_examples
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.identity_routes import router as identity_router
@@ -80,6 +84,8 @@ class Gateway:
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
+        holder = settings.contents_key_file
+        self._holder = None if holder is None else read_public(holder)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
@@ -126,7 +132,10 @@ class Gateway:
             writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(self.database, self._signer, client, self.metrics, settings)
             recorder = Recorder(writer, self._commitment_key)
-            inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
+            keeping = Keeping(settings, self.database, self._holder, self.metrics)
+            inference = Inference(
+                settings, keeper, relay, self.metrics, recorder, keeping, self._salt_key
+            )
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
             callers = Callers(keeper, self.issuers.bearer if settings.issuers else None)
             self.data_plane = DataPlane(
@@ -146,14 +155,17 @@ class Gateway:
                     tasks.create_task(notary.run()),
                     tasks.create_task(self._share_limits(self.data_plane.limits)),
                     tasks.create_task(Worker(workshop).run()),
+                    tasks.create_task(forget_expired(self.database)),
                 ]
                 tasks.create_task(writer.run())
+                tasks.create_task(keeping.run())
                 yield
                 for task in running:
                     task.cancel()
                 # What they have begun is recorded as ended before the log is closed.
                 await asyncio.wait(running)
                 writer.stop()
+                keeping.stop()
             await pool.close()
             connections.close()
         await self.issuers.close()
@@ -176,22 +188,11 @@ class Gateway:
 
     async def _share_limits(self, limits: Limits) -> None:
         """Count together with other workers, for ever, where there is a Redis for it."""
-        settings = self.settings
-        if settings.redis_url is None:
-            return
-        # Ten megabytes for each worker, which only those pay for who have a Redis.
-        from redis.asyncio import Redis
+        if self.settings.redis_url is not None:
+            # Ten megabytes for each worker, which only those pay for who have a Redis.
+            from gateway.dataplane.ledger import share_limits
 
-        from gateway.dataplane.ledger import Ledger
-
-        password = settings.redis_password_file
-        client = Redis.from_url(
-            settings.redis_url, password=password.read_text().strip() if password else None
-        )
-        try:
-            await Ledger(client, limits, self._ledger_key, settings, self.metrics).keep()
-        finally:
-            await client.aclose()
+            await share_limits(limits, self._ledger_key, self.settings, self.metrics)
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""
@@ -265,6 +266,7 @@ class Gateway:
         app.include_router(me_router)
         app.include_router(audit_router)
         app.include_router(receipts_router)
+        app.include_router(contents_router)
         answer_faults(app)
         show_examples(app.openapi())
 

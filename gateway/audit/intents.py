@@ -44,6 +44,8 @@ class Intent:
     """The hazards that the checkpoint still knows: each needs a grant."""
     commitment: str
     """HMAC-SHA-256 of the request's id and body."""
+    kept: Mapping[str, str] | None = None
+    """Where its contents are kept: under which key, and a commitment under their own."""
 
 
 Draft = Intent | Entry
@@ -105,7 +107,7 @@ def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
     if release is None:
         return ReleaseWithdrawnError(f"{intent.family}:{intent.label}")
     tier = tier_document(standing.tier)
-    detail = {
+    detail: dict[str, object] = {
         "alias": f"{intent.family}:{intent.label}",
         "checkpoint": intent.checkpoint,
         "commitment": intent.commitment,
@@ -125,6 +127,8 @@ def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
         "release": release,
         "tier": tier,
     }
+    if intent.kept is not None:
+        detail["kept"] = dict(intent.kept)
     return Entry(intent.at, f"person:{intent.person_id}", INTENDED, intent.request_id, detail)
 
 

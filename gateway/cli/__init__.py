@@ -37,6 +37,7 @@ VERBS = {
     "breakglass": Verb("gateway.cli.breakglass", "close doors at once, open them by two people"),
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
+    "contents": Verb("gateway.cli.contents", "ask for kept contents, agree, and read them offline"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),

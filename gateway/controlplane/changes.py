@@ -67,6 +67,10 @@ class Tag(StrEnum):
     OPENING_REQUESTED = "workflow:opening:requested"
     OPENING_CONFIRMED = "workflow:opening:confirmed"
     USAGE_REVIEWED = "workflow:grant:usage_reviewed"
+    CONTENTS_ASKED = "contents:opening:asked"
+    CONTENTS_APPROVED = "contents:opening:approved"
+    CONTENTS_RELEASED = "contents:opening:released"
+    CONTENTS_KEY_DESTROYED = "contents:key:destroyed"
 
 
 async def locked(session: AsyncSession, kind: type[Row], row_id: str | int) -> Row | None:

@@ -133,3 +133,15 @@ def _sum(written: Iterable[bytes], wall: float) -> Others:
         if wall < float(at) + RUNNING_SECONDS:
             running += its_running
     return Others(requests, tokens, day_tokens, running)
+
+
+async def share_limits(limits: Limits, key: bytes, settings: Settings, metrics: Metrics) -> None:
+    """Count together with other workers by the Redis of the settings, for ever."""
+    password = settings.redis_password_file
+    client = Redis.from_url(
+        str(settings.redis_url), password=password.read_text().strip() if password else None
+    )
+    try:
+        await Ledger(client, limits, key, settings, metrics).keep()
+    finally:
+        await client.aclose()

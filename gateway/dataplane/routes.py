@@ -202,6 +202,7 @@ class DataPlane:
                 label,
                 usage.prompt_tokens,
                 usage.completion_tokens,
+                call.kept.ended if call.kept is not None else None,
             )
         self._metrics.settle(
             Settled(

@@ -4,6 +4,7 @@ from gateway.tables.applications import Application, ApplicationStatement, Appli
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
+from gateway.tables.contents import ContentKey, ContentOpening, KeptContent
 from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.metadata import Base
 from gateway.tables.organisations import Organisation, PersonRole
@@ -33,12 +34,15 @@ __all__ = [
     "Base",
     "Batch",
     "Closure",
+    "ContentKey",
+    "ContentOpening",
     "Engine",
     "EvidenceItem",
     "FirstAdministratorCode",
     "Grant",
     "IdempotentRequest",
     "Identity",
+    "KeptContent",
     "LoginSession",
     "Opening",
     "Organisation",

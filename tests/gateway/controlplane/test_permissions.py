@@ -52,6 +52,9 @@ MATRIX = {
     "GET /closures": ROLES, "POST /closures": "KMOIDA", "POST /closures/{closure_id}/lift": OWN,
     "GET /openings": ROLES, "POST /openings": OWN, "POST /openings/{opening_id}/confirm": OWN,
     "GET /audit-events": READ,
+    "GET /contents/openings": READ, "POST /contents/openings": "U",
+    "POST /contents/openings/{opening_id}/approve": "UA",
+    "POST /contents/openings/{opening_id}/release": "U",
 }  # fmt: skip
 PEOPLE = {
     "M": ["administrator"], "O": ["operator"], "U": ["auditor"], "I": ["identity_reviewer"],
