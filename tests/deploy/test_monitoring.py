@@ -21,7 +21,7 @@ SUFFIXES = {
 }
 # What Prometheus itself adds to every series.
 SCRAPE_LABELS = {"instance", "job"}
-PANEL_UNITS = {"reqps", "percentunit", "short", "s"}
+PANEL_UNITS = {"reqps", "percentunit", "short", "s", "bytes"}
 
 
 def series() -> dict[str, set[str]]:
