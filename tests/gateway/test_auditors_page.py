@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.audit.log_key import log_signer
+from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.identity.secret import load_secret
 from gateway.tables import AuditCheckpoint
@@ -18,7 +20,7 @@ from models.trust import trust_path
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.workflow import Workflow
 from tests.gateway.dataplane.test_audit import ASK, entries
-from tests.replicas import AIRLOCK, ROOT
+from tests.replicas import ROOT
 from tests.servers import wait_for
 from tests.two_people import TwoPeople
 
@@ -40,35 +42,45 @@ def running(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def desk(running, tmp_path_factory) -> Path:
-    """A folder with the two commands that the page uses; `gateway.example` is the test's."""
+    """A folder with a `curl` to which `gateway.example` is the test's gateway."""
     if shutil.which("curl") is None:
         pytest.skip("CURL IS MISSING: the commands of docs/auditors.md are NOT tested; install it")
     folder = tmp_path_factory.mktemp("desk")
     tools = folder / "bin"
     tools.mkdir()
-    for name, text in {
-        "curl": f'for w; do set -- "$@" "${{w/https:\\/\\/gateway.example/{running.url}}}"; shift; '
-        f'done\nexec {shutil.which("curl")} "$@"',
-        "airlock": f"exec {AIRLOCK[0]} -c '{AIRLOCK[2]}' \"$@\"",
-    }.items():
-        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
-        (tools / name).chmod(0o755)
+    there = f'for w; do set -- "$@" "${{w/https:\\/\\/gateway.example/{running.url}}}"; shift; done'
+    (tools / "curl").write_text(f'#!/bin/bash\n{there}\nexec {shutil.which("curl")} "$@"\n')
+    (tools / "curl").chmod(0o755)
     return folder
 
 
-def run(desk: Path, command: str, **environment: str) -> str:
-    given = {"PATH": f"{desk / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+def run(desk: Path, command: str) -> str:
+    """Run a question, with the page's functions."""
+    path = {"PATH": f"{desk / 'bin'}:{os.environ['PATH']}"}
     script = f"set -euo pipefail\n{FUNCTIONS}\n{command}"
     done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=desk,
-        env=given | environment,
-        capture_output=True,
-        check=False,
-        text=True,
+        ["bash", "-c", script], cwd=desk, env=path, capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
+
+
+@pytest.fixture
+def airlock(desk, monkeypatch, capsys):
+    """Run a command at the desk."""
+
+    def call(command: str, **environment: str) -> str:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "airlock"
+        with monkeypatch.context() as there:
+            there.chdir(desk)
+            for name, value in environment.items():
+                there.setenv(name, value)
+            capsys.readouterr()
+            assert main(words[1:]) == 0, (command, capsys.readouterr().err)
+        return capsys.readouterr().out
+
+    return call
 
 
 def as_operator(running) -> dict[str, str]:
@@ -121,8 +133,8 @@ def test_the_page_asks_something():
     assert len(VERIFY) == 2
 
 
-def test_every_command_on_the_page_answers(running, desk, names):
-    key = make_auditor(running, desk)
+def test_every_command_on_the_page_answers(running, desk, names, airlock):
+    key = make_auditor(running, airlock)
     (desk / "audit.key").write_text(key)
     for question in QUESTIONS:
         said = run(desk, filled(question, names))
@@ -134,22 +146,22 @@ def test_every_command_on_the_page_answers(running, desk, names):
             assert found["effect"] == "allow"
         if "/effects" in question:
             assert [each["field"] for each in found["differences"]] == ["priority"]
-    verify(running, desk)
+    verify(running, desk, airlock)
 
 
-def make_auditor(running, desk: Path) -> str:
+def make_auditor(running, airlock) -> str:
     """Make the auditor as an administrator does; return the key that is shown once."""
-    run(desk, OPERATORS[0], **as_operator(running))
+    airlock(OPERATORS[0], **as_operator(running))
     rows = running.admin("GET", "/people?limit=1000").json()
     (person,) = (row["id"] for row in rows if row["name"] == "Ulla Auditor")
-    run(desk, filled(OPERATORS[1], {"PERSON": person}), **as_operator(running))
-    shown = run(desk, filled(OPERATORS[2], {"PERSON": person}), **as_operator(running))
+    airlock(filled(OPERATORS[1], {"PERSON": person}), **as_operator(running))
+    shown = airlock(filled(OPERATORS[2], {"PERSON": person}), **as_operator(running))
     found = re.search(r"airlock_workflow_\w+", re.sub(r"\s", "", shown))
     assert found is not None, shown
     return found[0]
 
 
-def verify(running, desk: Path) -> None:
+def verify(running, desk: Path, airlock) -> None:
     """On a machine without the gateway's secret and database."""
 
     async def newest(session) -> str | None:
@@ -161,7 +173,7 @@ def verify(running, desk: Path) -> None:
     (desk / "witness.state").write_text(wait_for(lambda: in_transaction(running.settings, newest)))
     shutil.copy(trust_path(running.settings.home), desk / "keys.json")
     (export,) = re.findall(r"`(airlock audit export [^`]+)`", PAGE)
-    run(desk, export, **as_operator(running))
-    said = "".join(run(desk, command) for command in VERIFY)
+    airlock(export, **as_operator(running))
+    said = "".join(airlock(command) for command in VERIFY)
     assert "intact" in said
     assert "it ended with ok" in said

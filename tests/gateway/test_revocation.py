@@ -74,11 +74,11 @@ def close(running, door, holder: Holder) -> float:
     return time.monotonic()
 
 
-@pytest.mark.parametrize("channel", ["announced", "polled"])
 @pytest.mark.parametrize("kind", DOORS)
-def test_what_is_closed_ends_answers_in_every_process(running, other, way, holder, kind, channel):
+def test_what_is_closed_ends_answers_in_every_process(running, other, way, holder, kind):
+    """Also when what the database announces is lost."""
     door = DOORS[kind]
-    way.loses_announcements = channel == "polled"
+    way.loses_announcements = True
     answers = streams(running, other)
     close(running, door, holder)
     for answer in answers:

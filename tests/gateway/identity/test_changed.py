@@ -279,7 +279,7 @@ def normal(directory: Directory) -> Directory:
 
 
 @examples(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 def test_what_changed_leads_to_what_is(settings, steps):
