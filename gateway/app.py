@@ -17,8 +17,11 @@ from gateway.audit.log_key import log_signer
 from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
+from gateway.contents.holder import read_public
+from gateway.contents.keeping import Keeping
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.census import Census
+from gateway.controlplane.contents import forget_expired
 from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -85,6 +88,8 @@ class Gateway:
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
         self.gate = KeyGate(settings, self.metrics)
+        holder = settings.contents_key_file
+        self._holder = None if holder is None else read_public(holder)
         self.issuers = Issuers(settings, secret.derive("token-hashes/1"), self.metrics)
         self.keeper: SnapshotKeeper | None = None
         self.pool: Pool | None = None
@@ -139,7 +144,10 @@ class Gateway:
                 self.database, self._signer, client, self.metrics, settings, self._epoch.witnessed
             )
             recorder = Recorder(writer, self._commitment_key)
-            inference = Inference(settings, keeper, relay, self.metrics, recorder, self._salt_key)
+            keeping = Keeping(settings, self.database, self._holder, self.metrics)
+            inference = Inference(
+                settings, keeper, relay, self.metrics, recorder, keeping, self._salt_key
+            )
             archive = Archive(settings, self.database, self._shelf, keeper, inference)
             tracing = make_tracing(settings)
             bearer = self.issuers.bearer if settings.issuers else None
@@ -156,6 +164,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
+                    tasks.create_task(keeper.listen()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._epoch.keep()),
                     tasks.create_task(self._follow_releases()),
@@ -170,14 +179,17 @@ class Gateway:
                     tasks.create_task(memory.run()),
                     tasks.create_task(self.gate.uses.keep(self.database)),
                     tasks.create_task(postman.run()),
+                    tasks.create_task(forget_expired(self.database)),
                 ]
                 tasks.create_task(writer.run())
+                tasks.create_task(keeping.run())
                 yield
                 for task in running:
                     task.cancel()
                 # What they have begun is recorded as ended before the log is closed.
                 await asyncio.wait(running)
                 writer.stop()
+                keeping.stop()
             await pool.close()
             connections.close()
             if tracing is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
-from sqlalchemy import Connection, event, inspect, make_url, text
+from sqlalchemy import Connection, event, func, inspect, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, SQLAlchemyError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+CHANNEL = "airlock_changes"
 CONNECT_TIMEOUT_SECONDS = 5
 BUSY_TIMEOUT_MILLISECONDS = 5000
 
@@ -77,9 +78,40 @@ class Database:
         step = command.upgrade if revision == "head" else command.downgrade
         await anyio.to_thread.run_sync(step, config, revision)
 
+    async def announcements(self) -> AsyncIterator[None]:
+        """Yield once when PostgreSQL is being listened to, then whenever access has changed.
+
+        Ends at once on SQLite, which has no such thing; whoever relies on it looks by themselves
+        as well, since a connection can be silent without being closed.
+
+        Raises:
+            NotReadyError: The database is down, or was.
+        """
+        if self.url.get_backend_name() == "sqlite":
+            return
+        import psycopg  # As SQLAlchemy does: megabytes that the embedded database does without.
+
+        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                address, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            ) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}")
+                yield
+                async for _ in connection.notifies():
+                    yield
+        except (psycopg.Error, OSError) as error:
+            raise NotReadyError("The database did not answer") from error
+
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+async def announce_change(session: AsyncSession) -> None:
+    """Have every gateway told, once this transaction is committed, that access has changed."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(select(func.pg_notify(CHANNEL, "")))
 
 
 def database_url(settings: Settings) -> URL:

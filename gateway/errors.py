@@ -37,7 +37,8 @@
     └── InternalError              a defect
 
 Those of identity providers and logins are in `identity_errors`, those of requests that come twice
-or too late in `precondition_errors`. `http_errors` has one row for each leaf.
+or too late in `precondition_errors`, those of kept contents in `contents_errors`. `http_errors` has
+one row for each leaf.
 """
 
 

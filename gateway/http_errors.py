@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import orjson
 
+from gateway import contents_errors as c
 from gateway import errors as e
 from gateway import identity_errors as i
 from gateway import precondition_errors as p
@@ -65,6 +66,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.OverloadedError: HttpError(503, SERVER, "overloaded"),
     e.NotReadyError: HttpError(503, SERVER, "not_ready"),
     e.AuditUnavailableError: HttpError(503, SERVER, "audit_unavailable"),
+    c.ContentsUnavailableError: HttpError(503, SERVER, "contents_unavailable"),
     e.StorageUnavailableError: HttpError(503, SERVER, "storage_unavailable"),
     e.AuditFileError: HttpError(500, SERVER, "internal_error"),
     e.ConfigurationError: HttpError(500, SERVER, "internal_error"),
@@ -78,6 +80,7 @@ NOT_FOR_LONG = (
     e.EngineUnavailableError,
     e.NotReadyError,
     e.AuditUnavailableError,
+    c.ContentsUnavailableError,
     e.StorageUnavailableError,
     i.ProviderUnavailableError,
 )
@@ -94,6 +97,7 @@ RETRY: dict[type[e.AirlockError], str] = {
     e.EngineUnavailableError: "true",
     e.NotReadyError: "true",
     e.AuditUnavailableError: "true",
+    c.ContentsUnavailableError: "true",
     i.ProviderUnavailableError: "true",
     e.OverloadedError: "true",
     e.StorageUnavailableError: "true",

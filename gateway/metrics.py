@@ -201,6 +201,21 @@ class Metrics:
             "Checkpoints of the audit log that could not be signed, or that the witness refused.",
             registry=self.registry,
         )
+        self.contents_kept = Counter(
+            "airlock_contents_kept",
+            "Requests and answers that were sealed and written.",
+            registry=self.registry,
+        )
+        self.contents_refused = Counter(
+            "airlock_contents_refused",
+            "Base requests refused because their contents could not be kept.",
+            registry=self.registry,
+        )
+        self.contents_held = Gauge(
+            "airlock_contents_held_bytes",
+            "Contents in memory that wait to be sealed and written, or for their answer's end.",
+            registry=self.registry,
+        )
         self.batch_lines = Counter(
             "airlock_batch_lines",
             "Requests of batches that were made.",

@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     """A login ends after so long in any case."""
     trust_file: Path | None = None
     """The trust store: whose signatures count; `trust/keys.json` under `home` by default."""
-    release_poll_seconds: float = Field(1.0, gt=0)
+    release_poll_seconds: float = Field(0.5, gt=0)
     """How often releases, revocations and the trust store are looked at."""
     require_attestation: bool = True
     """Whether an engine must attest what it serves; without, its own word for it is enough."""
@@ -159,6 +159,15 @@ class Settings(BaseSettings):
     """The witness's public key, as `airlock audit witness` prints it."""
     audit_timeout_seconds: float = Field(2.0, gt=0)
     """When a request is not in the audit log by then, it is not sent to a base checkpoint."""
+    keep_contents: Literal["tiers", "base"] = "tiers"
+    """Whose base requests' contents are kept, encrypted: those of members of tiers whose
+    `log_level` is `contents`, or everybody's; see `docs/contents.md`."""
+    contents_key_file: Path | None = None
+    """The public key of whoever may read them; its private half stays elsewhere."""
+    contents_days: float = Field(90.0, gt=0)
+    """How long they are kept; then the keys are destroyed."""
+    contents_max_waiting_bytes: int = Field(67_108_864, ge=1024)
+    """With more in memory that waits to be written, further base requests are refused."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     """The longest request body."""
     body_timeout_seconds: float = Field(30.0, gt=0)
@@ -308,6 +317,12 @@ class Settings(BaseSettings):
     def _witness_is_known(self) -> Self:
         if (self.audit_witness_url is None) != (self.audit_witness_key is None):
             raise ValueError("AIRLOCK_AUDIT_WITNESS_URL and …_KEY are set together, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _contents_have_a_holder(self) -> Self:
+        if self.keep_contents == "base" and self.contents_key_file is None:
+            raise ValueError("AIRLOCK_KEEP_CONTENTS=base takes AIRLOCK_CONTENTS_KEY_FILE")
         return self
 
     @classmethod

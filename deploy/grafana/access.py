@@ -186,8 +186,8 @@ USE = Row(
         ),
         Panel(
             "Refused: who is asking",
-            "Keys, tokens and sessions that were refused, keys at addresses that they are not bound "
-            "to, and providers that did not answer.",
+            "Keys, tokens and sessions that were refused, keys at addresses that they are not "
+            "bound to, and providers that did not answer.",
             "reqps",
             (
                 Query(f"sum(rate(airlock_address_refusals_total{RATE}))", "address not allowed"),
@@ -215,7 +215,7 @@ USE = Row(
         ),
         Panel(
             "Notices",
-            "Attempts to send a mail or webhook, by how they ended; and what waits or was given up.",
+            "Attempts to send a mail or webhook, by how they ended; what waits or was given up.",
             "short",
             (
                 Query(

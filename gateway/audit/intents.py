@@ -46,6 +46,8 @@ class Intent:
     """The hazards that the checkpoint still knows: each needs a grant."""
     commitment: str
     """HMAC-SHA-256 of the request's id and body."""
+    kept: Mapping[str, str] | None = None
+    """Where its contents are kept: under which key, and a commitment under their own."""
 
 
 Draft = Intent | Entry
@@ -112,7 +114,7 @@ def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
     if release is None:
         return ReleaseWithdrawnError(f"{intent.family}:{intent.label}")
     tier = tier_document(standing.tier)
-    detail = {
+    detail: dict[str, object] = {
         "alias": f"{intent.family}:{intent.label}",
         "checkpoint": intent.checkpoint,
         "commitment": intent.commitment,
@@ -132,6 +134,8 @@ def _entry(intent: Intent, facts: _Facts) -> Entry | AirlockError:
         "release": release,
         "tier": tier,
     }
+    if intent.kept is not None:
+        detail["kept"] = dict(intent.kept)
     return Entry(intent.at, f"person:{intent.person_id}", INTENDED, intent.request_id, detail)
 
 

@@ -102,18 +102,23 @@ def verify_receipt(
     _must(is_signed(note, key), "the log's checkpoint is not signed by the log")
     if witness is not None:
         _must(is_signed(note, witness), "the log's checkpoint is not signed by the witness")
-    intent = _proven(receipt.intent, note.checkpoint)
+    intent = proven_leaf(receipt.intent, note.checkpoint)
     _must(intent.entry.tag == INTENDED, "the intent is an entry of another kind")
     _must(intent.entry.subject == receipt.request_id, "the intent is of another request")
-    grants = [_proven(each, note.checkpoint) for each in receipt.grants]
+    grants = [proven_leaf(each, note.checkpoint) for each in receipt.grants]
     facts = [*_intent_facts(intent), *_grant_facts(intent, grants)]
     if receipt.outcome is not None:
-        facts.append(_outcome_fact(_proven(receipt.outcome, note.checkpoint), intent))
+        facts.append(_outcome_fact(proven_leaf(receipt.outcome, note.checkpoint), intent))
     facts += _release_facts(receipt, intent, trust)
     return Chain((*facts, f"the log had {note.checkpoint.size} entries"))
 
 
-def _proven(given: ProvenEntry, checkpoint: Checkpoint) -> Leaf:
+def proven_leaf(given: ProvenEntry, checkpoint: Checkpoint) -> Leaf:
+    """Return an entry that is in the log.
+
+    Raises:
+        AuditFileError: It is not.
+    """
     raw = given.leaf.encode()
     leaf = read_leaf(raw)
     try:

@@ -6,6 +6,7 @@ metrics count them all.
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -45,8 +46,11 @@ class Recorder:
         family: Family,
         routed: Routed,
         body: bytes,
-    ) -> bool:
-        """Return when it is durable that a request is about to be sent on; whether it had to be.
+        kept: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Return when it is durable that a request is about to be sent on: its commitment.
+
+        None when it need not be recorded.
 
         Args:
             request_id: Of the request.
@@ -55,6 +59,7 @@ class Recorder:
             family: Of the checkpoint that answers, with all its hazards.
             routed: The checkpoint that answers.
             body: The request's; only a keyed commitment to it is kept.
+            kept: What is said of its contents, where they are kept elsewhere.
 
         Raises:
             AuditUnavailableError: It is not durable: the request must not be sent on.
@@ -63,7 +68,8 @@ class Recorder:
         """
         domains = missing_grants(family, routed.alias, frozenset())
         if not domains and not caller.is_always_logged:
-            return False
+            return None
+        commitment = commit(self._commitment_key, request_id, body)
         await self._writer.write(
             Intent(
                 at=datetime.now(UTC),
@@ -75,10 +81,11 @@ class Recorder:
                 label=routed.alias.label,
                 checkpoint=routed.alias.checkpoint,
                 domains=domains,
-                commitment=commit(self._commitment_key, request_id, body),
+                commitment=commitment,
+                kept=kept,
             )
         )
-        return True
+        return commitment
 
     def end(
         self,
@@ -87,13 +94,16 @@ class Recorder:
         outcome: str,
         prompt_tokens: int,
         completion_tokens: int,
+        kept: Mapping[str, str] | None = None,
     ) -> None:
         """Record how a request that was intended has ended; never waits, never fails."""
-        detail = {
+        detail: dict[str, object] = {
             "completion_tokens": completion_tokens,
             "outcome": outcome,
             "prompt_tokens": prompt_tokens,
         }
+        if kept is not None:
+            detail["kept"] = dict(kept)
         entry = Entry(datetime.now(UTC), caller.actor, ENDED, request_id, detail)
         self._writer.write_soon(entry, even_if_full=True)
 

@@ -42,6 +42,7 @@ VERBS = {
     "contacts": Verb("gateway.cli.contacts", "whom notices go to, and who answers for grants"),
     "notices": Verb("gateway.cli.notices", "what was told to whom, and to which programs"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
+    "contents": Verb("gateway.cli.contents", "ask for kept contents, agree, and read them offline"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),

@@ -1,18 +1,22 @@
 """What every change does in its own transaction: leave entry and notices, raise the version."""
 
+import uuid
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from sqlalchemy import inspect, update
+from sqlalchemy import delete, insert, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import Entry
 from gateway.audit.intents import KEY_REFUSED
 from gateway.audit.log import append
+from gateway.db import announce_change
 from gateway.notices.occasions import tell
-from gateway.tables import AuthorizationVersion, Base
+from gateway.tables import AuthorizationChange, AuthorizationVersion, Base
 
+KEPT_CHANGES = 10_000
+"""A gateway that is further behind reads everything."""
 Row = TypeVar("Row", bound=Base)
 
 
@@ -80,6 +84,10 @@ class Tag(StrEnum):
     VISAS_IMPORTED = "transfer:visas:imported"
     VISAS_ISSUED = "transfer:visas:issued"
     NOTICE_RESENT = "contact:notice:resent"
+    CONTENTS_ASKED = "contents:opening:asked"
+    CONTENTS_APPROVED = "contents:opening:approved"
+    CONTENTS_RELEASED = "contents:opening:released"
+    CONTENTS_KEY_DESTROYED = "contents:key:destroyed"
 
 
 async def locked(session: AsyncSession, kind: type[Row], row_id: str | int) -> Row | None:
@@ -120,9 +128,27 @@ async def record_change(
     # The log's head first, always: a transaction that records an event before a change holds it
     # already, and would wait for one that had locked the version first.
     await record_event(session, tag, subject, actor=actor, now=now, **detail)
-    await session.execute(
-        update(AuthorizationVersion).values(version=AuthorizationVersion.version + 1)
+    await _raise_version(session, tag, subject, detail.get("person"))
+
+
+async def _raise_version(session: AsyncSession, tag: Tag, subject: str, person: object) -> None:
+    mark = uuid.uuid4().hex
+    raised = await session.execute(
+        update(AuthorizationVersion)
+        .values(version=AuthorizationVersion.version + 1, mark=mark)
+        .returning(AuthorizationVersion.version)
+        .execution_options(synchronize_session=False)
     )
+    version = raised.scalar_one()
+    person_id = person if isinstance(person, str) else None
+    row = {"mark": mark, "tag": str(tag), "subject": subject, "person_id": person_id}
+    await session.execute(insert(AuthorizationChange), [{"version": version, **row}])
+    await session.execute(
+        delete(AuthorizationChange)
+        .where(AuthorizationChange.version <= version - KEPT_CHANGES)
+        .execution_options(synchronize_session=False)
+    )
+    await announce_change(session)
 
 
 async def record_event(

@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.identity.api_keys import ParsedKey, parse, secret_hmac
 from gateway.identity.directory import NO_HMAC
 from gateway.identity.key_records import load_keys
+from gateway.tables import ApiKey
 
 PATH = "/v1/leaked-keys"
 ACTOR = "leak report"
@@ -57,7 +58,7 @@ async def post_leaked_keys(request: Request, parts: Parts) -> Response:
 async def _end(parts: ControlPlane, keys: dict[str, ParsedKey], address: str) -> None:
     now = datetime.now(UTC)
     async with parts.database.transaction() as session:
-        records = await load_keys(session, sorted(keys))
+        records = await load_keys(session, ApiKey.id.in_(sorted(keys)))
         for key_id, parsed in sorted(keys.items()):
             record = records.get(key_id)
             # The comparison is made for unknown keys too, so that its time tells nothing.

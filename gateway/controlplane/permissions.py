@@ -21,6 +21,7 @@ Who = Duty | Everybody
 PEOPLE: frozenset[Who] = frozenset({Everybody.PERSON})
 ADMINISTRATORS: frozenset[Who] = frozenset({Duty.ADMINISTRATOR})
 OPERATORS = ADMINISTRATORS | {Duty.OPERATOR}
+AUDITORS: frozenset[Who] = frozenset({Duty.AUDITOR})
 READERS = OPERATORS | {Duty.AUDITOR}
 REVIEWERS: frozenset[Who] = frozenset({Duty.IDENTITY_REVIEWER, Duty.DOMAIN_REVIEWER, Duty.APPROVER})
 EVERY_DUTY: frozenset[Who] = frozenset(Duty)
@@ -121,6 +122,10 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("POST", "/people-import"): ADMINISTRATORS,
     ("GET", "/me/unwanted-notices"): ANYBODY,
     ("PUT", "/me/unwanted-notices"): ANYBODY,
+    ("GET", "/contents/openings"): READERS,
+    ("POST", "/contents/openings"): AUDITORS,
+    ("POST", "/contents/openings/{opening_id}/approve"): AUDITORS | {Duty.APPROVER},
+    ("POST", "/contents/openings/{opening_id}/release"): AUDITORS,
 }
 """By method and path under `/admin/v1`."""
 

@@ -4,6 +4,7 @@ from gateway.controlplane.application_routes import router as application_router
 from gateway.controlplane.audit import router as audit_router
 from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.contact_routes import router as contact_router
+from gateway.controlplane.contents_routes import router as contents_router
 from gateway.controlplane.identity_routes import router as identity_router
 from gateway.controlplane.leaks import router as leaks_router
 from gateway.controlplane.login_routes import router as login_router
@@ -30,4 +31,5 @@ ROUTERS = (
     audit_router,
     receipts_router,
     leaks_router,
+    contents_router,
 )

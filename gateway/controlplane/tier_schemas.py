@@ -11,7 +11,7 @@ from gateway.policy.evidence import AssertedBy, Verification
 
 Acr = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
 Sources = Annotated[list[AssertedBy], Field(min_length=1, max_length=6)]
-LogLevel = Literal["base", "all"]
+LogLevel = Literal["base", "all", "contents"]
 EVERYBODYS: dict[Verification, list[AssertedBy]] = {
     Verification.AFFILIATION: [AssertedBy.PEER, AssertedBy.SIGNING_OFFICIAL, AssertedBy.SYSTEM],
     Verification.IDENTITY: [AssertedBy.ACCESS_COMMITTEE, AssertedBy.SYSTEM],
@@ -53,7 +53,8 @@ class TierTermsIn(In):
         None, description="What a grant needs verified, and whose word counts for each."
     )
     log_level: LogLevel | None = Field(
-        None, description="Which requests the audit log has one by one."
+        None,
+        description="Which requests the audit log has; `contents` keeps those to a base.",
     )
     step_up: StepUp | None = Field(
         None, description="Given as null it takes the demand away; left out it stays."

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from gateway.audit.recorder import Caller
+from gateway.contents.keeping import Kept
 from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import Recipient, write_error
@@ -28,6 +29,8 @@ class Call:
     reservation: Reservation | None = None
     intended_by: Caller | None = None
     """Who asks, once it is in the audit log that the request is about to be sent on."""
+    kept: Kept | None = None
+    """Its contents, where they are kept."""
     outcome: Outcome = field(default_factory=Outcome)
     is_batch: bool = False
     """Whether it is a line of a batch: it goes after every live request, and has no stream."""

@@ -12,9 +12,11 @@ from functools import partial
 
 from gateway import errors as e
 from gateway.audit.recorder import Caller, Recorder
+from gateway.contents.keeping import Keeping, Kept
 from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.http import Recipient
+from gateway.dataplane.kept_answer import KeptAnswer
 from gateway.dataplane.limits import estimate
 from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
@@ -24,6 +26,7 @@ from gateway.metrics import Metrics
 from gateway.policy.routing import Denied, Routed, Unknown, missing_grants
 from gateway.settings import Settings
 
+NO_GRANTS: frozenset[str] = frozenset()
 BATCH_PRIORITY = 101
 """After every tier, whose priorities go from -100 to 100; the lowest goes first."""
 log = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ class Inference:
         relay: Relay,
         metrics: Metrics,
         recorder: Recorder,
+        keeping: Keeping,
         salt_key: bytes,
     ) -> None:
         """Answer with these parts.
@@ -49,6 +53,7 @@ class Inference:
             relay: Answers.
             metrics: Counts.
             recorder: The audit log.
+            keeping: Keeps contents, where they are kept.
             salt_key: Keeps tenants' prefix caches apart.
         """
         self._settings = settings
@@ -56,6 +61,7 @@ class Inference:
         self._relay = relay
         self._metrics = metrics
         self._recorder = recorder
+        self._keeping = keeping
         self._salt_key = salt_key
         self._salts: dict[tuple[str, str], str] = {}
 
@@ -111,10 +117,46 @@ class Inference:
         who = Caller(principal.person_id, principal.key_id, is_always_logged)
         family = snapshot.catalogue.families[routed.family]
         if call.is_batch:
-            call.domains = missing_grants(family, routed.alias, frozenset())
-        if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
+            call.domains = missing_grants(family, routed.alias, NO_GRANTS)
+        kept = await self._keep(
+            call, principal, missing_grants(family, routed.alias, NO_GRANTS), body
+        )
+        commitment = await self._recorder.intend(
+            call.request_id,
+            who,
+            endpoint.path,
+            family,
+            routed,
+            body,
+            kept.intended if kept else None,
+        )
+        if commitment is not None:
             call.intended_by = who
-        await self._relay.answer(order, to, call.outcome)
+        if kept is None or commitment is None:
+            await self._relay.answer(order, to, call.outcome)
+            return
+        call.kept = kept
+        kept.begin(commitment)
+        try:
+            await self._relay.answer(order, KeptAnswer(kept, to), call.outcome)
+        finally:
+            kept.end()
+
+    async def _keep(
+        self, call: Call, principal: Principal, domains: frozenset[str], body: bytes
+    ) -> Kept | None:
+        """Return what keeps a request's contents; None where they are not to be kept.
+
+        Raises:
+            ContentsUnavailableError: They must be, and cannot.
+        """
+        if not domains or not self._keeping.demanded(principal.tier.keeps_contents):
+            return None
+        now = datetime.now(UTC)
+        grants = [
+            grant.id for grant in principal.grants if grant.domain in domains and grant.is_live(now)
+        ]
+        return await self._keeping.prepare(call.request_id, grants, body)
 
     def _understand(self, body: bytes, endpoint: Endpoint, principal: Principal) -> Request:
         """Return a body as a request that the caller's tier may make."""

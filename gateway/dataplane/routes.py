@@ -222,6 +222,7 @@ class DataPlane:
                 label,
                 usage.prompt_tokens,
                 usage.completion_tokens,
+                call.kept.ended if call.kept is not None else None,
             )
         if call.trace is not None:
             call.end_trace(label)

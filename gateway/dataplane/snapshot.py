@@ -1,11 +1,13 @@
 """The snapshot: directory and catalogue at one version, kept current; it also cuts streams.
 
-One task polls the version in the database and reloads both when it was raised. Another, which never
-waits for the database, ends the running answers that are no longer covered: because a grant or key
-ended, or because the snapshot has become too old to know.
+One task polls the version in the database, at once when the database announces a change, and reads
+again what was changed. Another, which never waits for the database, ends the running answers that
+are no longer covered: because a grant or key ended, or because the snapshot has become too old to
+know. Announcements only save time: a channel that is silent costs nothing but the poll's interval.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.dataplane.catalogue import Catalogue, load_catalogue
@@ -24,14 +25,15 @@ from gateway.errors import (
     NotReadyError,
     ReleaseWithdrawnError,
 )
+from gateway.identity.changed import Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
 from gateway.policy.routing import Routed, missing_grants
 from gateway.settings import Settings
-from gateway.tables import AuthorizationVersion
 
 WATCH_SECONDS = 0.2
+LISTEN_AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 class Snapshot:
     """One version of who may use what."""
 
-    version: int
+    version: Version
     directory: Directory
     catalogue: Catalogue
 
@@ -85,6 +87,7 @@ class SnapshotKeeper:
         self._snapshot: Snapshot | None = None
         self._current_at = float("-inf")
         self._running: set[RunningAnswer] = set()
+        self._announced = asyncio.Event()
         metrics.snapshot_age.set_function(lambda: min(self.age_seconds, 1e9))
 
     @property
@@ -140,39 +143,73 @@ class SnapshotKeeper:
         asked_at = time.monotonic()
         async with self._database.transaction() as session:
             # The version is read first: a change that lands during the reload raises it again.
-            version = await session.scalar(select(AuthorizationVersion.version))
+            version = await read_version(session)
+            if version is not None and await self._raised(session, version):
+                version = await read_version(session)
             if version is None:
                 raise NotReadyError("The database has no authorization version")
-            # A version that went down is a database that was restored: doors close first.
-            version = await self._check_version(session, version)
-            if self._snapshot is None or version != self._snapshot.version:
-                directory = await load_directory(session, self._pepper)
-                catalogue = await load_catalogue(session, self._settings.engines, self._cipher)
-                self._snapshot = Snapshot(version, directory, catalogue)
-                self._on_change(catalogue)
+            held = self._snapshot
+            if held is None or version != held.version:
+                self._snapshot = await self._read(session, held, version)
         if self._current_at > float("-inf"):
             self._metrics.health.snapshot_lag_seconds.observe(self.age_seconds)
         # Not the moment of the answer: what was read may be as old as the question.
         self._current_at = asked_at
+        if self._snapshot is not held:
+            self.cut_uncovered()
+
+    async def _raised(self, session: AsyncSession, version: Version) -> bool:
+        """Whether the version had gone down: in a restored database every door is closed first."""
+        return await self._check_version(session, version.number) != version.number
+
+    async def _read(
+        self, session: AsyncSession, held: Snapshot | None, version: Version
+    ) -> Snapshot:
+        changes = None if held is None else await changes_between(session, held.version, version)
+        if held is None or changes is None:
+            directory = await load_directory(session, self._pepper)
+        else:
+            directory = await follow(session, held.directory, changes)
+            if not changes.catalogue:
+                return Snapshot(version, directory, held.catalogue)
+        catalogue = await load_catalogue(session, self._settings.engines, self._cipher)
+        self._on_change(catalogue)
+        return Snapshot(version, directory, catalogue)
 
     async def keep_current(self) -> None:
         """Refresh for ever; a failure leaves the snapshot to grow old."""
         while True:
+            self._announced.clear()
             try:
                 async with asyncio.timeout(self._settings.snapshot_max_age_seconds):
                     await self.refresh()
             except Exception:
                 # Whatever it was: the snapshot grows old, and what depends on it is refused.
                 log.warning("the snapshot could not be refreshed", exc_info=True)
-            await asyncio.sleep(self._settings.snapshot_poll_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.snapshot_poll_seconds):
+                    await self._announced.wait()
+
+    async def listen(self) -> None:
+        """Have the snapshot refreshed whenever the database announces a change, for ever."""
+        while True:
+            try:
+                async for _ in self._database.announcements():
+                    self._announced.set()
+            except NotReadyError:
+                log.warning("changes of access are not announced, only polled", exc_info=True)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def watch(self) -> None:
         """Cut running answers that are no longer covered, for ever."""
         while True:
             self.cut_uncovered()
+            # The moment at which the snapshot becomes too old for a base answer is not missed.
+            left = self._settings.privileged_max_age_seconds - self.age_seconds
+            seconds = left + 0.001 if 0 < left < WATCH_SECONDS else WATCH_SECONDS
             slept_at = time.monotonic()
-            await asyncio.sleep(WATCH_SECONDS)
-            late = time.monotonic() - slept_at - WATCH_SECONDS
+            await asyncio.sleep(seconds)
+            late = time.monotonic() - slept_at - seconds
             self._metrics.health.loop_lag_seconds.observe(max(0.0, late))
 
     def cut_uncovered(self) -> None:

@@ -25,7 +25,7 @@ from gateway.identity_errors import UnknownPersonError
 from gateway.policy.breakglass import Closures
 from gateway.policy.grants import GrantTerms, Standing
 from gateway.policy.key_terms import NOT_NARROWED, KeyTerms
-from gateway.tables import Closure, Identity, Organisation, Person
+from gateway.tables import ApiKey, Closure, Identity, Organisation, Person
 
 NO_HMAC = bytes(32)
 MAX_PROVEN = 100_000
@@ -168,7 +168,7 @@ async def load_single_key(
 ) -> Directory:
     """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
-    keys = await load_keys(session, [parsed.id]) if parsed else {}
+    keys = await load_keys(session, ApiKey.id == parsed.id) if parsed else {}
     owners = {record.person_id for record in keys.values() if record.person_id is not None}
     people = await load_standings(session, owners) if owners else {}
     return Directory(pepper, keys, people, {})
@@ -179,8 +179,7 @@ async def load_standings(
 ) -> dict[str, Standing]:
     """Read the standing of every person, or of some."""
     tiers = await load_tiers(session)
-    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
-    closures = Closures(None in closed, frozenset(name for name in closed if name is not None))
+    closures = await load_closures(session)
     query = select(
         Person.id, Person.tier, Person.state, Organisation.name, Organisation.state
     ).join(Organisation, Organisation.name == Person.organisation)
@@ -192,11 +191,22 @@ async def load_standings(
     }
 
 
-async def load_identities(session: AsyncSession) -> dict[tuple[str, str], IdentityRecord]:
-    """Read whom providers' subjects are."""
-    rows = await session.execute(
-        select(Identity.issuer, Identity.subject, Identity.id, Identity.person_id, Identity.domains)
+async def load_closures(session: AsyncSession) -> Closures:
+    """Read which doors are closed to everybody."""
+    closed = set(await session.scalars(select(Closure.domain).where(Closure.lifted_at.is_(None))))
+    return Closures(None in closed, frozenset(name for name in closed if name is not None))
+
+
+async def load_identities(
+    session: AsyncSession, people: Collection[str] | None = None
+) -> dict[tuple[str, str], IdentityRecord]:
+    """Read whom providers' subjects are: all of them, or those who are some people."""
+    query = select(
+        Identity.issuer, Identity.subject, Identity.id, Identity.person_id, Identity.domains
     )
+    if people is not None:
+        query = query.where(Identity.person_id.in_(people))
+    rows = await session.execute(query)
     return {
         (issuer, subject): IdentityRecord(
             found, person, None if domains is None else frozenset(domains)

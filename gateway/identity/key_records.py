@@ -1,12 +1,11 @@
 """What is stored of keys, as decisions take it: read from rows, judged at a moment."""
 
 import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, RevokedKeyError
@@ -52,12 +51,12 @@ class KeyRecord:
 
 
 async def load_keys(
-    session: AsyncSession, only: Sequence[str] | None = None
+    session: AsyncSession, which: ColumnElement[bool] | None = None
 ) -> dict[str, KeyRecord]:
-    """Read every key, or some by their ids; one of a kind that is unknown here opens nothing."""
+    """Read every key, or those for which a condition holds; one of an unknown kind is none."""
     query: Select[Any] = select(*COLUMNS)
-    if only is not None:
-        query = query.where(ApiKey.id.in_(only))
+    if which is not None:
+        query = query.where(which)
     return {
         row.id: KeyRecord(
             id=row.id,

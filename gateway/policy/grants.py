@@ -121,13 +121,19 @@ class TierTerms:
     """All members of an organisation together may use so many times what one of them may."""
     version: int = 1
     log_level: str = "base"
-    """Whose requests the audit log has one by one: those to a base checkpoint, or `all`."""
+    """Whose requests the audit log has one by one: those to a base checkpoint, or `all`; `contents`
+    has the contents of base requests kept as well."""
     step_up: StepUp | None = None
 
     @property
     def logs_every_request(self) -> bool:
         """Whether no request is answered unless the audit log has it."""
         return self.log_level != "base"  # A level that is unknown here logs more, not less.
+
+    @property
+    def keeps_contents(self) -> bool:
+        """Whether no base request is answered unless its contents are kept."""
+        return self.log_level not in ("base", "all")
 
 
 @dataclass(frozen=True)

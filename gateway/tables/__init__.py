@@ -5,13 +5,20 @@ from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNo
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.contacts import Address, Sponsor
+from gateway.tables.contents import ContentKey, ContentOpening, KeptContent
 from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.keys import ApiKey
 from gateway.tables.metadata import Base
 from gateway.tables.notices import Notice, UnwantedNotice, Webhook
 from gateway.tables.organisations import Organisation, PersonRole
 from gateway.tables.people import Grant, Identity, Person, Tier
-from gateway.tables.serving import AuthorizationVersion, Engine, Promotion, Revocation
+from gateway.tables.serving import (
+    AuthorizationChange,
+    AuthorizationVersion,
+    Engine,
+    Promotion,
+    Revocation,
+)
 from gateway.tables.sessions import FirstAdministratorCode, LoginSession
 from gateway.tables.tier_changes import TierChange
 from gateway.tables.verification import EvidenceItem, Terms, TermsAcceptance
@@ -26,16 +33,20 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "AuditNode",
+    "AuthorizationChange",
     "AuthorizationVersion",
     "Base",
     "Batch",
     "Closure",
+    "ContentKey",
+    "ContentOpening",
     "Engine",
     "EvidenceItem",
     "FirstAdministratorCode",
     "Grant",
     "IdempotentRequest",
     "Identity",
+    "KeptContent",
     "LoginSession",
     "Notice",
     "Opening",

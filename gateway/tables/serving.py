@@ -66,3 +66,18 @@ class AuthorizationVersion(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int]
+    mark: Mapped[str] = mapped_column(String(32))
+    """Drawn with each version: a database that came back from a backup has others."""
+
+
+class AuthorizationChange(Base):
+    """What raised a version, so that gateways read again only what it concerns."""
+
+    __tablename__ = "authorization_changes"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    mark: Mapped[str] = mapped_column(String(32))
+    tag: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(String(200))
+    person_id: Mapped[str | None] = mapped_column(String(36))
+    """Whom it is about, where the change itself says so."""

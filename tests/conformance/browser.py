@@ -41,6 +41,8 @@ class Browser:
 
     gateway: str
     cookies: dict[str, str] = field(default_factory=dict)
+    issuer: str = "lab"
+    """By which of the gateway's issuers it logs in."""
     set_cookies: list[str] = field(default_factory=list)
     elsewhere: httpx.Cookies = field(default_factory=httpx.Cookies)
     csrf: str = ""
@@ -89,7 +91,7 @@ class Browser:
         raise AssertionError("the provider goes in circles")
 
     def log_in(self, person: str, acr: str | None = None, query: str = "") -> httpx.Response:
-        begun = self.get(f"/login/lab{query}")
+        begun = self.get(f"/login/{self.issuer}{query}")
         assert begun.status_code == 303, begun.text
         answer = self.get(self.visit_provider(begun.headers["location"], person, acr))
         if answer.status_code == 303:

@@ -66,6 +66,9 @@ MATRIX = {
     "POST /notices/{notice_id}/resend": OPERATE,
     "GET /people-export": READ, "POST /people-import": ADMIN,
     "GET /me/unwanted-notices": SELF, "PUT /me/unwanted-notices": SELF,
+    "GET /contents/openings": READ, "POST /contents/openings": "U",
+    "POST /contents/openings/{opening_id}/approve": "UA",
+    "POST /contents/openings/{opening_id}/release": "U",
 }  # fmt: skip
 PEOPLE = {
     "M": ["administrator"], "O": ["operator"], "U": ["auditor"], "I": ["identity_reviewer"],

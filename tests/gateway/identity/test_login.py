@@ -2,7 +2,7 @@
 
 import time
 from base64 import urlsafe_b64encode
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import urlencode
@@ -33,27 +33,33 @@ def running(request, tmp_path_factory):
 
 
 @contextmanager
-def gateway_with_provider(request, home, kind: str):
-    """A gateway at an address that was known beforehand, and a provider that knows it."""
+def gateway_with_provider(request, home, kind: str, **organisations: str):
+    """A gateway at an address that was known beforehand, and providers that know it.
+
+    One, of The Lab, or one for each of the organisations, by its issuer's name.
+    """
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     secret = home / "client.secret"
     secret.write_text(SECRET)
-    with provider(address) as issuer:
-        lab = IssuerSetting(
-            name="lab",
-            issuer=issuer,
-            audience=AUDIENCE,
-            client_id="airlock",
-            client_secret_file=secret,
-            introspection=True,
-            organisation="The Lab",
-            email=True,
-            step_up_acr=("urn:mfa",),
-            step_up_max_age_seconds=30,
+    with ExitStack() as stack:
+        issuers = tuple(
+            IssuerSetting(
+                name=name,
+                issuer=stack.enter_context(provider(address, name)),
+                audience=AUDIENCE if name == "lab" else None,
+                client_id="airlock",
+                client_secret_file=secret,
+                introspection=name == "lab",
+                organisation=organisation,
+                email=name == "lab",
+                step_up_acr=("urn:mfa",),
+                step_up_max_age_seconds=30,
+            )
+            for name, organisation in (organisations or {"lab": "The Lab"}).items()
         )
         settings = make_settings(request, home, kind, public_url=address, port=port)
-        with run_gateway(settings, issuers=(lab,), port=port) as made:
+        with run_gateway(settings, issuers=issuers, port=port) as made:
             yield made
 
 

@@ -1,0 +1,58 @@
+"""Who may have kept contents opened: an auditor asks, another agrees, neither the caller. Pure."""
+
+from datetime import datetime, timedelta
+
+from gateway.policy.approval import Duty, Party
+
+ASKED_LAPSES_AFTER = timedelta(days=7)
+APPROVED_LAPSES_AFTER = timedelta(hours=1)
+APPROVE = (Duty.AUDITOR, Duty.APPROVER)
+
+
+def asking_refusal(party: Party, about: str) -> str | None:
+    """Return why a person may not ask for contents of somebody; None when they may."""
+    if party.id == about:
+        return "nobody opens their own contents"
+    return _refusal(party, (Duty.AUDITOR,))
+
+
+def approval_refusal(
+    asked_by: str, asked_at: datetime, about: str, party: Party, now: datetime
+) -> str | None:
+    """Return why a person may not agree; None when they may.
+
+    Args:
+        asked_by: Id of who asked.
+        asked_at: When.
+        about: Id of whose contents they are.
+        party: Who wants to agree.
+        now: The moment.
+    """
+    if party.id == asked_by:
+        return "opening contents takes two people"
+    if party.id == about:
+        return "nobody opens their own contents"
+    if now >= asked_at + ASKED_LAPSES_AFTER:
+        return "the question has lapsed"
+    return _refusal(party, APPROVE)
+
+
+def release_refusal(
+    asked_by: str, approved_at: datetime | None, party: Party, now: datetime
+) -> str | None:
+    """Return why contents are not handed out to a person; None when they are."""
+    if party.id != asked_by:
+        return "contents are handed out to who has asked"
+    if approved_at is None:
+        return "nobody has agreed yet"
+    if now >= approved_at + APPROVED_LAPSES_AFTER:
+        return "it is over an hour since somebody agreed; ask again"
+    return _refusal(party, (Duty.AUDITOR,))
+
+
+def _refusal(party: Party, duties: tuple[Duty, ...]) -> str | None:
+    if not any(party.has(duty) for duty in duties):
+        return f"this is for: {', '.join(str(duty) for duty in duties)}"
+    if not party.is_active or party.organisation_state != "verified":
+        return "it takes somebody active, of a verified organisation"
+    return None

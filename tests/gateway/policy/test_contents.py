@@ -1,0 +1,64 @@
+"""Who may have kept contents opened, when."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.policy.approval import Duty, Party, Role
+from gateway.policy.contents import approval_refusal, asking_refusal, release_refusal
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def party(name: str, duty: Duty) -> Party:
+    return Party(name, "Board", "verified", roles=frozenset({Role(duty)}))
+
+
+ULLA, OTTO = party("ulla", Duty.AUDITOR), party("otto", Duty.AUDITOR)
+APP = party("app", Duty.APPROVER)
+OTHERS = [
+    party(str(duty), duty) for duty in Duty if duty not in (Duty.AUDITOR, Duty.DOMAIN_REVIEWER)
+]
+
+
+def approval(second: Party, about: str = "ada", late: timedelta = HOUR) -> str | None:
+    return approval_refusal("ulla", NOW - late, about, second, NOW)
+
+
+def test_an_auditor_asks_and_another_person_agrees():
+    assert asking_refusal(ULLA, "ada") is None
+    assert approval(OTTO) is None
+    assert approval(APP) is None
+    assert release_refusal("ulla", NOW, ULLA, NOW) is None
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda party: party.id)
+def test_nobody_else_asks_or_gets_them(other):
+    assert asking_refusal(other, "ada") is not None
+    assert release_refusal(other.id, NOW, other, NOW) is not None
+    if not other.has(Duty.APPROVER):
+        assert approval(other) is not None
+
+
+def test_two_people_neither_the_caller():
+    assert approval(ULLA) is not None
+    assert asking_refusal(ULLA, "ulla") is not None
+    assert approval(APP, about="app") is not None
+    assert release_refusal("ulla", NOW, OTTO, NOW) is not None
+
+
+def test_words_lapse():
+    assert approval(APP, late=7 * DAY - timedelta(seconds=1)) is None
+    assert approval(APP, late=7 * DAY) is not None
+    assert release_refusal("ulla", None, ULLA, NOW) is not None
+    assert release_refusal("ulla", NOW - HOUR + timedelta(seconds=1), ULLA, NOW) is None
+    assert release_refusal("ulla", NOW - HOUR, ULLA, NOW) is not None
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"organisation_state": "suspended"}])
+def test_who_is_suspended_does_neither(change):
+    assert asking_refusal(replace(ULLA, **change), "ada") is not None
+    assert approval(replace(APP, **change)) is not None
+    assert release_refusal("ulla", NOW, replace(ULLA, **change), NOW) is not None

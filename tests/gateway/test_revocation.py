@@ -1,0 +1,111 @@
+"""What one person closes ends base answers in every process on the database, whatever is cut."""
+
+import time
+
+import httpx
+import pytest
+
+from gateway.cli.tables import in_transaction
+from tests.doors import DOORS, Holder
+from tests.gateway.conftest import make_settings, run_gateway
+from tests.replicas import Stream, Way, replica
+from tests.servers import wait_for
+
+TOLERANCE_SECONDS = 0.5
+"""For processes that wait for a core: what is timed here is a second, and not the machine."""
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory):
+    home = tmp_path_factory.mktemp("revocation")
+    with run_gateway(make_settings(request, home, "postgresql")) as made:
+        made.engines["base"].delay_seconds, made.engines["base"].tokens = 0.01, 100_000
+        yield made
+
+
+@pytest.fixture(scope="module")
+def way(running):
+    made = Way(running.settings.database_url)
+    with made.open():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def other(running, way):
+    """The address of another process, which reaches the database by a way of its own."""
+    with replica(running, way) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def holder(running) -> Holder:
+    (row,) = running.admin("GET", "/organisations").json()
+    person = running.people["researcher"]
+    (key,) = running.admin("GET", f"/keys?person_id={person}").json()
+    base = running.engines["base"].digest
+    return Holder(key["id"], running.grants["researcher"], person, row["id"], base)
+
+
+@pytest.fixture(autouse=True)
+def healed(way):
+    yield
+    way.is_cut = way.loses_announcements = False
+
+
+def streams(running, other) -> list[Stream]:
+    """Start a base answer in both processes; one that is behind for a moment is asked again."""
+
+    def begin(url: str) -> Stream:
+        def tried() -> Stream | None:
+            stream = Stream(url, running.keys["researcher"], "smollm2:base")
+            wait_for(lambda: stream.has_begun or not stream.is_alive())
+            return stream if stream.has_begun else None
+
+        return wait_for(tried, 30)
+
+    return [begin(url) for url in (running.url, other)]
+
+
+def close(running, door, holder: Holder) -> float:
+    """Close a door; return when the administrator was answered."""
+    method, path, body = door.close(holder)
+    answer = running.admin(method, path, json=body)
+    assert answer.status_code in (200, 201), answer.text
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("kind", DOORS)
+def test_what_is_closed_ends_answers_in_every_process(running, other, way, holder, kind):
+    """Also when what the database announces is lost."""
+    door = DOORS[kind]
+    way.loses_announcements = True
+    answers = streams(running, other)
+    close(running, door, holder)
+    for answer in answers:
+        answer.join(20)
+        assert not answer.is_alive()
+        assert door.code in answer.text
+        assert "[DONE]" not in answer.text
+    for url in (running.url, other):
+        headers = {"authorization": f"Bearer {running.keys['researcher']}"}
+        body = {"model": "smollm2:base", "messages": [{"role": "user", "content": "?"}]}
+        again = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers)
+        assert again.status_code in (401, 403, 503)
+    in_transaction(running.settings, lambda session: door.reopen(session, holder))
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("channel", ["announced", "polled", "cut"])
+def test_it_takes_a_second_also_where_nothing_comes_through(running, other, way, holder, channel):
+    """A process that cannot know stops by itself: its version is older than a second."""
+    answers = streams(running, other)
+    way.loses_announcements = channel == "polled"
+    way.is_cut = channel == "cut"
+    closed_at = close(running, DOORS["grant"], holder)
+    for answer in answers:
+        answer.join(20)
+        assert answer.last_at - closed_at < 1 + TOLERANCE_SECONDS
+    assert ("not_ready" in answers[1].text) == (channel == "cut")
+    assert "grant_revoked" in answers[0].text
+    way.is_cut = False
+    in_transaction(running.settings, lambda session: DOORS["grant"].reopen(session, holder))
