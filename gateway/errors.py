@@ -36,9 +36,8 @@
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
-Those of identity providers and logins are in `identity_errors`, those of requests that come twice
-or too late in `precondition_errors`, those of kept contents in `contents_errors`. `http_errors` has
-one row for each leaf.
+Leaves of single subjects are in `identity_errors`, `precondition_errors` and `contents_errors`;
+`http_errors` has one row for each leaf.
 """
 
 

@@ -14,6 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from gateway.background import Background
 from gateway.health import Health
 from gateway.inventory import Inventory
 
@@ -201,47 +202,7 @@ class Metrics:
             "Checkpoints of the audit log that could not be signed, or that the witness refused.",
             registry=self.registry,
         )
-        self.contents_kept = Counter(
-            "airlock_contents_kept",
-            "Requests and answers that were sealed and written.",
-            registry=self.registry,
-        )
-        self.contents_refused = Counter(
-            "airlock_contents_refused",
-            "Base requests refused because their contents could not be kept.",
-            registry=self.registry,
-        )
-        self.contents_held = Gauge(
-            "airlock_contents_held_bytes",
-            "Contents in memory that wait to be sealed and written, or for their answer's end.",
-            registry=self.registry,
-        )
-        self.batch_lines = Counter(
-            "airlock_batch_lines",
-            "Requests of batches that were made.",
-            ("outcome",),
-            registry=self.registry,
-        )
-        self.batches_ended = Counter(
-            "airlock_batches_ended", "Batches that have ended.", ("status",), registry=self.registry
-        )
-        self.batches_running = Gauge(
-            "airlock_batches_running", "Batches that are worked on.", registry=self.registry
-        )
-        self.notices = Counter(
-            "airlock_notices",
-            "Attempts to send a mail or webhook, by how they ended.",
-            ("channel", "outcome"),
-            registry=self.registry,
-        )
-        self.notices_waiting = Gauge(
-            "airlock_notices_waiting", "Notices that are to be sent.", registry=self.registry
-        )
-        self.notices_dead = Gauge(
-            "airlock_notices_dead",
-            "Notices that were given up, and can be sent again by hand.",
-            registry=self.registry,
-        )
+        self.background = Background(self.registry)
         self.health = Health(self.registry)
         self.inventory = Inventory(self.registry)
         ProcessCollector(registry=self.registry)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,76 +19,17 @@ from pydantic_settings import (
 
 from gateway.errors import ConfigurationError
 from gateway.logs import Level
-from gateway.setting_types import MailAddress, VisaIssuerSetting, WebhookHost
+from gateway.setting_types import (
+    EngineSetting,
+    IssuerSetting,
+    MailAddress,
+    PublicUrl,
+    VisaIssuerSetting,
+    WebhookHost,
+)
 
 CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
 """The variable that names a TOML file of settings; the environment counts before the file."""
-
-
-class EngineSetting(BaseModel):
-    """One engine that the gateway may send requests to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")]
-    """The engine's root address, without a path."""
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-    """The checkpoint that it must serve; checked before the first request and ever after."""
-    api_key_file: Path
-    """A file with the engine's API key."""
-    attest_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")] | None = None
-    """Its side-car's root address; it says, signed, what the engine was started on."""
-
-
-PublicUrl = Annotated[
-    str,
-    StringConstraints(pattern=r"^(https://[^/\s?#]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)$"),
-]
-"""Browsers keep the session's cookie only where its way is protected."""
-Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]
-
-
-class IssuerSetting(BaseModel):
-    """One identity provider whose word for who somebody is counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-    """What it is called here, in addresses and metrics."""
-    issuer: Annotated[
-        str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)[:/])[^\s?#]+$")
-    ]
-    """Its identifier, letter for letter; keys and endpoints are found below it by discovery."""
-    audience: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    """What access tokens for this gateway name as their audience; without, it takes none."""
-    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("ES256", "RS256")
-    """What it signs with; no other algorithm is verified."""
-    token_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("at+jwt",)
-    """The `typ` of its access tokens; `JWT` for a provider that sets no better one."""
-    client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    """The gateway's own name at the issuer, for logins and introspection."""
-    client_secret_file: Path | None = None
-    """A file with the secret that goes with it."""
-    introspection: bool = False
-    """Whether its access tokens are opaque, and it is asked what they are."""
-    organisation: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "Unaffiliated"
-    """The organisation that people are of whom it logs in for the first time."""
-    email: bool = False
-    """Whether the e-mail address that it has verified is taken over, for notices."""
-    step_up_acr: tuple[str, ...] = ()
-    """The authentication contexts that are strong enough for a reviewer's or keyholder's step."""
-    step_up_max_age_seconds: int = Field(900, ge=30, le=86_400)
-    """How long ago somebody may have proven who they are, for such a step."""
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        if self.introspection and (self.client_secret_file is None or self.audience is None):
-            raise ValueError("introspection takes audience, client_id and client_secret_file")
-        if self.client_secret_file is not None and self.client_id is None:
-            raise ValueError("client_secret_file takes client_id")
-        if self.audience is not None and self.audience == self.client_id:
-            raise ValueError("audience must not be client_id: an ID token would be a key")
-        return self
 
 
 class Settings(BaseSettings):

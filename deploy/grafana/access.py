@@ -214,6 +214,23 @@ USE = Row(
             ),
         ),
         Panel(
+            "Kept contents",
+            "Requests and answers that were sealed and written, and base requests that got 503 "
+            "because theirs could not be. Refused must stay 0.",
+            "short",
+            (
+                Query(f"sum(increase(airlock_contents_kept_total{RATE}))", "kept"),
+                Query(f"sum(increase(airlock_contents_refused_total{RATE}))", "refused"),
+            ),
+        ),
+        Panel(
+            "Contents in memory",
+            "Contents that wait to be sealed and written, or for the end of their answer; beyond "
+            "AIRLOCK_CONTENTS_MAX_WAITING_BYTES base requests are refused.",
+            "bytes",
+            (Query("airlock_contents_held_bytes", "{{instance}}"),),
+        ),
+        Panel(
             "Notices",
             "Attempts to send a mail or webhook, by how they ended; what waits or was given up.",
             "short",

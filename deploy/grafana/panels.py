@@ -18,7 +18,8 @@ RATE = "[$__rate_interval]"
 FAULTS = (
     "EngineUnavailableError|EngineFailedError|EngineTimeoutError|NotReadyError|InternalError|"
     "ConfigurationError|OverloadedError|AuditUnavailableError|StorageUnavailableError|"
-    "ReleaseWithdrawnError|ProviderUnavailableError|AuditFileError"
+    "ReleaseWithdrawnError|ProviderUnavailableError|AuditFileError|"
+    "ContentsUnavailableError"
 )
 """Outcomes that are the operator's fault: every error that is answered with a status of 500 and
 more. The recording rules count by the same list."""

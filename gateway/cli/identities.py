@@ -7,7 +7,8 @@ from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, 
 from gateway.controlplane import identities, sessions
 from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut
 from gateway.errors import NotFoundError
-from gateway.settings import IssuerSetting, Settings
+from gateway.setting_types import IssuerSetting
+from gateway.settings import Settings
 
 EXAMPLES = """\
 Issuers are those of AIRLOCK_ISSUERS; docs/login.md describes them.

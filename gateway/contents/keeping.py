@@ -82,7 +82,7 @@ class Keeping:
         self._held_bytes = 0
         self._is_failing = False
         self._is_stopping = False
-        metrics.contents_held.set_function(lambda: self._held_bytes)
+        metrics.background.contents_held.set_function(lambda: self._held_bytes)
 
     def demanded(self, tier_keeps: bool) -> bool:
         """Whether contents must be kept, by the word of their caller's tier or for everybody."""
@@ -99,7 +99,7 @@ class Keeping:
             if self._is_failing or self._held_bytes > self._settings.contents_max_waiting_bytes:
                 raise ContentsUnavailableError
         except ContentsUnavailableError:
-            self._metrics.contents_refused.inc()
+            self._metrics.background.contents_refused.inc()
             raise
         return Kept(self, request_id, key, body)
 
@@ -151,7 +151,7 @@ class Keeping:
                 self._is_failing = not await self._write(group)
                 if not self._is_failing:
                     self._held_bytes -= sum(len(each.content) for each in group)
-                    self._metrics.contents_kept.inc(len(group))
+                    self._metrics.background.contents_kept.inc(len(group))
                     continue
                 self._queue.extendleft(reversed(group))
                 if self._is_stopping:

@@ -1,19 +1,20 @@
 """What the gate has said of the checkpoints that are released now, as metrics."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 
 import anyio.to_thread
 
 from gateway.inventory import Inventory, Labels
 from models.errors import RegistryError
-from models.intervals import binomial_lower_bound, binomial_upper_bound
 from models.release import Release
 from models.report import right_answers
 from models.store import CheckpointStore
 
-CONFIDENCE = 0.975
+Z = NormalDist().inv_cdf(0.975)
 """On either side: together an interval of 95 %."""
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,21 @@ class GateMetrics:
             for of, items in (("base", subset.base), ("candidate", subset.candidate)):
                 k, n = right_answers(items), subset.n
                 found[alias, subset.name, of, "estimate"] = k / n
-                found[alias, subset.name, of, "lower"] = binomial_lower_bound(k, n, CONFIDENCE)
-                found[alias, subset.name, of, "upper"] = binomial_upper_bound(k, n, CONFIDENCE)
+                lower, upper = interval(k, n)
+                found[alias, subset.name, of, "lower"] = lower
+                found[alias, subset.name, of, "upper"] = upper
         return found
+
+
+def interval(k: int, n: int) -> tuple[float, float]:
+    """Return Wilson's score interval of a share: k of n, at 95 %.
+
+    For a picture; what the gate judges by are the exact bounds of `models.intervals`, whose
+    library would take a third of a worker's memory.
+
+    Source: Wilson, JASA 22 (1927).
+    """
+    share, z2 = k / n, Z * Z / n
+    middle = share + z2 / 2
+    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n))
+    return (middle - half) / (1 + z2), (middle + half) / (1 + z2)

@@ -11,7 +11,7 @@ from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.people import get_person
 from gateway.errors import ConflictError, NotFoundError
 from gateway.identity.members import find_identity
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from gateway.tables import Identity
 
 

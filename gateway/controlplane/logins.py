@@ -12,7 +12,7 @@ from gateway.controlplane.schemas import PersonIn
 from gateway.identity.login import LoggedIn
 from gateway.identity.members import find_identity, is_active
 from gateway.identity_errors import UnknownPersonError
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from gateway.tables import Identity
 
 FIRST_TIER = "public"

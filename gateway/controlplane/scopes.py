@@ -60,6 +60,22 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/closures/{closure_id}/lift"): Scope.EMERGENCY,
     ("POST", "/openings"): Scope.EMERGENCY,
     ("POST", "/openings/{opening_id}/confirm"): Scope.EMERGENCY,
+    ("PUT", "/me/address"): Scope.APPLY,
+    ("DELETE", "/me/address"): Scope.APPLY,
+    ("PUT", "/me/unwanted-notices"): Scope.APPLY,
+    ("DELETE", "/people/{person_id}/address"): Scope.PEOPLE,
+    ("PUT", "/organisations/{organisation_id}/contact"): Scope.PEOPLE,
+    ("DELETE", "/organisations/{organisation_id}/contact"): Scope.PEOPLE,
+    ("PUT", "/grants/{grant_id}/sponsor"): Scope.PEOPLE,
+    ("DELETE", "/grants/{grant_id}/sponsor"): Scope.PEOPLE,
+    ("POST", "/webhooks"): Scope.PEOPLE,
+    ("POST", "/webhooks/{webhook_id}/rotate"): Scope.PEOPLE,
+    ("DELETE", "/webhooks/{webhook_id}"): Scope.RESTRICT,
+    ("POST", "/notices/{notice_id}/resend"): Scope.PEOPLE,
+    ("POST", "/people-import"): Scope.PEOPLE,
+    ("POST", "/contents/openings"): Scope.CONTENTS,
+    ("POST", "/contents/openings/{opening_id}/approve"): Scope.CONTENTS,
+    ("POST", "/contents/openings/{opening_id}/release"): Scope.CONTENTS,
 }
 """By method and path under `/admin/v1`; whatever only reads needs `admin:read`."""
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.policy.attestation import Answer, Pointer
 from gateway.policy.routing import Alias, Denied, Family, Routed, Unknown, route
-from gateway.settings import EngineSetting
+from gateway.setting_types import EngineSetting
 from gateway.tables import Engine, Promotion
 
 

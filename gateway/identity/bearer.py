@@ -15,7 +15,7 @@ from gateway.identity.jose import Opened, looks_signed, open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import Provider
 from gateway.identity_errors import InvalidTokenError
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 
 KEPT_SECONDS = 60.0
 ASKED_SECONDS = 5.0

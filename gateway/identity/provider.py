@@ -24,7 +24,7 @@ from gateway.errors import ConfigurationError
 from gateway.identity.key_set import fits, read_key_set
 from gateway.identity_errors import InvalidTokenError, ProviderUnavailableError
 from gateway.metrics import Metrics
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 
 REFRESH_SECONDS = 600.0
 GIVE_UP_SECONDS = 3600.0

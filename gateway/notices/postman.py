@@ -103,8 +103,8 @@ class Postman:
             count = select(func.count()).select_from(Notice)
             waiting = await session.scalar(count.where(Notice.state == "waiting"))
             dead = await session.scalar(count.where(Notice.state == "dead"))
-        self._metrics.notices_waiting.set(waiting or 0)
-        self._metrics.notices_dead.set(dead or 0)
+        self._metrics.background.notices_waiting.set(waiting or 0)
+        self._metrics.background.notices_dead.set(dead or 0)
 
     async def send_some(self, channel: Channel, caller: Caller) -> int:
         """Send what is due by one channel, so many at a time; return how many were taken."""
@@ -150,7 +150,7 @@ class Postman:
             log.warning("a notice could not be brought forward", exc_info=True, extra=which)
             return
         outcome = "failed" if end.state == "waiting" else end.state
-        self._metrics.notices.labels(channel, outcome).inc()
+        self._metrics.background.notices.labels(channel, outcome).inc()
 
     async def _deliver(self, notice: Notice, caller: Caller) -> _End:
         try:

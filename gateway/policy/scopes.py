@@ -16,7 +16,7 @@ class Scope(StrEnum):
     RESTRICT = "admin:restrict"
     """Closing, revoking, suspending, ending sessions."""
     PEOPLE = "admin:people"
-    """People, their roles and identities, organisations, terms of use."""
+    """People, their roles and identities, organisations, terms of use, whom notices go to."""
     KEYS = "admin:keys"
     """Making and rotating keys."""
     GRANTS = "admin:grants"
@@ -31,6 +31,8 @@ class Scope(StrEnum):
     """Taking up, judging, accepting evidence, resuming grants and reviewing their use."""
     EMERGENCY = "workflow:emergency"
     """Opening by break-glass."""
+    CONTENTS = "workflow:contents"
+    """Asking for kept contents, agreeing, and taking them out."""
 
 
 OF_ADMINISTRATORS = frozenset(
@@ -46,7 +48,15 @@ OF_ADMINISTRATORS = frozenset(
 )
 """What an administrator's key, which is nobody's in particular, can have; and has by default."""
 OF_WORKFLOW = frozenset(
-    {Scope.READ, Scope.RESTRICT, Scope.TIERS, Scope.APPLY, Scope.REVIEW, Scope.EMERGENCY}
+    {
+        Scope.READ,
+        Scope.RESTRICT,
+        Scope.TIERS,
+        Scope.APPLY,
+        Scope.REVIEW,
+        Scope.EMERGENCY,
+        Scope.CONTENTS,
+    }
 )
 """What a person's workflow key has by default: it administers nothing, whoever's it is."""
 

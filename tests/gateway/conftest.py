@@ -19,7 +19,8 @@ from gateway.controlplane import grants, keys, people
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.identity.secret import load_secret
-from gateway.settings import EngineSetting, Settings
+from gateway.setting_types import EngineSetting
+from gateway.settings import Settings
 from gateway.tables import Tier
 from models.store import CheckpointStore
 from tests.fakes.sidecar import FakeSideCar

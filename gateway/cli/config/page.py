@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.settings import EngineSetting, IssuerSetting, Settings
+from gateway.setting_types import EngineSetting, IssuerSetting
+from gateway.settings import Settings
 
 HEAD = """\
 # Settings

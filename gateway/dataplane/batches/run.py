@@ -195,7 +195,7 @@ class Run:
             async with self._writing:
                 await anyio.to_thread.run_sync(journal.append, ended)
             self._tally.add(ended)
-            self._shop.metrics.batch_lines.labels(_outcome(ended)).inc()
+            self._shop.metrics.background.batch_lines.labels(_outcome(ended)).inc()
 
     async def _answer(self, number: int, line: Line) -> Ended | None:
         """Return what became of a line; None when the batch is to end before its turn comes."""
@@ -268,7 +268,7 @@ class Run:
         async with self._shop.database.transaction() as session:
             session.add_all(results.files if results else [])
             await bring_forward(session, self._batch, values)
-        self._shop.metrics.batches_ended.labels(state).inc()
+        self._shop.metrics.background.batches_ended.labels(state).inc()
 
     async def _forward(self, values: dict[str, object], only_from: tuple[str, ...] = OPEN) -> str:
         async with self._shop.database.transaction() as session:

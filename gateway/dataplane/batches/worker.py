@@ -25,7 +25,7 @@ class Worker:
         self._shop = workshop
         self._running: set[str] = set()
         self._swept_at = float("-inf")
-        workshop.metrics.batches_running.set_function(self._running.__len__)
+        workshop.metrics.background.batches_running.set_function(self._running.__len__)
 
     async def run(self) -> None:
         """Work, for ever."""

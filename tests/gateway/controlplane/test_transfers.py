@@ -8,7 +8,7 @@ import pytest
 from gateway.cli.tables import with_database
 from gateway.controlplane.people_export import export_lines
 from gateway.controlplane.people_import import import_lines
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow

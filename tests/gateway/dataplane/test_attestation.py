@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.settings import EngineSetting, Settings
+from gateway.setting_types import EngineSetting
+from gateway.settings import Settings
 from models.fingerprint import Answer, Fingerprint
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code

@@ -21,7 +21,7 @@ from gateway.db import Database
 from gateway.identity import changed
 from gateway.identity.changed import Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from gateway.tables import (
     ApiKey,
     Application,

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import ValidationError
 
-from gateway.settings import IssuerSetting, Settings
+from gateway.setting_types import IssuerSetting
+from gateway.settings import Settings
 from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.identity.test_tokens import bind

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.identity.logout_token import EVENT
 from gateway.logs import OURS, SILENT, set_up_logs
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from tests.conformance.browser import Browser, query_of
 from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from gateway.tables import LoginSession
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE

@@ -19,7 +19,7 @@ from gateway.identity.provider import (
 )
 from gateway.identity_errors import InvalidTokenError, ProviderUnavailableError
 from gateway.metrics import Metrics
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.servers import serving

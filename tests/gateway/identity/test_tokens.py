@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from gateway.settings import IssuerSetting
+from gateway.setting_types import IssuerSetting
 from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import ask, create, ended, line, results

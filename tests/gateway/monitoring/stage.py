@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from gateway.settings import IssuerSetting, Settings
+from gateway.setting_types import IssuerSetting
+from gateway.settings import Settings
 from models.fingerprint import Answer, Fingerprint
 from models.store import CheckpointStore
 from tests.fakes.provider import AUDIENCE, FakeProvider
