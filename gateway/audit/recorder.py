@@ -37,6 +37,10 @@ class Recorder:
         self._writer = writer
         self._commitment_key = commitment_key
 
+    def must_intend(self, caller: Caller, family: Family, routed: Routed) -> bool:
+        """Whether a request may be sent on only after `intend`."""
+        return caller.is_always_logged or bool(missing_grants(family, routed.alias, frozenset()))
+
     async def intend(
         self,
         request_id: str,
@@ -45,8 +49,8 @@ class Recorder:
         family: Family,
         routed: Routed,
         body: bytes,
-    ) -> bool:
-        """Return when it is durable that a request is about to be sent on; whether it had to be.
+    ) -> None:
+        """Return when it is durable that a request is about to be sent on.
 
         Args:
             request_id: Of the request.
@@ -61,9 +65,6 @@ class Recorder:
             GrantRevokedError: The database knows of no grants that cover it.
             ReleaseWithdrawnError: Nor of a release that counts.
         """
-        domains = missing_grants(family, routed.alias, frozenset())
-        if not domains and not caller.is_always_logged:
-            return False
         await self._writer.write(
             Intent(
                 at=datetime.now(UTC),
@@ -74,11 +75,10 @@ class Recorder:
                 family=routed.family,
                 label=routed.alias.label,
                 checkpoint=routed.alias.checkpoint,
-                domains=domains,
+                domains=missing_grants(family, routed.alias, frozenset()),
                 commitment=commit(self._commitment_key, request_id, body),
             )
         )
-        return True
 
     def end(
         self,

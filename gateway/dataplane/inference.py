@@ -107,7 +107,8 @@ class Inference:
         family = snapshot.catalogue.families[routed.family]
         if call.is_batch:
             call.domains = missing_grants(family, routed.alias, frozenset())
-        if await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body):
+        if self._recorder.must_intend(who, family, routed):
+            await self._recorder.intend(call.request_id, who, endpoint.path, family, routed, body)
             call.intended_by = who
         await self._relay.answer(order, to, call.outcome)
 

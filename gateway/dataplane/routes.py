@@ -33,6 +33,7 @@ from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics, Settled
+from gateway.server import EXCHANGE
 from gateway.settings import Settings
 
 LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
@@ -78,7 +79,11 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
         call = Call(_request_id(), scope["path"], time.monotonic())
-        await self._answer(call, exchange_of(scope), self._dispatch(call, scope, receive, send))
+        try:
+            work = self._dispatch(call, scope, receive, send)
+            await self._answer(call, exchange_of(scope), work)
+        finally:
+            del scope[EXCHANGE]  # They hold each other, and would wait for the garbage collector.
 
     async def answer_line(
         self, key_id: str, endpoint: Endpoint, body: bytes, door: str | None
@@ -133,10 +138,13 @@ class DataPlane:
 
     async def _dispatch(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        if method == "POST" and (endpoint := ENDPOINTS.get(path)) is not None:
+            await self._infer(endpoint, call, scope, receive)
+            return
         handler: Callable[[], Awaitable[None]]
-        if (endpoint := ENDPOINTS.get(path)) is not None:
-            allowed, handler = "POST", partial(self._infer, endpoint, call, scope, receive)
-        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+        if path in ENDPOINTS:
+            raise e.MethodNotAllowedError("POST")
+        if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             allowed, handler = "GET", partial(self._models, call, scope, send)
         elif (found := find_handler(path, method)) is not None:
             allowed, handler = method, partial(self._keep, found, call, scope, receive, send)

@@ -31,6 +31,7 @@ from gateway.settings import Settings
 from gateway.tables import AuthorizationVersion
 
 WATCH_SECONDS = 0.2
+VERSION = select(AuthorizationVersion.version)
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +44,7 @@ class Snapshot:
     catalogue: Catalogue
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class RunningAnswer:
     """An answer on its way, and how to end it."""
 
@@ -137,7 +138,7 @@ class SnapshotKeeper:
         asked_at = time.monotonic()
         async with self._database.transaction() as session:
             # The version is read first: a change that lands during the reload raises it again.
-            version = await session.scalar(select(AuthorizationVersion.version))
+            version = await session.scalar(VERSION)
             if version is None:
                 raise NotReadyError("The database has no authorization version")
             if self._snapshot is None or version != self._snapshot.version:
