@@ -107,14 +107,19 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         """Return how many tokens all answers may have together, when none has more than `most`."""
         if not self.TOKEN_FIELDS:
             return 0
-        given = [getattr(self, field) for field in self.TOKEN_FIELDS]
-        numbers = [number for number in given if isinstance(number, int)]
-        return max(numbers) if numbers else most
+        longest = 0
+        for field in self.TOKEN_FIELDS:
+            number = getattr(self, field)
+            if isinstance(number, int) and number > longest:
+                longest = number
+        return longest or most
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
         own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}
-        return own | ({"priority": seal.priority} if seal.priority else {})
+        if seal.priority:
+            own["priority"] = seal.priority
+        return own
 
 
 class _Shape(NamedTuple):
