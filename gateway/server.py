@@ -105,7 +105,12 @@ class Exchange(RequestResponseCycle):
 
     def body_now(self) -> bytes | None:
         """Return the request's body; None when it has not all come."""
-        return None if self.more_body else bytes(self.body)
+        if self.more_body:
+            return None
+        # A long body, or a request that came ahead, has stopped reading; who leaves would not be
+        # noticed any more.
+        self.flow.resume_reading()
+        return bytes(self.body)
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer; `fields` are lines, each with its end, without the length."""
