@@ -98,11 +98,6 @@ class Exchange(RequestResponseCycle):
         self.on_flow: Callable[[bool], None] | None = None
         """Told when the caller reads more slowly than is written, and when it has caught up."""
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether so much waits to be read by the caller that no more should be written."""
-        return self.flow.write_paused
-
     def body_now(self) -> bytes | None:
         """Return the request's body; None when it has not all come."""
         if self.more_body:
