@@ -76,6 +76,7 @@ class Exchange(RequestResponseCycle):
         """Begin with a request whose head is there; attributes are those of uvicorn's cycle."""
         self.scope = protocol.scope
         self.transport = protocol.transport
+        self._write = protocol.write_now
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.access_logger = protocol.access_logger
@@ -97,14 +98,14 @@ class Exchange(RequestResponseCycle):
         self.on_flow: Callable[[bool], None] | None = None
         """Told when the caller reads more slowly than is written, and when it has caught up."""
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether so much waits to be read by the caller that no more should be written."""
-        return self.flow.write_paused
-
     def body_now(self) -> bytes | None:
         """Return the request's body; None when it has not all come."""
-        return None if self.more_body else bytes(self.body)
+        if self.more_body:
+            return None
+        # A long body, or a request that came ahead, has stopped reading; who leaves would not be
+        # noticed any more.
+        self.flow.resume_reading()
+        return bytes(self.body)
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer; `fields` are lines, each with its end, without the length."""
@@ -123,12 +124,12 @@ class Exchange(RequestResponseCycle):
     def write(self, data: bytes) -> None:
         """Write more of a body, at once."""
         if not self.disconnected:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
         """End the answer."""
         if not self.disconnected:
-            self.transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
         self._end()
 
     async def drain(self) -> None:
@@ -144,7 +145,7 @@ class Exchange(RequestResponseCycle):
         if not self.disconnected:
             close = b"" if self.keep_alive else b"connection: close\r\n"
             head = b"%b%b%b\r\n" % (STATUS_LINE[status], fields, close)
-            cast("JoiningTransport", self.transport).write_now(head + data)
+            self._write(head + data)
 
     def _end(self) -> None:
         if self.disconnected:
@@ -163,6 +164,7 @@ class ServerProtocol(HttpToolsProtocol):
         """Take a connection."""
         joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(cast("asyncio.Transport", joining))
+        self.write_now = joining.write_now
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
         self._idle_since: float | None = None

@@ -38,6 +38,10 @@ class Recorder:
         self._writer = writer
         self._commitment_key = commitment_key
 
+    def must_intend(self, caller: Caller, family: Family, routed: Routed) -> bool:
+        """Whether a request may be sent on only after `intend`."""
+        return caller.is_always_logged or bool(missing_grants(family, routed.alias, frozenset()))
+
     async def intend(
         self,
         request_id: str,
@@ -47,10 +51,8 @@ class Recorder:
         routed: Routed,
         body: bytes,
         kept: Mapping[str, str] | None = None,
-    ) -> str | None:
+    ) -> str:
         """Return when it is durable that a request is about to be sent on: its commitment.
-
-        None when it need not be recorded.
 
         Args:
             request_id: Of the request.
@@ -66,9 +68,6 @@ class Recorder:
             GrantRevokedError: The database knows of no grants that cover it.
             ReleaseWithdrawnError: Nor of a release that counts.
         """
-        domains = missing_grants(family, routed.alias, frozenset())
-        if not domains and not caller.is_always_logged:
-            return None
         commitment = commit(self._commitment_key, request_id, body)
         await self._writer.write(
             Intent(
@@ -80,7 +79,7 @@ class Recorder:
                 family=routed.family,
                 label=routed.alias.label,
                 checkpoint=routed.alias.checkpoint,
-                domains=domains,
+                domains=missing_grants(family, routed.alias, frozenset()),
                 commitment=commitment,
                 kept=kept,
             )

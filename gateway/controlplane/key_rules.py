@@ -31,7 +31,7 @@ OF_CALLERS = (
     "tokens_per_day",
     "max_concurrent",
 )
-OF_PEOPLE = frozenset({Scope.APPLY, Scope.REVIEW, Scope.EMERGENCY})
+OF_PEOPLE = frozenset({Scope.APPLY, Scope.REVIEW, Scope.EMERGENCY, Scope.CONTENTS})
 
 
 def kind_of(given: KeyIn) -> Kind:

@@ -47,6 +47,11 @@ class Admission:
         Raises:
             OverloadedError: Too many wait, or it has waited for too long.
         """
+        if not self.enter_now(digest):
+            await self.wait(digest, priority)
+
+    def enter_now(self, digest: str) -> bool:
+        """Whether a request may go to an engine without waiting; then `leave` must follow."""
         queue = self._queues.get(digest)
         if queue is None:
             queue = self._queues[digest] = _Queue()
@@ -55,9 +60,18 @@ class Admission:
             queue.running < self._settings.engine_max_in_flight
             or queue.running < self._capacity(digest)
         )
-        if has_room and not queue.waiting:
-            queue.running += 1
-            return
+        if not has_room or queue.waiting:
+            return False
+        queue.running += 1
+        return True
+
+    async def wait(self, digest: str, priority: int) -> None:
+        """Return when it is the turn of a request that could not enter; `leave` must follow.
+
+        Raises:
+            OverloadedError: Too many wait, or it has waited for too long.
+        """
+        queue = self._queues[digest]
         place = (priority, next(self._arrivals), asyncio.get_running_loop().create_future())
         if len(queue.waiting) >= self._settings.queue_limit:
             self._make_room(queue, place)

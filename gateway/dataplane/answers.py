@@ -101,12 +101,16 @@ class EventReader:
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
-        data = self._rest + data
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         end = data.rfind(EVENT_END)
         if end < 0:
             self._rest = data
             return Events(b"", is_done=False)
-        whole, self._rest = data[: end + 2], data[end + 2 :]
+        if end + 2 == len(data):  # Engines write whole events.
+            whole = data
+        else:
+            whole, self._rest = data[: end + 2], data[end + 2 :]
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
         if USAGE in whole:
             if whole.find(EVENT_END) == end:  # It mostly is one event, if any.

@@ -25,6 +25,7 @@ class Collected:
 
     def __init__(self) -> None:
         """Start empty."""
+        self.disconnected = False
         self.status = 0
         self.body = b""
         self.on_gone: Callable[[], None] | None = None

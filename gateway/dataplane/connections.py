@@ -21,12 +21,13 @@ class Lines:
         self._host = parts.hostname or ""
         self._ssl = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._ssl else 80)
+        self._loop = asyncio.get_running_loop()
         self._idle: list[EngineConnection] = []
         self.host_header = parts.netloc
 
     def idle(self) -> EngineConnection | None:
         """Return a connection that is open and was used a moment ago; None when there is none."""
-        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        oldest = self._loop.time() - IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open and connection.idle_since >= oldest:
@@ -41,9 +42,8 @@ class Lines:
             OSError: The engine cannot be reached.
             TimeoutError: It cannot be reached in time.
         """
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_seconds):
-            _, connection = await loop.create_connection(
+            _, connection = await self._loop.create_connection(
                 lambda: EngineConnection(self._idle.append, self._forget),
                 self._host,
                 self._port,

@@ -55,6 +55,7 @@ class Deadlines:
 
     def __init__(self, settings: Settings) -> None:
         """Start with none."""
+        self._loop = asyncio.get_running_loop()
         self._idle_seconds = settings.idle_timeout_seconds
         self._seconds = settings.request_timeout_seconds
         self._first_seconds = min(self._idle_seconds, self._seconds)
@@ -64,7 +65,7 @@ class Deadlines:
 
     def add(self, cut: Callable[[Exception], None]) -> Deadline:
         """Start the clock of an answer, which `cut` ends."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         deadline = Deadline(cut, self._idle_seconds, now + self._seconds)
         self._put(deadline, now + self._first_seconds)
         return deadline
@@ -88,11 +89,11 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = tick
-        self._timer = asyncio.get_running_loop().call_at(tick * TICK_SECONDS, self._ring)
+        self._timer = self._loop.call_at(tick * TICK_SECONDS, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for tick in [tick for tick in self._due if tick * TICK_SECONDS <= now]:
             for deadline in self._due.pop(tick):
                 again = deadline.look(now)

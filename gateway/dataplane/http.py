@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from gateway.errors import (
     AirlockError,
@@ -26,6 +26,8 @@ class ClientGoneError(Exception):
 class Recipient(Protocol):
     """Whom an answer is written to: a caller on a connection, or a line of a batch."""
 
+    disconnected: bool
+    """Whether it has left."""
     on_gone: Callable[[], None] | None
     """Called when it leaves before the answer's end."""
     on_flow: Callable[[bool], None] | None
@@ -49,7 +51,8 @@ class Recipient(Protocol):
 
 def exchange_of(scope: Scope) -> Exchange:
     """Return the request's exchange, which `gateway.server` has put into its scope."""
-    return cast("Exchange", scope[EXCHANGE])
+    exchange: Exchange = scope[EXCHANGE]
+    return exchange
 
 
 HEADERS = "airlock.headers"
@@ -62,17 +65,15 @@ def header(scope: Scope, name: bytes) -> str | None:
     Raises:
         InvalidRequestError: It comes twice, so that two readers could understand two things.
     """
-    known: dict[bytes, list[bytes]] | None = scope.get(HEADERS)
+    known: dict[bytes, bytes] | None = scope.get(HEADERS)
     if known is None:
-        known = scope[HEADERS] = {}
-        for key, value in scope["headers"]:
-            known.setdefault(key, []).append(value)
-    values = known.get(name)
-    if values is None:
+        known = scope[HEADERS] = dict(scope["headers"])
+    value = known.get(name)
+    if value is None:
         return None
-    if len(values) > 1:
+    if len(known) != len(scope["headers"]) and [key for key, _ in scope["headers"]].count(name) > 1:
         raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
-    return values[0].decode("latin-1")
+    return value.decode("latin-1")
 
 
 async def read_body(

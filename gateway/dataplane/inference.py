@@ -118,6 +118,9 @@ class Inference:
         family = snapshot.catalogue.families[routed.family]
         if call.is_batch:
             call.domains = missing_grants(family, routed.alias, NO_GRANTS)
+        if not self._recorder.must_intend(who, family, routed):
+            await self._relay.answer(order, to, call.outcome)
+            return
         kept = await self._keep(
             call, principal, missing_grants(family, routed.alias, NO_GRANTS), body
         )
@@ -130,9 +133,8 @@ class Inference:
             body,
             kept.intended if kept else None,
         )
-        if commitment is not None:
-            call.intended_by = who
-        if kept is None or commitment is None:
+        call.intended_by = who
+        if kept is None:
             await self._relay.answer(order, to, call.outcome)
             return
         call.kept = kept

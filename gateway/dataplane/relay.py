@@ -83,6 +83,7 @@ class Relay:
         self._metrics = metrics
         self._settings = settings
         self._deadlines = Deadlines(settings)
+        self._loop = asyncio.get_running_loop()
 
     async def answer(self, order: Order, to: Recipient, outcome: Outcome) -> None:
         """Relay an answer.
@@ -92,15 +93,18 @@ class Relay:
             ClientGoneError: The caller left; the engine's work has been ended.
         """
         self._suspects.check(order.body)
-        task = cast("asyncio.Task[object]", asyncio.current_task())
+        task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
         running = RunningAnswer(order.key_id, order.routed, task)
-        to.on_gone = partial(running.cut, ClientGoneError())
+        if to.disconnected:
+            raise ClientGoneError
+        to.on_gone = lambda: running.cut(ClientGoneError())
         deadline = self._deadlines.add(running.cut)
         self._keeper.add(running)
         try:
             digest = order.routed.alias.checkpoint
             outcome.ready_at = time.monotonic()
-            await self._admission.enter(digest, order.priority)
+            if not self._admission.enter_now(digest):
+                await self._admission.wait(digest, order.priority)
             try:
                 await self._attempts(order, running, deadline, to, outcome)
             finally:
@@ -132,7 +136,7 @@ class Relay:
             async with asyncio.timeout(LAST_WORD_SECONDS):
                 await to.drain()
         except TimeoutError:
-            pass  # It does not read; what it has not read by the end of its connection is lost.
+            return  # It does not read; the server closes the connection.
         to.write(event)
         to.end()
 
@@ -222,7 +226,7 @@ class Relay:
         outcome.usage = usage
         outcome.first_byte_at = time.monotonic()
         outcome.status = 200
-        to.whole(200, fields_of(_headers(order, "application/json")), body)
+        to.whole(200, _fields(order, b"application/json"), body)
 
     async def _stream(
         self,
@@ -235,8 +239,7 @@ class Relay:
         reader = order.endpoint.dialect.reader(
             forward_usage=order.forward_usage, choices=order.choices
         )
-        headers = partial(_stream_headers, order)
-        stream = Stream(reader, to, outcome, headers, lambda: running.cut_by is not None)
+        stream = Stream(reader, to, outcome, partial(_stream_fields, order), running)
         to.on_flow = connection.pause
         try:
             await connection.pour(stream.take)
@@ -249,15 +252,15 @@ class Relay:
         to.end()
 
 
-def _stream_headers(order: Order) -> dict[str, str]:
-    headers = _headers(order, "text/event-stream")
-    return {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
+def _stream_fields(order: Order) -> bytes:
+    fields = _fields(order, b"text/event-stream")
+    return fields + b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
-def _headers(order: Order, content_type: str) -> dict[str, str]:
+def _fields(order: Order, content_type: bytes) -> bytes:
     milliseconds = round((time.monotonic() - order.started_at) * 1000)
-    return {
-        **order.headers,
-        "content-type": content_type,
-        "openai-processing-ms": str(milliseconds),
-    }
+    return b"%bcontent-type: %b\r\nopenai-processing-ms: %d\r\n" % (
+        fields_of(order.headers),
+        content_type,
+        milliseconds,
+    )

@@ -23,6 +23,8 @@ class Replica:
     """Whether it has been in rotation before."""
     returned_at: float = NEVER
     """When it last came back into rotation after it had been out; on the monotonic clock."""
+    heads: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """How requests to it begin, by path."""
     why_not: str = "it has not been asked yet"
     """Why it is out of rotation, for operators."""
     attested_at: float = NEVER

@@ -35,6 +35,7 @@ from gateway.identity_errors import InsufficientScopeError
 from gateway.logs import CONTEXT
 from gateway.metrics import Metrics, Settled
 from gateway.request_ids import make_request_id
+from gateway.server import EXCHANGE
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 
@@ -86,7 +87,11 @@ class DataPlane:
         call = Call(make_request_id(), scope["path"], time.monotonic())
         if self._tracing is not None and scope["path"] in ENDPOINTS:
             call.trace = self._tracing.begin(scope["path"], scope["headers"], call.request_id)
-        await self._answer(call, exchange_of(scope), self._dispatch(call, scope, receive, send))
+        try:
+            work = self._dispatch(call, scope, receive, send)
+            await self._answer(call, exchange_of(scope), work)
+        finally:
+            del scope[EXCHANGE]  # They hold each other, and would wait for the garbage collector.
 
     async def answer_line(
         self, key_id: str, endpoint: Endpoint, body: bytes, door: str | None
@@ -145,10 +150,13 @@ class DataPlane:
 
     async def _dispatch(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        if method == "POST" and (endpoint := ENDPOINTS.get(path)) is not None:
+            await self._infer(endpoint, call, scope, receive)
+            return
         handler: Callable[[], Awaitable[None]]
-        if (endpoint := ENDPOINTS.get(path)) is not None:
-            allowed, handler = "POST", partial(self._infer, endpoint, call, scope, receive)
-        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+        if path in ENDPOINTS:
+            raise e.MethodNotAllowedError("POST")
+        if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             allowed, handler = "GET", partial(self._models, call, scope, send)
         elif (found := find_handler(path, method)) is not None:
             allowed, handler = method, partial(self._keep, found, call, scope, receive, send)

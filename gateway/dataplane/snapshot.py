@@ -46,7 +46,7 @@ class Snapshot:
     catalogue: Catalogue
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class RunningAnswer:
     """An answer on its way, and how to end it."""
 

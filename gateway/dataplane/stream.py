@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 
 from gateway.dataplane.answers import EVENT_END, Reader
-from gateway.dataplane.http import Recipient, fields_of
+from gateway.dataplane.http import Recipient
 from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.snapshot import RunningAnswer
 
 
 class Stream:
@@ -14,15 +15,15 @@ class Stream:
     No task wakes up for it. A caller who reads slowly has the engine wait (`Recipient.on_flow`).
     """
 
-    __slots__ = ("_headers", "_is_cut", "_outcome", "_reader", "_to", "is_done")
+    __slots__ = ("_feed", "_fields", "_outcome", "_running", "_to", "is_done")
 
     def __init__(
         self,
         reader: Reader,
         to: Recipient,
         outcome: Outcome,
-        headers: Callable[[], dict[str, str]],
-        is_cut: Callable[[], bool],
+        fields: Callable[[], bytes],
+        running: RunningAnswer,
     ) -> None:
         """Write to `to`.
 
@@ -30,25 +31,25 @@ class Stream:
             reader: Finds the events.
             to: The caller.
             outcome: What becomes of the answer.
-            headers: The head's, asked for with the first event.
-            is_cut: Whether nothing may be written any more.
+            fields: Makes those of the head, with the first event.
+            running: The answer; of one that has been cut nothing more is written.
         """
-        self._reader = reader
+        self._feed = reader.feed
         self._to = to
         self._outcome = outcome
-        self._headers = headers
-        self._is_cut = is_cut
+        self._fields = fields
+        self._running = running
         self.is_done = False
         """Whether the engine has said that the answer is complete."""
 
     def take(self, data: bytes) -> None:
         """Take in bytes, in which events may begin and end anywhere."""
-        if self._is_cut():
+        if self._running.cut_by is not None:
             return
-        events = self._reader.feed(data)
-        if events.is_done:
+        forward, is_done = self._feed(data)
+        if is_done:
             self.is_done = True
-        forward, outcome = events.forward, self._outcome
+        outcome = self._outcome
         if not forward:
             return
         outcome.events += forward.count(EVENT_END)
@@ -57,4 +58,4 @@ class Stream:
             return
         outcome.first_byte_at = time.monotonic()
         outcome.status = 200
-        self._to.begin(200, fields_of(self._headers()), forward)
+        self._to.begin(200, self._fields(), forward)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.dataplane.catalogue import EngineAddress
 from gateway.dataplane.connection import ConnectionLostError, EngineConnection
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.pool import Pool
@@ -40,7 +39,6 @@ class Upstream:
         """Use `connections`, and tell `pool` what becomes of requests."""
         self._connections = connections
         self._pool = pool
-        self._heads: dict[tuple[EngineAddress, str], bytes] = {}
 
     async def ask(
         self,
@@ -73,7 +71,7 @@ class Upstream:
             EngineFailedError: It failed, perhaps because of this request.
         """
         request = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
-            self._head(replica.address, path),
+            replica.heads.get(path) or self._head(replica, path),
             request_id.encode(),
             b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b"",
             len(body),
@@ -118,20 +116,19 @@ class Upstream:
         except (OSError, TimeoutError):
             raise lost from None
 
-    def _head(self, address: EngineAddress, path: str) -> bytes:
-        head = self._heads.get((address, path))
-        if head is None:
-            if not FIELD_VALUE.fullmatch(address.api_key):
-                log.error("the API key of %s cannot be sent in a header", address.url)
-                raise EngineUnavailableError
-            lines = (
-                f"POST {path} HTTP/1.1",
-                f"host: {self._connections.lines(address).host_header}",
-                f"authorization: Bearer {address.api_key}",
-                "content-type: application/json",
-                "",
-            )
-            head = self._heads[address, path] = "\r\n".join(lines).encode("ascii")
+    def _head(self, replica: Replica, path: str) -> bytes:
+        address = replica.address
+        if not FIELD_VALUE.fullmatch(address.api_key):
+            log.error("the API key of %s cannot be sent in a header", address.url)
+            raise EngineUnavailableError
+        lines = (
+            f"POST {path} HTTP/1.1",
+            f"host: {self._connections.lines(address).host_header}",
+            f"authorization: Bearer {address.api_key}",
+            "content-type: application/json",
+            "",
+        )
+        head = replica.heads[path] = "\r\n".join(lines).encode("ascii")
         return head
 
     def _fault(self, connection: EngineConnection, replica: Replica, path: str) -> AirlockError:

@@ -34,6 +34,7 @@ from gateway.tables import (
     Person,
 )
 
+VERSION = select(AuthorizationVersion.version, AuthorizationVersion.mark)
 MOST_PEOPLE = 500
 """More people are not looked up one by one: everything is read instead."""
 
@@ -90,8 +91,7 @@ class Changes:
 
 async def read_version(session: AsyncSession) -> Version | None:
     """Return the version in force; None when the schema is not as it should be."""
-    query = select(AuthorizationVersion.version, AuthorizationVersion.mark)
-    row = (await session.execute(query)).one_or_none()
+    row = (await session.execute(VERSION)).one_or_none()
     return None if row is None else Version(row.version, row.mark)
 
 

@@ -159,5 +159,7 @@ def live_domains(
     """
     if not (standing.is_active and standing.organisation_active and standing.tier.grantable):
         return frozenset()
+    if not grants:
+        return frozenset()
     live = frozenset(grant.domain for grant in grants if grant.is_live(now))
     return standing.closures.still_open(live)

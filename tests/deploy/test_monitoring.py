@@ -37,7 +37,7 @@ NAME = re.compile(r"\b(?:airlock_|vllm:|process_)\w+")
 def declared() -> list[MetricWrapperBase]:
     """Return every metric that the gateway and its engines declare."""
     metrics, engine = Metrics("0"), VllmMetrics()
-    owners = [metrics, metrics.health, metrics.inventory]
+    owners = [metrics, metrics.health, metrics.inventory, metrics.background]
     found = [value for owner in owners for value in vars(owner).values()]
     found += [*metrics.inventory.gauges.values(), *engine.registry._collector_to_names]
     return [metric for metric in found if isinstance(metric, MetricWrapperBase)]

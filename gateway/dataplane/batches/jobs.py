@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -129,19 +129,15 @@ async def cancel_batch(session: AsyncSession, batch: Batch, now: datetime) -> No
     await session.refresh(batch)
 
 
-async def claim_batch(session: AsyncSession, now: datetime, settings: Settings) -> Batch | None:
-    """Take up the oldest batch that nobody works on; None when there is none.
-
-    Of one person a batch runs at a time, unless one has only to be ended.
-    """
-    other = aliased(Batch)
+def _claimable() -> Select[str, int]:
+    other, now = aliased(Batch), bindparam("now", type_=Batch.leased_until.type)
     busy = (
         select(other.id)
         .where(other.person_id == Batch.person_id, other.id != Batch.id, other.leased_until > now)
         .where(other.status.in_(OPEN))
         .exists()
     )
-    found = await session.execute(
+    return (
         select(Batch.id, Batch.claim)
         .where(Batch.status.in_(OPEN))
         .where(or_(Batch.leased_until.is_(None), Batch.leased_until <= now))
@@ -149,6 +145,18 @@ async def claim_batch(session: AsyncSession, now: datetime, settings: Settings) 
         .order_by(Batch.created_at)
         .limit(1)
     )
+
+
+CLAIMABLE = _claimable()
+"""Put together once: asked every second, that was a fifth of what an idle gateway did."""
+
+
+async def claim_batch(session: AsyncSession, now: datetime, settings: Settings) -> Batch | None:
+    """Take up the oldest batch that nobody works on; None when there is none.
+
+    Of one person a batch runs at a time, unless one has only to be ended.
+    """
+    found = await session.execute(CLAIMABLE, {"now": now})
     if (row := found.one_or_none()) is None:
         return None
     lease = now + timedelta(seconds=settings.batch_lease_seconds)

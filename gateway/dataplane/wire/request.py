@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
@@ -86,10 +89,11 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def levers(self) -> list[Lever]:
         """Return the fields in use that need a capability."""
+        given = _shape(type(self)).levers(self)
         return [
             lever
-            for lever in self.LEVERS
-            if (value := getattr(self, lever.field)) is not UNSET and value is not None
+            for lever, value in zip(self.LEVERS, given, strict=True)
+            if value is not UNSET and value is not None
         ]
 
     def check(self) -> None:
@@ -107,14 +111,40 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         """Return how many tokens all answers may have together, when none has more than `most`."""
         if not self.TOKEN_FIELDS:
             return 0
-        given = [getattr(self, field) for field in self.TOKEN_FIELDS]
-        numbers = [number for number in given if isinstance(number, int)]
-        return max(numbers) if numbers else most
+        longest = 0
+        for field in self.TOKEN_FIELDS:
+            number = getattr(self, field)
+            if isinstance(number, int) and number > longest:
+                longest = number
+        return longest or most
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
         own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}
-        return own | ({"priority": seal.priority} if seal.priority else {})
+        if seal.priority:
+            own["priority"] = seal.priority
+        return own
+
+
+class _Shape(NamedTuple):
+    """How the fields of one kind of request are read together: one by one costs five times more."""
+
+    passed_on: tuple[str, ...]
+    values: Callable[[Request], tuple[object, ...]]
+    """Of what is passed on."""
+    levers: Callable[[Request], tuple[object, ...]]
+
+
+@cache
+def _shape(kind: type[Request]) -> _Shape:
+    passed_on = tuple(name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
+    return _Shape(passed_on, _reader(passed_on), _reader([lever.field for lever in kind.LEVERS]))
+
+
+def _reader(names: Sequence[str]) -> Callable[[Request], tuple[object, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda request: tuple(getattr(request, name) for name in names)
 
 
 class StreamOptions(Struct, forbid_unknown_fields=True):
@@ -179,18 +209,19 @@ class _DuplicateKeyError(ValueError):
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) > 1 and len({key for key, _ in pairs}) != len(pairs):
+    if len(dict(pairs)) != len(pairs):
         raise _DuplicateKeyError
 
 
-_DUPLICATES = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=len, parse_float=len)
+_SCANNER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=len, parse_float=len)
 
 
 def _refuse_duplicates(body: bytes) -> None:
     """Refuse a key that comes twice: two readers could take two things from it."""
     try:
         # The body has been parsed: it is UTF-8, and no deeper than the parser before goes.
-        _DUPLICATES.decode(body.decode())
+        # What it begins and ends with has been looked at, too.
+        _SCANNER.raw_decode(body.decode().lstrip())
     except _DuplicateKeyError as error:
         raise InvalidJsonError("An object in the body has the same key twice.") from error
     except (ValueError, RecursionError) as error:
@@ -220,16 +251,20 @@ def check_limits(
     return frozenset([lever.capability for lever in levers])
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
 def encode(request: Request, seal: Seal) -> bytes:
     """Return the body that the engine gets: the caller's fields and the gateway's own."""
-    fields: dict[str, object] = msgspec.to_builtins(request)
+    shape = _shape(type(request))
     # To the engine, null is a field's absence; to some of its fields it is an error.
     body = {
         name: value
-        for name, value in fields.items()
-        if value is not None and name not in request.KEPT_BACK
+        for name, value in zip(shape.passed_on, shape.values(request), strict=True)
+        if value is not UNSET and value is not None
     }
-    return msgspec.json.encode(body | request.sealed(seal))
+    body.update(request.sealed(seal))
+    return _ENCODER.encode(body)
 
 
 def _explain(message: str) -> RequestError:

@@ -16,6 +16,8 @@ from pathlib import Path
 from tests.benchmarks.gateway.processes import GATEWAY_CORE, free_port, pinned, wait_for_port
 
 INSTALL_SECONDS = 900
+PRODUCTION_STACK = "a6c01db05f65f556235413ba8dbcfb0c01132fff"
+"""The commit of vLLM's production-stack whose Python router is measured."""
 
 
 @dataclass
@@ -156,8 +158,21 @@ def nginx(cache: Path, upstream: int) -> Iterator[Target]:
         yield Target("nginx", shown.strip().rpartition("/")[2], port, process.pid)
 
 
-def production_stack(cache: Path, upstream: int) -> contextlib.AbstractContextManager[Target]:
-    raise UnavailableError("its router is on no package index, and its source is not vendored here")
+@contextlib.contextmanager
+def production_stack(cache: Path, upstream: int) -> Iterator[Target]:
+    # It is on no package index, and asks for a newer Python without using what is new in it.
+    home = cache / "production-stack"
+    install([sys.executable, "-m", "venv", str(home)], home / "bin" / "pip")
+    source = f"git+https://github.com/vllm-project/production-stack@{PRODUCTION_STACK}"
+    words = [str(home / "bin" / "pip"), "install", "-q", "--ignore-requires-python", source]
+    install(words, home / "bin" / "vllm-router")
+    port = free_port()
+    words = [str(home / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--service-discovery", "static", "--static-models", "m"]
+    words += ["--static-backends", f"http://127.0.0.1:{upstream}"]
+    words += ["--routing-logic", "roundrobin", "--log-level", "error"]
+    with started(words, port, cache / "production-stack.run.log") as process:
+        yield Target("production-stack", PRODUCTION_STACK[:8], port, process.pid)
 
 
 Peer = Callable[[Path, int], contextlib.AbstractContextManager[Target]]

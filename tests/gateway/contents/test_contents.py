@@ -42,6 +42,7 @@ class Board:
             person = running.admin("POST", "/people", json=given).json()["id"]
             running.admin("PUT", f"/people/{person}/roles", json={"roles": [role]})
             key = running.admin("POST", "/keys", json={"person_id": person, "workflow": True})
+            assert key.status_code == 201, key.text
             self.keys[name], self.people[name] = key.json()["key"], person
         for row in running.admin("GET", "/organisations").json():
             running.admin("PATCH", f"/organisations/{row['id']}", json={"state": "verified"})

@@ -1,5 +1,9 @@
 """The audit log and the doors: no audit, no base; who asked and how it ended, and no content."""
 
+import asyncio
+import json
+import socket
+import threading
 from contextlib import asynccontextmanager
 
 import httpx
@@ -169,6 +173,32 @@ def test_the_log_refuses_what_the_database_no_longer_covers(fresh, monkeypatch):
     answer = fresh.post("researcher", {**ASK, "model": "smollm2:base"})
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "grant_revoked"
+    assert len(fresh.engines["base"].bodies) == seen
+
+
+def test_a_caller_that_left_while_the_log_was_written_is_not_answered(fresh, monkeypatch):
+    recorder = fresh.gateway.data_plane._recorder
+    intend, waiting, may_go_on = recorder.intend, threading.Event(), threading.Event()
+
+    async def slowly(*given):
+        waiting.set()
+        await asyncio.to_thread(may_go_on.wait, 10)
+        await intend(*given)
+
+    monkeypatch.setattr(recorder, "intend", slowly)
+    seen, gone = len(fresh.engines["base"].bodies), "airlock_client_disconnects_total"
+    before = fresh.metric(gone)
+    body = json.dumps({**ASK, "model": "smollm2:base"}).encode()
+    head = f"authorization: Bearer {fresh.keys['researcher']}\r\ncontent-length: {len(body)}"
+    host, port = fresh.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n".encode() + body
+        )
+        assert waiting.wait(10)
+    fresh.reasons()  # A later answer: by then the gateway has noticed.
+    may_go_on.set()
+    wait_for(lambda: fresh.metric(gone) == before + 1)
     assert len(fresh.engines["base"].bodies) == seen
 
 
