@@ -22,8 +22,8 @@ ROW = (
 async def fill(session) -> None:
     await session.execute(
         text(
-            "INSERT INTO organisations (id, name, state, created_at)"
-            " VALUES ('o', 'o', 'pending', :at)"
+            "INSERT INTO organisations (id, name, name_key, state, created_at)"
+            " VALUES ('o', 'o', 'o', 'verified', :at)"
         ),
         {"at": AT},
     )
@@ -70,10 +70,8 @@ def test_keys_go_up_and_down(settings):
         await database.migrate(BEFORE)
         async with database.transaction() as session:
             assert await ended(session) == {"narrow", "review", "root"}
-            at = (
-                (await session.execute(text("SELECT max(revoked_at) AS at FROM api_keys"))).one().at
-            )
-            at = datetime.fromisoformat(str(at))
+            row = await session.execute(text("SELECT max(revoked_at) FROM api_keys"))
+            at = datetime.fromisoformat(str(row.scalar_one()))
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
             assert abs(datetime.now(UTC) - at) < timedelta(minutes=5)
         await database.migrate()
