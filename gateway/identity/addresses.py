@@ -35,6 +35,7 @@ class Proxies:
         if found is None or not self._is_trusted(found):
             return found
         lines = [value for name, value in scope["headers"] if name == self._header]
+        found = None  # Whoever is behind a proxy that says nothing is not the proxy.
         for text in reversed(self._hops(b",".join(lines).decode("latin-1"))):
             found = parse_address(text)
             if found is None or not self._is_trusted(found):

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from sqlalchemy import bindparam, or_, update
 
 from gateway.db import Database
-from gateway.errors import NotReadyError
 from gateway.tables import ApiKey
 
 WRITE_SECONDS = 60.0
@@ -70,6 +69,7 @@ class KeyUses:
     async def _try_to_write(self, database: Database) -> None:
         try:
             await self.write(database)
-        except NotReadyError:
-            # These are for people to look at, and are written a minute later.
+        except Exception:
+            # Whatever it was: these are for people to look at, and are written a minute later;
+            # requests go on.
             log.warning("the last uses of keys could not be written", exc_info=True)

@@ -41,6 +41,28 @@ def test_from_a_person_to_a_key_and_back(airlock):
     assert airlock("keys", "create", "--admin", "--json")["key"].startswith("airlock_admin_")
 
 
+def test_a_key_is_narrowed_by_words(airlock):
+    person = airlock("people", "add", "Ada", "--organisation", "x", "--json")["id"]
+    words = ("keys", "create", "--person", person, "--endpoint", "/v1/responses", "--no-domains")
+    words += ("--address", "10.0.0.0/8", "--address", "2001:db8::/32", "--tokens-per-day", "9")
+    made = airlock(*words, "--max-concurrent", "2", "--json")
+    assert made["endpoints"] == ["/v1/responses"]
+    assert made["domains"] == []
+    assert made["addresses"] == ["10.0.0.0/8", "2001:db8::/32"]
+    assert (made["tokens_per_day"], made["max_concurrent"]) == (9, 2)
+    assert made["requests_per_minute"] is made["scopes"] is made["expires_at"] is None
+    wrong = airlock("keys", "create", "--person", person, "--address", "10.0.0.1/8", status=2)
+    assert "addresses" in wrong.err
+    owned = airlock("keys", "create", "--person", person, "--domain", "bio", status=2)
+    assert "no grant for bio" in owned.err
+    reviews = airlock("keys", "create", "--person", person, "--workflow", "--json")
+    assert reviews["proven_by"] == "terminal"
+    days = ("keys", "create", "--admin", "--days", "30", "--scope", "admin:read", "--json")
+    assert airlock(*days)["scopes"] == ["admin:read"]
+    late = airlock("keys", "rotate", made["id"], "--overlap-hours", "169", status=2)
+    assert "seven days" in late.err
+
+
 def test_a_tier_takes_two_peoples_keys(airlock, tmp_path):
     keys = {}
     for name, role in (("ann", "administrator"), ("app", "approver")):

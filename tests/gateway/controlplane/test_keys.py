@@ -11,7 +11,7 @@ from gateway.audit.intents import KEY_REFUSED
 from gateway.cli.tables import in_transaction
 from gateway.errors import NotReadyError
 from gateway.tables import ApiKey
-from tests.gateway.conftest import Running
+from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import wait_for
 
@@ -131,6 +131,31 @@ def test_a_key_works_from_its_addresses_alone_and_refusals_are_counted_and_recor
     assert event["actor"] == f"person:{running.people['researcher']}"
     again = running.admin("GET", "/audit-events", params={"subject": far["id"]}).json()
     assert [each["tag"] for each in again].count(KEY_REFUSED) == 1, "once a minute"
+
+
+def test_behind_a_trusted_proxy_its_word_counts_and_only_in_its_header(request, tmp_path):
+    settings = make_settings(request, tmp_path, "sqlite", trusted_proxies=["127.0.0.1/32"])
+    with run_gateway(settings) as running:
+        caller = made(running, addresses=FAR)["key"]
+        admin = made(running, None, admin=True, addresses=FAR)["key"]
+        cases: list[tuple[dict, int]] = [
+            ({"x-forwarded-for": "192.0.2.7"}, 200),
+            ({"x-forwarded-for": "10.0.0.1, 192.0.2.7"}, 200),
+            ({"x-forwarded-for": "2001:db8::1"}, 200),
+            ({"x-forwarded-for": "192.0.2.7, 203.0.113.9"}, 403),
+            ({"x-forwarded-for": "192.0.2.7", "forwarded": "for=203.0.113.9"}, 200),
+            ({"forwarded": "for=192.0.2.7"}, 403),
+            ({"x-real-ip": "192.0.2.7"}, 403),
+            ({"x-forwarded-for": "192.0.2.7, nonsense"}, 403),
+            ({}, 403),
+        ]
+        message = {"role": "user", "content": "Hi"}
+        body = {"model": "smollm2", "messages": [message]}
+        for headers, status in cases:
+            assert running.post(caller, body, headers=headers).status_code == status, headers
+            bearer = {"authorization": f"Bearer {admin}"}
+            url = f"{running.url}/admin/v1/people"
+            assert httpx.get(url, headers=headers | bearer).status_code == status, headers
 
 
 def test_keys_of_the_admin_api_are_bound_to_addresses_too(running):

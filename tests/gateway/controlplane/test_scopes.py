@@ -10,14 +10,23 @@ from gateway.controlplane import access
 from gateway.controlplane.permissions import MAY
 from gateway.controlplane.scopes import NEEDS, check_scope, scope_of
 from gateway.identity.principal import KeyRights
+from gateway.identity.proof import Assurance
 from gateway.identity_errors import InsufficientScopeError
 from gateway.policy.approval import Duty
+from gateway.policy.grants import UNMET
 from gateway.policy.scopes import OF_ADMINISTRATORS, OF_WORKFLOW, Scope
 from tests.gateway.conftest import Running
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.test_keys import ask, made
 
 RIGHTS = KeyRights(frozenset(), None, None)
+
+
+def test_what_nothing_meets_is_not_met_by_a_login_of_this_second():
+    proof = Assurance("https://idp.example", "mfa", 1000.0)
+    assert proof.meets(("mfa",), 0, 1000.0)
+    assert not proof.meets(UNMET.acr, UNMET.max_age, 1000.0)
+    assert not proof.meets(UNMET.acr, UNMET.max_age, 990.0)
 
 
 def test_every_route_has_its_scope_and_no_other_has():
