@@ -45,6 +45,7 @@ from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.secret import Secret, load_secret
+from gateway.identity.visa_key import visa_key
 from gateway.metrics import Metrics
 from gateway.notices.keys import notice_keys
 from gateway.notices.postman import Postman
@@ -71,6 +72,7 @@ class Gateway:
         files = settings.files_folder or settings.home / "files"
         self._shelf = Shelf(files, secret.derive("files/1"))
         self._notice_keys = notice_keys(secret)
+        self._visa_key = visa_key(secret)
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
@@ -250,6 +252,7 @@ class Gateway:
             self.settings,
             self._idempotency_key,
             self._notice_keys,
+            self._visa_key,
         )
         for each in ROUTERS:
             app.include_router(each)

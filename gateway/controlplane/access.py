@@ -9,6 +9,7 @@ from typing import Annotated
 from cryptography.fernet import Fernet
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
+from joserfc.jwk import ECKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -62,6 +63,8 @@ class ControlPlane:
     idempotency: bytes
     """What idempotency keys and their answers are kept under."""
     notices: NoticeKeys
+    visa_key: ECKey
+    """Signs visas of grants."""
 
 
 def control_plane(request: Request) -> ControlPlane:

@@ -118,6 +118,9 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("POST", "/notices/{notice_id}/resend"): OPERATORS,
     ("GET", "/people-export"): READERS,
     ("POST", "/people-import"): ADMINISTRATORS,
+    ("POST", "/me/visas"): PEOPLE,
+    ("POST", "/me/passport"): PEOPLE,
+    ("POST", "/people/{person_id}/visas"): ADMINISTRATORS,
     ("GET", "/me/unwanted-notices"): ANYBODY,
     ("PUT", "/me/unwanted-notices"): ANYBODY,
 }
