@@ -281,7 +281,7 @@ def test_people_go_out_and_come_in(airlock, tmp_path, monkeypatch):
     issuers = [{"name": "lab", "issuer": "https://lab.example"}]
     monkeypatch.setenv("AIRLOCK_ISSUERS", json.dumps(issuers))
     person = airlock("people", "add", "Ada", "--organisation", "x", "--json")["id"]
-    bind = ("identities", "bind", "--issuer", "lab", "--subject", "ada", "--person", person)
+    bind = ("identities", "bind", "lab", "ada", "--person", person)
     airlock(*bind, "--json")
     exported = airlock("people", "export").out
     record = json.loads(exported)
