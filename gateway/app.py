@@ -54,6 +54,7 @@ from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.key_gate import KeyGate
 from gateway.identity.secret import Secret, load_secret
+from gateway.identity.visa_key import visa_key
 from gateway.metrics import Metrics
 from gateway.notices.keys import notice_keys
 from gateway.notices.postman import Postman
@@ -84,6 +85,7 @@ class Gateway:
         self._epoch = Epoch(files, self.database)
         self._shelf = Shelf(files, secret.derive("files/1"))
         self._notice_keys = notice_keys(secret)
+        self._visa_key = visa_key(secret)
         self._idempotency_key = secret.derive("idempotency/1")
         self._login_cipher = Fernet(base64.urlsafe_b64encode(secret.derive("logins/1")))
         self._signer = log_signer(settings, secret)
@@ -259,6 +261,7 @@ class Gateway:
             self.gate,
             Throttle(),
             self._notice_keys,
+            self._visa_key,
         )
         for each in ROUTERS:
             app.include_router(each)

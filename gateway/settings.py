@@ -240,6 +240,8 @@ class Settings(BaseSettings):
         for field in ("name", "issuer"):
             if len({getattr(issuer, field) for issuer in self.issuers}) < len(self.issuers):
                 raise ValueError(f"two issuers have the same {field}")
+        if len({each.issuer for each in self.visa_issuers}) < len(self.visa_issuers):
+            raise ValueError("two visa issuers have the same issuer")
         if sum(issuer.introspection for issuer in self.issuers) > 1:
             raise ValueError("one issuer has opaque tokens: they do not say whose they are")
         return self

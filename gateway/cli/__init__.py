@@ -41,6 +41,7 @@ VERBS = {
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
     "contacts": Verb("gateway.cli.contacts", "whom notices go to, and who answers for grants"),
     "notices": Verb("gateway.cli.notices", "what was told to whom, and to which programs"),
+    "visas": Verb("gateway.cli.visas", "take GA4GH visas as evidence, and issue visas of grants"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "contents": Verb("gateway.cli.contents", "ask for kept contents, agree, and read them offline"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),

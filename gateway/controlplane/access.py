@@ -9,6 +9,7 @@ from typing import Annotated
 from cryptography.fernet import Fernet
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
+from joserfc.jwk import ECKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -71,6 +72,8 @@ class ControlPlane:
     throttle: Throttle
     """Of leak reports."""
     notices: NoticeKeys
+    visa_key: ECKey
+    """Signs visas of grants."""
 
 
 def control_plane(request: Request) -> ControlPlane:

@@ -16,6 +16,7 @@ APPLIED = {
 }
 LATER, NOW = "2027-06-01T00:00:00Z", "2026-06-01T00:00:00Z"
 STEP = {"digest": DIGEST}
+VISAS = {"visas": ["header.claims.signature"]}
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/people"): {"name": "Ada Lovelace", "organisation": "Analytical Society"},
@@ -75,6 +76,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "events": ["emergency.opened", "grant.first_used"],
     },
     ("post", "/webhooks/{webhook_id}/rotate"): {"overlap_hours": 24},
+    ("post", "/me/visas"): VISAS,
+    ("post", "/people/{person_id}/visas"): VISAS,
     ("post", "/closures"): {"domain": "capitals", "reason": "Odd use, looked into."},
     ("post", "/closures/{closure_id}/lift"): {"reason": "It was a test of ours."},
     ("post", "/openings"): {

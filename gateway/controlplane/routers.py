@@ -15,6 +15,7 @@ from gateway.controlplane.routes import router
 from gateway.controlplane.tier_routes import router as tier_router
 from gateway.controlplane.transfer_routes import router as transfer_router
 from gateway.controlplane.verification_routes import router as verification_router
+from gateway.controlplane.visa_routes import router as visa_router
 
 ROUTERS = (
     router,
@@ -28,6 +29,7 @@ ROUTERS = (
     contact_router,
     notice_router,
     transfer_router,
+    visa_router,
     audit_router,
     receipts_router,
     leaks_router,

@@ -86,3 +86,34 @@ class ImportOut(In):
     unchanged: int
     refused: int
     lines: list[LineOut]
+
+
+class VisasIn(In):
+    """Visas as their issuers have signed them (a passport's `ga4gh_passport_v1`)."""
+
+    visas: list[Annotated[str, StringConstraints(min_length=1, max_length=8192)]] = Field(
+        min_length=1, max_length=32
+    )
+
+
+class VisaOut(In):
+    """What became of one visa, in the order in which they came."""
+
+    outcome: Literal["added", "known", "used", "refused"]
+    reason: str | None = None
+    type: str | None = None
+    evidence_id: str | None = None
+    kind: str | None = None
+    domain: str | None = None
+    asserted_by: str | None = None
+    expires_at: datetime | None = None
+    verifies: list[str] = Field(
+        default_factory=list, description="What it verifies once a reviewer has accepted it."
+    )
+
+
+class PassportOut(In):
+    """Signed visas of grants."""
+
+    visas: list[str]
+    expires_at: datetime = Field(description="None of them holds for longer.")

@@ -26,12 +26,14 @@ class ClientGoneError(Exception):
 class Recipient(Protocol):
     """Whom an answer is written to: a caller on a connection, or a line of a batch."""
 
-    disconnected: bool
-    """Whether it has left."""
     on_gone: Callable[[], None] | None
     """Called when it leaves before the answer's end."""
     on_flow: Callable[[bool], None] | None
     """Told when it takes less than is written, and when it has caught up."""
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether it has left."""
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer; `fields` are the lines of its head, without the length."""

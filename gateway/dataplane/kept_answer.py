@@ -32,6 +32,11 @@ class KeptAnswer:
     def on_flow(self, call: Callable[[bool], None] | None) -> None:
         self._to.on_flow = call
 
+    @property
+    def disconnected(self) -> bool:
+        """Whether the caller has left."""
+        return self._to.disconnected
+
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer."""
         self._kept.take(body)

@@ -1,4 +1,4 @@
-"""The identity providers that the settings name, and the one client by which they are asked."""
+"""The identity providers and visa issuers that the settings name, and the client that asks them."""
 
 import httpx2
 
@@ -6,6 +6,7 @@ from gateway.errors import NotFoundError
 from gateway.identity.bearer import Bearer
 from gateway.identity.introspection import Introspection
 from gateway.identity.provider import TIMEOUT_SECONDS, Provider
+from gateway.identity.visas import VisaIssuers
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
@@ -24,6 +25,7 @@ class Issuers:
         self.by_issuer = {
             one.issuer: Provider(one, self._client, tls, metrics) for one in settings.issuers
         }
+        self.visas = VisaIssuers(settings, self._client, metrics)
         asked = [one for one in self.by_issuer.values() if one.setting.introspection]
         introspection = Introspection(asked[0], self._client, metrics) if asked else None
         self.bearer = Bearer(self.by_issuer, introspection, key)

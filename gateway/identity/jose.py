@@ -37,6 +37,8 @@ class Opened:
     type: str
     kid: str
     claims: dict[str, object]
+    key_set: str | None = None
+    """Where the token says that its key is, for who expects that and knows better (`jku`)."""
 
     def claim_text(self, name: str, longest: int = 255) -> str:
         """Return a claim that must be a text, printable and not empty.
@@ -104,8 +106,12 @@ class Opened:
             raise InvalidTokenError from error
 
 
-def open_token(text: str) -> Opened:
+def open_token(text: str, *, names_key_set: bool = False) -> Opened:
     """Return a token in parts.
+
+    Args:
+        text: The token.
+        names_key_set: Whether it may say where its key is. Nothing is fetched from there.
 
     Raises:
         InvalidTokenError: Its form is not right.
@@ -116,11 +122,15 @@ def open_token(text: str) -> Opened:
     header = _object(match[1], MAX_HEADER_BYTES)
     # ID tokens need no `typ`; access tokens are refused without by what takes them.
     words = [header.get("alg"), header.get("typ", "JWT"), header.get("kid")]
+    key_set = header.pop("jku", None) if names_key_set else None
+    if not isinstance(key_set, str | None):
+        raise InvalidTokenError
     if not header.keys() <= HEADERS or not all(isinstance(word, str) and word for word in words):
         raise InvalidTokenError
     algorithm, kind, kid = map(str, words)
     kind = kind.lower().removeprefix("application/")
-    return Opened(text, algorithm, kind, kid, _object(match[2], MAX_TOKEN_BYTES))
+    claims = _object(match[2], MAX_TOKEN_BYTES)
+    return Opened(text, algorithm, kind, kid, claims, key_set)
 
 
 def looks_signed(text: str) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -49,6 +49,7 @@ class Notice(Base):
         ),
         CheckConstraint("state IN ('waiting', 'sent', 'dropped', 'dead')", name="state"),
         CheckConstraint("(state = 'waiting') = (ended_at IS NULL)", name="ended"),
+        Index(None, "state", "next_at"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -61,7 +62,7 @@ class Notice(Base):
     once: Mapped[str | None] = mapped_column(String(300), unique=True)
     created_at: Mapped[datetime] = mapped_column(Moment)
     state: Mapped[str] = mapped_column(String(10))
-    next_at: Mapped[datetime] = mapped_column(Moment, index=True)
+    next_at: Mapped[datetime] = mapped_column(Moment)
     claim: Mapped[int]
     attempts: Mapped[int]
     problem: Mapped[str | None] = mapped_column(String(200))

@@ -157,5 +157,6 @@ def _add_notices() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
         sa.UniqueConstraint("once", name=op.f("uq_notices_once")),
     )
-    for column in ("event", "person_id", "webhook_id", "next_at", "ended_at"):
+    for column in ("event", "person_id", "webhook_id", "ended_at"):
         op.create_index(op.f(f"ix_notices_{column}"), "notices", [column])
+    op.create_index(op.f("ix_notices_state_next_at"), "notices", ["state", "next_at"])

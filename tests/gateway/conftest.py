@@ -28,7 +28,7 @@ from tests.fakes.vllm import FakeVllm
 from tests.models.checkpoints import PROFILE, put_base, put_candidate, put_report
 from tests.models.test_gate import report
 from tests.models.trusting import ENGINE, point, trust_in
-from tests.servers import serving, wait_for
+from tests.servers import PLAIN, serving, wait_for
 from tests.two_people import TwoPeople
 
 
@@ -118,7 +118,7 @@ class Running:
             kwargs["json"] = body
         else:
             kwargs["content"] = body
-        return httpx.post(self.url + path, headers=headers, timeout=30, **kwargs)
+        return httpx.post(self.url + path, headers=headers, timeout=30, verify=PLAIN, **kwargs)
 
     def chat(self, who: str, model: str = "smollm2", **extra):
         message = {"role": "user", "content": "What is the capital of France?"}
@@ -132,19 +132,20 @@ class Running:
             f"{self.url}/admin/v1{path}",
             headers={"authorization": f"Bearer {self.admin_key}", **headers},
             timeout=30,
+            verify=PLAIN,
             **kwargs,
         )
 
     def get(self, who: str, path: str):
         headers = {"authorization": f"Bearer {self.keys[who]}"}
-        return httpx.get(self.url + path, headers=headers).json()
+        return httpx.get(self.url + path, headers=headers, verify=PLAIN).json()
 
     def reasons(self) -> list[str]:
         """Why the gateway is not ready."""
-        return httpx.get(f"{self.url}/readyz").json()["reasons"]
+        return httpx.get(f"{self.url}/readyz", verify=PLAIN).json()["reasons"]
 
     def metric(self, line: str) -> float:
-        text = httpx.get(f"{self.url}/metrics").text
+        text = httpx.get(f"{self.url}/metrics", verify=PLAIN).text
         return sum(
             float(row.rsplit(" ", 1)[1]) for row in text.splitlines() if row.startswith(line)
         )
@@ -222,7 +223,7 @@ def run_gateway(
         make_people(running)
         running.url = stack.enter_context(serving(running.gateway, port=port))
         ready = f"{running.url}/readyz"
-        wait_for(lambda: httpx.get(ready).status_code == 200)
+        wait_for(lambda: httpx.get(ready, verify=PLAIN).status_code == 200)
         yield running
 
 

@@ -10,6 +10,7 @@ from gateway.cli import VERBS, build_parser, requested_verb
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.metrics import Metrics
 from gateway.policy.capabilities import Capability
+from gateway.policy.notices import SECURITY, Event
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,13 @@ def test_every_test_that_a_page_names_exists(page):
 @pytest.mark.parametrize("capability", list(Capability))
 def test_every_capability_is_documented(capability):
     assert f"| `{capability}` |" in API
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_every_event_is_documented_with_whether_it_can_be_turned_off(event):
+    text = (ROOT / "docs/notices.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("|") and f"`{event}`" in line]
+    assert row.rstrip(" |").rpartition("| ")[2].startswith("no" if event in SECURITY else "yes")
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

@@ -297,3 +297,44 @@ def test_notices_and_contacts(airlock, tmp_path, monkeypatch):
     (organisation,) = airlock("organisations", "list", "--json")
     word = ("contacts", "sponsor", grant, "--organisation", organisation["id"], "--json")
     assert airlock(*word)["set_by"] == "command line"
+
+
+def test_people_go_out_and_come_in(airlock, tmp_path, monkeypatch):
+    issuers = [{"name": "lab", "issuer": "https://lab.example"}]
+    monkeypatch.setenv("AIRLOCK_ISSUERS", json.dumps(issuers))
+    person = airlock("people", "add", "Ada", "--organisation", "x", "--json")["id"]
+    bind = ("identities", "bind", "lab", "ada", "--person", person)
+    airlock(*bind, "--json")
+    exported = airlock("people", "export").out
+    record = json.loads(exported)
+    assert record["identities"][0]["subject"] == "ada"
+    record["identities"][0]["subject"] = "zoe"
+    file = tmp_path / "people.jsonl"
+    file.write_text(f"{exported}{json.dumps(record)}\n")
+    tried = airlock("people", "import", str(file))
+    assert "1 made, 0 changed, 1 as they were, 0 refused" in tried.out
+    assert "this was a dry run" in tried.out
+    assert len(airlock("people", "list", "--json")) == 1
+    assert airlock("people", "import", str(file), "--submit", "--json")["made"] == 1
+    assert airlock("people", "import", str(file), "--submit", "--json")["unchanged"] == 2
+    assert len(airlock("people", "list", "--json")) == 2
+    file.write_text("{}\n")
+    assert "refused" in airlock("people", "import", str(file), status=1).out
+    assert "cannot be read" in airlock("people", "import", "none", status=2).err
+
+
+def test_visas(airlock, tmp_path, monkeypatch):
+    person = airlock(
+        "people", "add", "Ada", "--organisation", "x", "--tier", "researcher", "--json"
+    )["id"]
+    issue = ("visas", "issue", person)
+    assert "AIRLOCK_PUBLIC_URL" in airlock(*issue, status=2).err
+    monkeypatch.setenv("AIRLOCK_PUBLIC_URL", "https://gateway.example")
+    assert "No grant" in airlock(*issue, status=2).err
+    airlock("grants", "create", person, "--domain", "bio", "--reason", "r", "--json")
+    issued = airlock(*issue, "--json")["visas"]
+    assert len(issued) == 2
+    file = tmp_path / "passport.txt"
+    file.write_text("\n".join(issued))
+    refused = airlock("visas", "import", person, str(file), status=1).out
+    assert "nothing was done" in refused

@@ -65,6 +65,7 @@ MATRIX = {
     "DELETE /webhooks/{webhook_id}": OPERATE, "GET /notices": READ,
     "POST /notices/{notice_id}/resend": OPERATE,
     "GET /people-export": READ, "POST /people-import": ADMIN,
+    "POST /me/visas": OWN, "POST /me/passport": OWN, "POST /people/{person_id}/visas": ADMIN,
     "GET /me/unwanted-notices": SELF, "PUT /me/unwanted-notices": SELF,
     "GET /contents/openings": READ, "POST /contents/openings": "U",
     "POST /contents/openings/{opening_id}/approve": "UA",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from tests.servers import wait_for
+from tests.servers import PLAIN, wait_for
 
 NOW = datetime.now(UTC)
 LATER = (NOW + timedelta(days=60)).isoformat()
@@ -72,6 +72,7 @@ class Workflow:
             f"{self.running.url}/admin/v1{path}",
             headers={"authorization": f"Bearer {self.keys[who]}"},
             timeout=30,
+            verify=PLAIN,
             **({"json": body} if body else {}),
         )
 
