@@ -253,9 +253,7 @@ def main() -> None:
         url = server.database("revocation")
         settings = Settings(home=home, secret_file=secret, database_url=url)
         migrate(settings)
-        print(
-            f"{'channel':>10} {'kind':>13} {'trials':>7} ms from request: p50, p99, max; answer: …; load"
-        )
+        print(f"{'channel':>10} {'kind':>13} {'trials':>7} ms from request, from answer; load")
         plan = [
             ("announced", tuple(DOORS), args.count),
             ("polled", tuple(DOORS), args.count),
