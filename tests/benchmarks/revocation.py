@@ -245,6 +245,7 @@ def main() -> None:
     parser.add_argument("--cut", type=int, default=50, help="trials without a way (%(default)s)")
     parser.add_argument("--grants", type=int, default=10_000, help="in the database (%(default)s)")
     parser.add_argument("--only", choices=("announced", "polled", "cut"), help="one channel alone")
+    parser.add_argument("--kinds", nargs="+", choices=list(DOORS), default=list(DOORS))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, private_postgres(Path(folder)) as server:
         home = Path(folder)
@@ -255,8 +256,8 @@ def main() -> None:
         migrate(settings)
         print(f"{'channel':>10} {'kind':>13} {'trials':>7} ms from request, from answer; load")
         plan = [
-            ("announced", tuple(DOORS), args.count),
-            ("polled", tuple(DOORS), args.count),
+            ("announced", tuple(args.kinds), args.count),
+            ("polled", tuple(args.kinds), args.count),
             ("cut", ("grant",), args.cut),
         ]
         plan = [row for row in plan if args.only in (None, row[0])]
