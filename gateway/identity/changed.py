@@ -6,7 +6,7 @@ again; anything else is read whole. So a new kind of change is slow until it is 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,8 +22,7 @@ from gateway.identity.directory import (
 )
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.key_records import load_keys
-from gateway.policy.breakglass import Closures
-from gateway.policy.grants import GrantTerms
+from gateway.policy.grants import GrantTerms, Standing
 from gateway.tables import (
     ApiKey,
     AuthorizationChange,
@@ -146,7 +145,8 @@ async def follow(session: AsyncSession, directory: Directory, changes: Changes) 
     """Return the directory as it is after changes."""
     people = changes.people
     if changes.closures:
-        directory = _with_closures(directory, await load_closures(session))
+        closures = await load_closures(session)
+        directory = _with_standings(directory, lambda each: replace(each, closures=closures))
     if changes.organisations:
         directory = await _with_organisations(session, directory, changes.organisations)
     if not people and not changes.nobodys_keys:
@@ -178,11 +178,14 @@ def _counting(terms: tuple[GrantTerms, ...]) -> tuple[GrantTerms, ...]:
     return tuple(grant for grant in terms if grant.revoked_at is None)
 
 
-def _with_closures(directory: Directory, closures: Closures) -> Directory:
-    people = {
-        person: replace(standing, closures=closures)
-        for person, standing in directory.people.items()
-    }
+def _with_standings(directory: Directory, change: Callable[[Standing], Standing]) -> Directory:
+    """Return a directory with every standing changed; what people share is changed once."""
+    changed: dict[int, Standing] = {}
+    people = {}
+    for person, standing in directory.people.items():
+        if (found := changed.get(id(standing))) is None:
+            found = changed[id(standing)] = change(standing)
+        people[person] = found
     return replace(directory, people=people)
 
 
@@ -191,13 +194,16 @@ async def _with_organisations(
 ) -> Directory:
     query = select(Organisation.name, Organisation.state).where(Organisation.id.in_(changed))
     states = {row.name: row.state for row in await session.execute(query)}
-    people = {
-        person: replace(standing, organisation_active=states[standing.organisation] != "suspended")
-        if standing.organisation in states
-        else standing
-        for person, standing in directory.people.items()
-    }
-    return replace(directory, people=people)
+
+    def change(standing: Standing) -> Standing:
+        state = states.get(standing.organisation)
+        return (
+            standing
+            if state is None
+            else replace(standing, organisation_active=state != "suspended")
+        )
+
+    return _with_standings(directory, change)
 
 
 async def _people_of(session: AsyncSession, tag: str, subjects: set[str]) -> set[str | None] | None:

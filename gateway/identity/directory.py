@@ -185,10 +185,15 @@ async def load_standings(
     ).join(Organisation, Organisation.name == Person.organisation)
     if people is not None:
         query = query.where(Person.id.in_(people))
-    return {
-        found: Standing(tiers[tier], state == "active", name, organisation != "suspended", closures)
-        for found, tier, state, name, organisation in await session.execute(query)
-    }
+    standings: dict[str, Standing] = {}
+    shared: dict[tuple[str, bool, str, bool], Standing] = {}
+    for person, tier, state, name, organisation in await session.execute(query):
+        # People share what is equal, so that a change of it for thousands is one.
+        of = (tier, state == "active", name, organisation != "suspended")
+        if of not in shared:
+            shared[of] = Standing(tiers[tier], *of[1:], closures)
+        standings[person] = shared[of]
+    return standings
 
 
 async def load_closures(session: AsyncSession) -> Closures:

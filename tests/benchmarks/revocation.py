@@ -1,6 +1,6 @@
 """How long a base answer goes on after it was closed: a table, then one line of JSON.
 
-    python -m tests.benchmarks.revocation [--count 200] [--cut 50] [--grants 10000]
+    python -m tests.benchmarks.revocation [--count 200] [--cut 50] [--grants 10000] [--only cut]
 
 Two gateway processes on a private PostgreSQL that holds so many grants of the workflow. In every
 trial both stream a base answer, a token every five milliseconds; one of the processes is asked to
@@ -11,6 +11,7 @@ swallowed on its way; "cut" has the other process's way to the database carry no
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -40,6 +41,10 @@ from tests.servers import wait_for
 
 TOKEN_SECONDS = 0.005
 CHUNK = 1000
+
+
+Plan = list[tuple[str, tuple[str, ...], int]]
+"""Channels, the kinds that are closed there, and how often each."""
 
 
 class Trial(NamedTuple):
@@ -194,7 +199,7 @@ async def time_reload(settings: Settings, holder: Holder) -> dict[str, float]:
     return {"whole_ms": round(whole * 1e3, 1), "changed_ms": round(part * 1e3, 1)}
 
 
-def measure(settings: Settings, count: int, cut: int, people: int) -> dict[str, object]:
+def measure(settings: Settings, plan: Plan, people: int) -> dict[str, object]:
     """Run every trial; return the figures."""
     rows = []
     with ExitStack() as stack:
@@ -210,11 +215,7 @@ def measure(settings: Settings, count: int, cut: int, people: int) -> dict[str, 
         bench = Bench(running, (urls[0], urls[1]), ways)
         reload = anyio.run(time_reload, settings, bench.holder)
         asked = cycle((0, 1))
-        for channel, kinds, trials in (
-            ("announced", tuple(DOORS), count),
-            ("polled", tuple(DOORS), count),
-            ("cut", ("grant",), cut),
-        ):
+        for channel, kinds, trials in plan:
             for kind in kinds:
                 found = [bench.trial(kind, channel, next(asked)) for _ in range(trials)]
                 row = {
@@ -223,6 +224,7 @@ def measure(settings: Settings, count: int, cut: int, people: int) -> dict[str, 
                     "trials": trials,
                     "after_request_ms": figures(found, lambda trial: trial.after_request),
                     "after_answer_ms": figures(found, lambda trial: trial.after_answer),
+                    "load_average": round(os.getloadavg()[0], 1),
                 }
                 rows.append(row)
                 show(row)
@@ -233,7 +235,7 @@ def show(row: dict) -> None:
     cells = [f"{row['channel']:>10} {row['kind']:>13} {row['trials']:>7}"]
     for moment in ("after_request_ms", "after_answer_ms"):
         cells += [f"{row[moment][name]:>9.1f}" for name in ("p50", "p99", "max")]
-    print(" ".join(cells), flush=True)
+    print(" ".join([*cells, f"{row['load_average']:>6}"]), flush=True)
 
 
 def main() -> None:
@@ -242,6 +244,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="trials of each kind (%(default)s)")
     parser.add_argument("--cut", type=int, default=50, help="trials without a way (%(default)s)")
     parser.add_argument("--grants", type=int, default=10_000, help="in the database (%(default)s)")
+    parser.add_argument("--only", choices=("announced", "polled", "cut"), help="one channel alone")
+    parser.add_argument("--kinds", nargs="+", choices=list(DOORS), default=list(DOORS))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, private_postgres(Path(folder)) as server:
         home = Path(folder)
@@ -250,8 +254,14 @@ def main() -> None:
         url = server.database("revocation")
         settings = Settings(home=home, secret_file=secret, database_url=url)
         migrate(settings)
-        print(f"{'channel':>10} {'kind':>13} {'trials':>7} ms from request: p50, p99, max; answer:")
-        print(json.dumps(measure(settings, args.count, args.cut, args.grants)))
+        print(f"{'channel':>10} {'kind':>13} {'trials':>7} ms from request, from answer; load")
+        plan = [
+            ("announced", tuple(args.kinds), args.count),
+            ("polled", tuple(args.kinds), args.count),
+            ("cut", ("grant",), args.cut),
+        ]
+        plan = [row for row in plan if args.only in (None, row[0])]
+        print(json.dumps(measure(settings, plan, args.grants)))
 
 
 if __name__ == "__main__":

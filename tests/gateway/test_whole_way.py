@@ -33,7 +33,7 @@ SAID = {"decision": "pass", "rationale": "as seen", "no_conflict": True}
 def running(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("whole")
     organisations = {"lab": "The Lab", "board": "The Board"}
-    with gateway_with_provider(request, home, "postgresql", **organisations) as made:
+    with gateway_with_provider(request, home, "postgresql", 600, **organisations) as made:
         yield made
 
 

@@ -17,6 +17,7 @@ from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.contents.bundle import Bundle, open_bundle, read_bundle
 from gateway.contents.holder import make_holder, read_private
+from gateway.contents.keeping import Keeping
 from gateway.contents.sealing import Place, commit, new_part_key, seal, to_text
 from gateway.controlplane.contents import forget
 from gateway.db import Database
@@ -97,6 +98,11 @@ def log_key(running):
 
 def log_key_of(running):
     return log_signer(running.settings, load_secret(running.settings)).verifier
+
+
+def keeping_of(running) -> Keeping:
+    """The gateway's part that keeps contents."""
+    return running.gateway.data_plane._inference._keeping
 
 
 def asked(running, parts: int = 2, **extra) -> httpx.Response:
@@ -339,7 +345,7 @@ def test_when_their_time_is_over_their_key_is_destroyed(running, board):
     (entry,) = running.admin("GET", f"/audit-events?subject={ids[0]}").json()
     assert entry["tag"] == "contents:key:destroyed"
     assert entry["detail"]["grants"] == [running.grants["researcher"]]
-    running.gateway.data_plane._inference._keeping._keys.clear()
+    keeping_of(running)._keys.clear()
 
 
 class Down(Database):
@@ -365,7 +371,7 @@ def refused(running) -> None:
 
 
 def test_without_a_place_to_keep_them_there_is_no_base(running):
-    keeping = running.gateway.data_plane._inference._keeping
+    keeping = keeping_of(running)
     before = running.metric("airlock_contents_refused_total")
     running.gateway.database.__class__ = Down
     try:
@@ -385,7 +391,7 @@ def test_without_a_place_to_keep_them_there_is_no_base(running):
 
 
 def test_with_too_much_waiting_there_is_no_base(running):
-    keeping = running.gateway.data_plane._inference._keeping
+    keeping = keeping_of(running)
     limit = running.settings.contents_max_waiting_bytes
     keeping.take(limit + 1)
     try:
@@ -408,9 +414,7 @@ def test_a_tier_has_its_members_contents_kept_and_no_other(request, tmp_path):
         holder = read_private(tmp_path / "holder.pem", None)
         assert open_bundle(bundle, holder, log_key_of(made)).answer == answer.content
         forget_everything(made)
-        plane = made.gateway.data_plane
-        assert plane is not None
-        keeping = plane._inference._keeping
+        keeping = keeping_of(made)
         keeping._keys.clear()
         keeping._holder = None
         refused(made)

@@ -1,7 +1,7 @@
 """Reading what changed gives what reading everything gives; what does not fit is read whole."""
 
 import uuid
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -302,6 +302,12 @@ def test_what_changed_leads_to_what_is(settings, steps):
             assert normal(directory) == (await read(database))[1]
 
     on(settings, main)
+
+
+def test_a_directory_has_no_part_that_is_not_read_again():
+    """A new part is read again by `follow` before it is added here."""
+    known = {"pepper", "keys", "people", "grants", "identities", "proven"}
+    assert {each.name for each in fields(Directory)} == known
 
 
 def test_every_kind_of_change_that_is_read_in_part_is_one_that_there_is():

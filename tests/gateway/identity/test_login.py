@@ -33,7 +33,7 @@ def running(request, tmp_path_factory):
 
 
 @contextmanager
-def gateway_with_provider(request, home, kind: str, **organisations: str):
+def gateway_with_provider(request, home, kind: str, step_up_seconds=30, **organisations: str):
     """A gateway at an address that was known beforehand, and providers that know it.
 
     One, of The Lab, or one for each of the organisations, by its issuer's name.
@@ -54,7 +54,7 @@ def gateway_with_provider(request, home, kind: str, **organisations: str):
                 organisation=organisation,
                 email=name == "lab",
                 step_up_acr=("urn:mfa",),
-                step_up_max_age_seconds=30,
+                step_up_max_age_seconds=step_up_seconds,
             )
             for name, organisation in (organisations or {"lab": "The Lab"}).items()
         )
