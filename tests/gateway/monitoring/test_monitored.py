@@ -13,18 +13,17 @@ import yaml
 from deploy.grafana.build import DASHBOARDS
 from tests.gateway.conftest import make_settings
 from tests.gateway.monitoring.prometheus import DEPLOY, PROGRAM, Prometheus, run_prometheus
-from tests.gateway.monitoring.stage import Stage, let_everything_happen, set_up, under_load
+from tests.gateway.monitoring.stage import (
+    Stage,
+    chosen,
+    let_everything_happen,
+    set_up,
+    under_load,
+)
 from tests.gateway.monitoring.whispers import SAID, secrets, whisper
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Prometheus here")
-CHOSEN = {
-    "$__rate_interval": "10s",
-    "$__range": "1m",
-    "$alias": ".*",
-    "$tier": ".*",
-    "$checkpoint": ".*",
-}
 NAME = re.compile(r"\b(?:airlock|vllm|process)[_:]\w[\w:]*|\bup\b")
 
 
@@ -46,13 +45,6 @@ def scene(request, tmp_path_factory) -> Iterator[tuple[Stage, Prometheus]]:
         wait_for(lambda: prometheus.value("sum(airlock_batches_ended_total)") >= 1, 30)
         time.sleep(2)  # A rate needs two scrapes.
         yield stage, prometheus
-
-
-def chosen(expr: str) -> str:
-    """Return a panel's query as Grafana would ask it."""
-    for name, value in CHOSEN.items():
-        expr = expr.replace(name, value)
-    return expr
 
 
 def rules(file: str) -> list[dict]:
