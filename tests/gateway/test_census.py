@@ -9,7 +9,9 @@ import pytest
 
 from gateway.controlplane.census import secret_ages
 from gateway.controlplane.certificates import expiries
+from gateway.controlplane.gate_metrics import wilson
 from gateway.settings import Settings
+from models.intervals import binomial_lower_bound, binomial_upper_bound
 from tests.fakes.tls import tls_server
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.workflow import Workflow
@@ -57,8 +59,16 @@ def test_the_gates_results_are_there_with_their_interval(counted: Running):
         for bound in ("lower", "estimate", "upper")
     )
     assert estimate == pytest.approx(89 / 314)
-    # Clopper and Pearson's interval of 89 of 314.
-    assert (lower, upper) == pytest.approx((0.2343, 0.3367), abs=0.0005)
+    # Within a hundredth of the exact bounds, which the gate judges by.
+    exact = binomial_lower_bound(89, 314, 0.975), binomial_upper_bound(89, 314, 0.975)
+    assert (lower, upper) == pytest.approx(exact, abs=0.01)
+    assert (lower, upper) == pytest.approx((0.2364, 0.3356), abs=0.0001)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 314), (313, 314), (50, 100)])
+def test_the_interval_holds_the_share_and_stays_within_0_and_1(k, n):
+    share, lower, upper = wilson(k, n)
+    assert -1e-12 <= lower <= share <= upper <= 1 + 1e-12
 
 
 def test_keys_of_the_trust_store_and_secrets_have_ages(counted: Running):
