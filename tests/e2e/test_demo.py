@@ -20,6 +20,7 @@ import openai
 import pytest
 
 from deploy.grafana.engines import ENGINES
+from gateway.dataplane.engine_metrics import KEEP_SECONDS
 from models.attestation import verify_attestation
 from models.release import current_releases
 from models.store import CheckpointStore
@@ -273,6 +274,7 @@ def test_secrets_are_kept_and_nothing_private_is_logged(demo: Demo):
 
 def test_the_engines_dashboard_asks_for_what_a_real_engine_says(demo: Demo):
     ask(demo, "public")
+    time.sleep(KEEP_SECONDS)
     text = httpx.get(f"{demo.root}/metrics/engines").text
     said = {line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
     queries = " ".join(query.expr for panel in ENGINES.panels for query in panel.queries)

@@ -24,7 +24,8 @@ def counted(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("census")
     settings = make_settings(request, home, "sqlite")
     with run_gateway(settings, census_seconds=0.1) as running:
-        wait_for(lambda: metrics(running)('airlock_census_timestamp_seconds{of="controlplane"}'))
+        counted = 'airlock_census_timestamp_seconds{of="controlplane"}'
+        wait_for(lambda: metrics(running)(counted), 30)
         yield running
 
 
