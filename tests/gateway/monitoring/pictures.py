@@ -8,7 +8,7 @@ import math
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from deploy.grafana.build import DASHBOARDS
 from deploy.grafana.panels import COLUMNS, Dashboard, Panel
-from tests.gateway.conftest import make_settings
+from tests.gateway.conftest import make_settings, run_postgres
 from tests.gateway.monitoring.prometheus import Prometheus, run_prometheus
 from tests.gateway.monitoring.stage import chosen, let_everything_happen, set_up, under_load
 
@@ -134,12 +134,22 @@ def picture(prometheus: Prometheus, dashboard: Dashboard, ends_at: float) -> byt
     return small.getvalue()
 
 
+class Fixtures(NamedTuple):
+    """What `make_settings` asks pytest for."""
+
+    address: str
+
+    def getfixturevalue(self, _: str) -> str:
+        return self.address
+
+
 def main() -> None:
     """Watch two gateways for a while, and draw what there was."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with (
-            set_up(make_settings(None, home, "sqlite")) as stage,
+            run_postgres(home / "pg", home) as address,
+            set_up(make_settings(Fixtures(address), home, "postgresql")) as stage,
             run_prometheus(home / "prometheus", stage.targets) as prometheus,
             under_load(stage),
         ):

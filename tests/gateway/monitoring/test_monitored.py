@@ -132,11 +132,26 @@ def test_the_log_holds_nothing_that_was_said_and_no_secret(scene):
     assert [secret for secret in secrets(stage) if secret in text] == []
 
 
+ENDED = ("a request has ended", "a request was not answered")
+
+
+def test_a_fault_is_in_the_log_at_its_usual_level(scene):
+    stage, _ = scene
+    text = (stage.running.settings.home / "second.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    faults = [line for line in lines if line["message"] == "a request was not answered"]
+    assert {"EngineFailedError", "ProviderUnavailableError"} <= {one["outcome"] for one in faults}
+    assert {line["level"] for line in faults} == {"info"}
+    usual = [line for line in lines if line["message"] == "a request has ended"]
+    assert {line["level"] for line in usual} == {"debug"}
+    assert not {"EngineFailedError", "InternalError"} & {line["outcome"] for line in usual}
+
+
 def test_the_log_is_json_and_every_line_on_a_request_has_its_id(scene):
     stage, _ = scene
     text = (stage.running.settings.home / "second.log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    ended = [line for line in lines if line["message"] == "a request has ended"]
+    ended = [line for line in lines if line["message"] in ENDED]
     assert len(ended) > 50
     assert {"alias", "tier", "outcome", "milliseconds", "path"} <= ended[0].keys()
     assert len({line["request_id"] for line in ended}) == len(ended)
