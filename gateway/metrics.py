@@ -17,6 +17,7 @@ from prometheus_client import (
 from gateway.background import Background
 from gateway.health import Health
 from gateway.inventory import Inventory
+from gateway.plain_metrics import Count, PlainCounter, PlainHistogram
 
 OTHER = "other"
 """Stands for a model name that is not served, so that callers cannot make new series."""
@@ -35,45 +36,45 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         labels = ("alias", "tier", "outcome")
-        self.requests = Counter(
+        self.requests = PlainCounter(
             "airlock_requests", "Requests to the data plane.", labels, registry=self.registry
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = PlainHistogram(
             "airlock_request_duration_seconds",
             "From a request's first byte to the last byte of its answer.",
             labels,
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.first_token_seconds = Histogram(
+        self.first_token_seconds = PlainHistogram(
             "airlock_time_to_first_token_seconds",
             "From a request's first byte to the first byte of its answer's body.",
             labels,
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.overhead_seconds = Histogram(
+        self.overhead_seconds = PlainHistogram(
             "airlock_overhead_seconds",
             "From a request's first byte to its being ready for an engine: the gateway's own part.",
             ("alias", "tier"),
             buckets=OVERHEAD_SECONDS,
             registry=self.registry,
         )
-        self.queue_seconds = Histogram(
+        self.queue_seconds = PlainHistogram(
             "airlock_queue_seconds",
             "From a request's being ready to an engine's having room for it.",
             ("alias", "tier"),
             buckets=WAIT_SECONDS,
             registry=self.registry,
         )
-        self.upstream_seconds = Histogram(
+        self.upstream_seconds = PlainHistogram(
             "airlock_upstream_seconds",
             "From the request that the engine gets to the end of the answer.",
             ("alias", "tier"),
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.inter_token_seconds = Histogram(
+        self.inter_token_seconds = PlainHistogram(
             "airlock_inter_token_seconds",
             "Of each stream, the mean time between two of its tokens.",
             ("alias", "tier"),
@@ -83,13 +84,13 @@ class Metrics:
         self.in_flight = Gauge(
             "airlock_in_flight_requests", "Requests being answered.", registry=self.registry
         )
-        self.tokens = Counter(
+        self.tokens = PlainCounter(
             "airlock_tokens",
             "Tokens that engines counted.",
             ("alias", "tier", "type"),
             registry=self.registry,
         )
-        self.routed = Counter(
+        self.routed = PlainCounter(
             "airlock_routed",
             "Requests that were given a checkpoint.",
             ("tier", "requested_model", "served_checkpoint"),
@@ -207,7 +208,7 @@ class Metrics:
         self.inventory = Inventory(self.registry)
         ProcessCollector(registry=self.registry)
         self._settled: dict[tuple[str, str, str], _Series] = {}
-        self._routed: dict[tuple[str, str, str], Counter] = {}
+        self._routed: dict[tuple[str, str, str], Count] = {}
         self.build = Info("airlock_build", "The gateway's version.", registry=self.registry)
         self.build.info({"version": version})
 

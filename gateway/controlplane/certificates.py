@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from cryptography.x509 import load_der_x509_certificate
-
 from gateway.settings import Settings
 
 TIMEOUT_SECONDS = 3.0
@@ -44,6 +42,9 @@ async def expiries(settings: Settings) -> dict[str, datetime]:
 
 
 async def _expiry(host: str, port: int) -> datetime:
+    # Only who has TLS servers to look at loads what reads certificates.
+    from cryptography.x509 import load_der_x509_certificate
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import NormalDist
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -14,8 +14,8 @@ from models.release import Release
 from models.report import right_answers
 from models.store import CheckpointStore
 
-Z = NormalDist().inv_cdf(0.975)
-"""On either side: together an interval of 95 %."""
+Z = 1.959963984540054
+"""The normal distribution's 97.5th percentile: an interval of 95 %."""
 log = logging.getLogger(__name__)
 
 
@@ -56,23 +56,27 @@ class GateMetrics:
         found: dict[Labels, float] = {}
         for subset in report.subsets:
             for of, items in (("base", subset.base), ("candidate", subset.candidate)):
-                k, n = right_answers(items), subset.n
-                found[alias, subset.name, of, "estimate"] = k / n
-                lower, upper = interval(k, n)
-                found[alias, subset.name, of, "lower"] = lower
-                found[alias, subset.name, of, "upper"] = upper
+                bounds = wilson(right_answers(items), subset.n)
+                for bound, value in bounds._asdict().items():
+                    found[alias, subset.name, of, bound] = value
         return found
 
 
-def interval(k: int, n: int) -> tuple[float, float]:
-    """Return Wilson's score interval of a share: k of n, at 95 %.
+class Bounds(NamedTuple):
+    """A share and its interval."""
 
-    For a picture; what the gate judges by are the exact bounds of `models.intervals`, whose
-    library would take a third of a worker's memory.
+    estimate: float
+    lower: float
+    upper: float
 
-    Source: Wilson, JASA 22 (1927).
+
+def wilson(k: int, n: int) -> Bounds:
+    """Return the share of k in n with Wilson's interval.
+
+    For eyes on a dashboard: the gate judges by exact bounds (`models.intervals`), whose library
+    takes 30 MB of memory that no gateway should spend on a picture.
     """
-    share, z2 = k / n, Z * Z / n
-    middle = share + z2 / 2
-    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n))
-    return (middle - half) / (1 + z2), (middle + half) / (1 + z2)
+    share, z2 = k / n, Z * Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return Bounds(share, middle - half, middle + half)

@@ -10,7 +10,7 @@ from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import Recipient, write_error
 from gateway.dataplane.limits import Reservation
 from gateway.dataplane.outcome import Outcome
-from gateway.errors import AirlockError
+from gateway.errors import AirlockError, OverloadedError
 from gateway.http_errors import http_error
 from gateway.metrics import OTHER
 from gateway.tracing import Trace
@@ -48,6 +48,17 @@ class Call:
         if self.reservation is not None:
             known.update(self.reservation.headers())
         return known
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it ended with a fault of ours, which the log says one by one.
+
+        Being full is none: to turn requests away must stay cheap, and the metrics count them.
+        """
+        error = self.error or self.outcome.error
+        if error is None or isinstance(error, OverloadedError):
+            return False
+        return http_error(error).status >= 500
 
     def log_context(self) -> dict[str, str]:
         """What every line of the log about it says."""

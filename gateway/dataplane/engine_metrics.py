@@ -7,6 +7,7 @@ scrape unreadable or speak in the gateway's name.
 
 import asyncio
 import re
+import time
 
 import aiohttp
 
@@ -16,6 +17,8 @@ from gateway.dataplane.probe import NETWORK_FAULTS
 
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 MAX_BYTES = 4 * 1024 * 1024
+KEEP_SECONDS = 1.0
+"""Who asks again within that gets the same: however often it is asked, engines are not."""
 TYPE = re.compile(r"# TYPE (vllm:[A-Za-z0-9_:]+) (counter|gauge|histogram|summary)")
 SAMPLE = re.compile(
     r"(?P<name>vllm:[A-Za-z0-9_:]+)"
@@ -34,9 +37,19 @@ class EngineMetrics:
         """Ask `pool`'s engines on `client`'s connections."""
         self._client = client
         self._pool = pool
+        self._said = b""
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()  # One asks, whoever comes meanwhile waits for its answer.
 
     async def render(self) -> bytes:
         """Return the metrics of every engine that answers, in Prometheus's text format."""
+        async with self._asking:
+            if time.monotonic() >= self._asked_at + KEEP_SECONDS:
+                self._said = await self._ask_all()
+                self._asked_at = time.monotonic()
+            return self._said
+
+    async def _ask_all(self) -> bytes:
         addresses = [replica.address for replica in self._pool.replicas()]
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(self._ask(address)) for address in addresses]

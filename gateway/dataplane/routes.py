@@ -234,7 +234,9 @@ class DataPlane:
             )
         if call.trace is not None:
             call.end_trace(label)
-        if log.isEnabledFor(logging.DEBUG):
+        if call.is_fault:
+            log.info("a request was not answered", extra={"airlock": call.facts(label)})
+        elif log.isEnabledFor(logging.DEBUG):
             log.debug("a request has ended", extra={"airlock": call.facts(label)})
         self._metrics.settle(
             Settled(

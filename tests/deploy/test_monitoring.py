@@ -13,6 +13,7 @@ from deploy.grafana import build, panels
 from deploy.grafana.panels import Panel
 from gateway.http_errors import HTTP_ERRORS
 from gateway.metrics import Metrics
+from gateway.plain_metrics import PlainCounter, PlainHistogram
 from tests.fakes.vllm_metrics import VllmMetrics
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -31,16 +32,23 @@ PANELS = [
     for dashboard in build.DASHBOARDS
     for panel in dashboard.panels
 ]
+Declared = MetricWrapperBase | PlainCounter | PlainHistogram
 NAME = re.compile(r"\b(?:airlock_|vllm:|process_)\w+")
 
 
-def declared() -> list[MetricWrapperBase]:
+def declared() -> list[Declared]:
     """Return every metric that the gateway and its engines declare."""
     metrics, engine = Metrics("0"), VllmMetrics()
     owners = [metrics, metrics.health, metrics.inventory, metrics.background]
     found = [value for owner in owners for value in vars(owner).values()]
     found += [*metrics.inventory.gauges.values(), *engine.registry._collector_to_names]
-    return [metric for metric in found if isinstance(metric, MetricWrapperBase)]
+    return [metric for metric in found if isinstance(metric, Declared)]
+
+
+def labelnames(metric: Declared) -> tuple[str, ...]:
+    if isinstance(metric, PlainCounter | PlainHistogram):
+        return tuple(metric.labelnames)
+    return tuple(metric._labelnames)
 
 
 def series() -> dict[str, set[str]]:
@@ -50,7 +58,7 @@ def series() -> dict[str, set[str]]:
     for metric in declared():
         (family,) = metric.describe()
         for suffix in SUFFIXES[family.type]:
-            labels = {*metric._labelnames, *SCRAPE_LABELS}
+            labels = {*labelnames(metric), *SCRAPE_LABELS}
             labels |= {"url", "checkpoint"} if family.name.startswith("vllm:") else set()
             labels |= {"le"} if suffix == "_bucket" else set()
             labels |= {"version"} if suffix == "_info" else set()

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,11 +19,14 @@ import httpx
 import openai
 import pytest
 
+from deploy.grafana.engines import ENGINES
+from gateway.dataplane.engine_metrics import KEEP_SECONDS
 from models.attestation import verify_attestation
 from models.release import current_releases
 from models.store import CheckpointStore
 from models.trust import read_trust
 from tests.e2e.conftest import Demo
+from tests.fakes.vllm_metrics import VllmMetrics
 from tests.two_people import TwoPeople
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
@@ -266,6 +270,24 @@ def test_secrets_are_kept_and_nothing_private_is_logged(demo: Demo):
         assert secret.split("_")[3] not in logs
     assert "capital of France" not in logs
     assert "sailor" not in logs
+
+
+def test_the_engines_dashboard_asks_for_what_a_real_engine_says(demo: Demo):
+    ask(demo, "public")
+    time.sleep(KEEP_SECONDS)
+    text = httpx.get(f"{demo.root}/metrics/engines").text
+    said = {line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    queries = " ".join(query.expr for panel in ENGINES.panels for query in panel.queries)
+    assert set(re.findall(r"vllm:\w+", queries)) - said == set()
+    # The stand-in that other tests use has its names and labels from here.
+    for line in VllmMetrics().render().decode().splitlines():
+        name, _, labels = line.partition("{")
+        if line.startswith("vllm:") and not name.endswith("_created"):
+            assert name in said, name
+            real = next(one for one in text.splitlines() if one.startswith(name + "{"))
+            assert set(re.findall(r'(\w+)="', labels)) <= set(re.findall(r'(\w+)="', real))
+    for digest in demo.digests().values():
+        assert f'checkpoint="{digest}"' in text
 
 
 def test_metrics_count_doors_and_no_violation(demo: Demo):

@@ -33,6 +33,7 @@ class FakeVllm:
     metrics: VllmMetrics = field(default_factory=VllmMetrics)
     metrics_text: bytes = b""
     """What it says of itself instead."""
+    scrapes: int = 0
     told: int = 0
     """How many tokens it has said last that a stream's answer has."""
 
@@ -40,6 +41,7 @@ class FakeVllm:
         assert scope["type"] == "http"
         headers = {k.decode(): v.decode() for k, v in scope["headers"]}
         if scope["path"] == "/metrics":
+            self.scrapes += 1
             return await self.raw(send, 200, self.metrics_text or self.metrics.render())
         if headers.get("authorization") != f"Bearer {self.api_key}":
             return await self.reply(send, 401, {"error": "Unauthorized"})

