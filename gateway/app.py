@@ -102,7 +102,7 @@ class Gateway:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Run the tasks that keep the gateway current, for as long as it serves."""
         settings = self.settings
-        await self._check_schema()
+        await self.database.prepare(settings)
         # An engine's address comes from configuration: never through a proxy of the environment.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         async with aiohttp.ClientSession(
@@ -163,21 +163,6 @@ class Gateway:
             connections.close()
         await self.issuers.close()
         await self.database.close()
-
-    async def _check_schema(self) -> None:
-        """Bring the embedded database up to date; refuse another that is not.
-
-        Raises:
-            ConfigurationError: The database's schema is not the code's.
-        """
-        current, newest = await self.database.revisions()
-        if current == newest:
-            return
-        if not self.settings.is_embedded:
-            raise e.ConfigurationError(
-                f"the database has schema {current}, the code {newest}: run `airlock migrate`"
-            )
-        await self.database.migrate()
 
     async def _share_limits(self, limits: Limits) -> None:
         """Count together with other workers, for ever, where there is a Redis for it."""
