@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def manifests(folder: Path) -> list[Manifest]:
 
 
 BASE = [each for each in manifests(FOLDER / "base") if each["kind"] != "Kustomization"]
+(WAY_OUT,) = [e for e in manifests(FOLDER / "way-out") if e["kind"] == "NetworkPolicy"]
 WORKLOADS = [each for each in BASE if each["kind"] in ("Deployment", "StatefulSet", "Job")]
 POLICIES = [each for each in BASE if each["kind"] == "NetworkPolicy"]
 ENGINES = [each for each in WORKLOADS if each["metadata"]["name"].startswith("engine-")]
@@ -90,7 +92,7 @@ def peers(workload: Manifest, direction: str) -> Iterator[Manifest]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("manifest", BASE, ids=name)
+@pytest.mark.parametrize("manifest", [*BASE, WAY_OUT], ids=name)
 def test_it_fits_kubernetes_own_schema(manifest: Manifest, version: str):
     kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -102,13 +104,13 @@ def test_a_wrong_field_would_be_found():
 
 
 def test_every_file_is_used_and_every_kind_is_known():
-    for folder in ("base", "monitoring", "routes"):
+    for folder in ("base", "monitoring", "routes", "way-out"):
         listed = yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text())["resources"]
         there = {path.name for path in (FOLDER / folder).glob("*.yaml")}
         assert set(listed) == there - {"kustomization.yaml", "adapter-values.yaml"}, folder
     for manifest in manifests(FOLDER):
         group = manifest["apiVersion"].partition("/")[0]
-        assert manifest in BASE or group in FOREIGN, name(manifest)
+        assert manifest in [*BASE, WAY_OUT] or group in FOREIGN, name(manifest)
 
 
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: overlays are not built")
@@ -154,6 +156,17 @@ def test_gateways_reach_what_they_need_and_no_more():
     assert reached == {"engine", "witness", "redis", "postgres"}
     (entry,) = peers(gateway, "Ingress")
     assert entry == {"namespaceSelector": {"matchLabels": {"airlock.dev/reaches-gateways": "true"}}}
+
+
+def test_a_way_out_is_the_gateways_alone_and_leads_to_no_private_address():
+    assert WAY_OUT["spec"]["podSelector"] == {"matchLabels": {COMPONENT: "gateway"}}
+    assert WAY_OUT["spec"]["policyTypes"] == ["Egress"]
+    (rule,) = WAY_OUT["spec"]["egress"]
+    block = ip_network(rule["to"][0]["ipBlock"]["cidr"])
+    inside = [ip_network(each) for each in rule["to"][0]["ipBlock"]["except"]]
+    for address in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"):
+        assert ip_address(address) in block
+        assert any(ip_address(address) in each for each in inside), address
 
 
 def test_the_witness_and_the_migration_are_alone():
