@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock dashboards schemas bench-unlearn bench-gateway chaos clean
+.PHONY: help setup demo test check fmt lint types imports lock dashboards schemas sbom licences audit-deps bench-unlearn bench-gateway chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -51,6 +51,16 @@ dashboards: setup ## Write Grafana's dashboards from deploy/grafana/*.py
 
 schemas: setup ## Export the JSON Schemas of the registry's documents
 	$(BIN)/python -m models.schemas docs/schemas
+
+sbom: setup ## Write the bill of materials of each plane (CycloneDX) to dist/
+	@$(BIN)/python requirements/bom.py sbom dist
+
+licences: setup ## List the licences of everything that is installed; fails on one that is not allowed
+	@$(BIN)/python requirements/bom.py licences
+
+audit-deps: setup ## Ask the public database for known holes in what is locked (needs the network)
+	@for lock in $(LOCKS); do echo $$lock; \
+	  $(BIN)/uv tool run pip-audit==2.10.1 --disable-pip --require-hashes --requirement $$lock || exit 1; done
 
 bench-unlearn: setup ## Measure the unlearning engine against a plain implementation
 	@$(BIN)/python -m tests.benchmarks.unlearn --home $(HOME_DIR)

@@ -27,3 +27,16 @@ for name in postgres_password redis_password gateway_secret \
     mv "$file.new" "$file"
     echo "made $name"
 done
+
+# Addresses that hold a token, which only you know: until you write them, alerts reach nobody.
+for name in alert_pager_url alert_ticket_url; do
+    file=$directory/$name
+    if [ -s "$file" ]; then
+        echo "kept $name"
+        continue
+    fi
+    printf 'http://127.0.0.1:9/nobody' > "$file.new"
+    chmod 0444 "$file.new"
+    mv "$file.new" "$file"
+    echo "made $name: write the address of your webhook into it, or alerts reach nobody"
+done

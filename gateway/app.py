@@ -11,7 +11,6 @@ import aiohttp
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 
-from gateway import errors as e
 from gateway.audit.intents import complete
 from gateway.audit.log_key import log_signer
 from gateway.audit.notary import Notary
@@ -113,7 +112,7 @@ class Gateway:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Run the tasks that keep the gateway current, for as long as it serves."""
         settings = self.settings
-        await self._check_schema()
+        await self.database.prepare(settings)
         # An engine's address comes from configuration: never through a proxy of the environment.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
         async with aiohttp.ClientSession(
@@ -198,21 +197,6 @@ class Gateway:
                 await tracing.close()
         await self.issuers.close()
         await self.database.close()
-
-    async def _check_schema(self) -> None:
-        """Bring the embedded database up to date; refuse another that is not.
-
-        Raises:
-            ConfigurationError: The database's schema is not the code's.
-        """
-        current, newest = await self.database.revisions()
-        if current == newest:
-            return
-        if not self.settings.is_embedded:
-            raise e.ConfigurationError(
-                f"the database has schema {current}, the code {newest}: run `airlock migrate`"
-            )
-        await self.database.migrate()
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""

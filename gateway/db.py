@@ -1,5 +1,6 @@
 """The database: one engine, one kind of transaction, one schema on SQLite and PostgreSQL."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 CHANNEL = "airlock_changes"
 CONNECT_TIMEOUT_SECONDS = 5
 BUSY_TIMEOUT_MILLISECONDS = 5000
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -102,6 +104,25 @@ class Database:
                     yield
         except (psycopg.Error, OSError) as error:
             raise NotReadyError("The database did not answer") from error
+
+    async def prepare(self, settings: Settings) -> None:
+        """Bring the embedded database up to date; refuse another that is not.
+
+        Raises:
+            ConfigurationError: The database's schema is not the code's.
+        """
+        current, newest = await self.revisions()
+        if current == newest:
+            return
+        if settings.is_embedded:
+            await self.migrate()
+            return
+        is_newer = current is not None and newest is not None and current > newest
+        if is_newer and settings.allow_newer_schema:
+            log.warning("the database has schema %s, newer than the code's %s", current, newest)
+            return
+        do = "start the version that migrated it" if is_newer else "run `airlock migrate`"
+        raise ConfigurationError(f"the database has schema {current}, the code {newest}: {do}")
 
     async def close(self) -> None:
         """Close every connection."""

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     """SQLAlchemy URL (`postgresql+psycopg://…`); without one, SQLite under `home`."""
     database_password_file: Path | None = None
     """A file with the database's password, so that the URL need not hold it."""
+    allow_newer_schema: bool = False
+    """Whether the gateway starts on a schema that is newer than it knows: for a roll back by one
+    release, see `docs/upgrade.md`."""
     secret_file: Path | None = None
     """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
     engines: tuple[EngineSetting, ...] = ()

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gateway.cli import build_parser, requested_verb
-from gateway.settings import Settings
+from gateway.settings import CONFIG_FILE, Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 Services = dict[str, dict[str, Any]]
 ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearned-gpu"}
 BY_HAND = {"fetch", "trust", "job", "backup"}
@@ -46,8 +48,9 @@ def test_it_fits_the_compose_specification(root: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_override_for_recovery_fits_the_specification(root: Path):
-    override = root / "deploy" / "postgres-pitr.yml"
+@pytest.mark.parametrize("name", ["postgres-pitr", "way-out"])
+def test_an_override_fits_the_specification(root: Path, name: str):
+    override = root / "deploy" / f"{name}.yml"
     check = Path(sys.executable).with_name("check-jsonschema")
     command = [check, "--builtin-schema", "vendor.compose-spec", override]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
@@ -63,9 +66,15 @@ def test_only_the_gateways_share_a_network_with_an_engine(compose: dict[str, Any
             assert compose["networks"][network] == {"internal": True}
 
 
+def test_a_way_out_is_the_gateways_alone(compose: dict[str, Any], root: Path):
+    override = yaml.safe_load((root / "deploy" / "way-out.yml").read_text())
+    assert override["services"] == {name: {"networks": ["way-out"]} for name in GATEWAYS}
+    assert not override["networks"].keys() & compose["networks"].keys()
+
+
 def test_the_gateways_are_the_same_but_for_their_names(services: Services):
     assert services["gateway"] == services["gateway-2"]
-    text = (Path(__file__).parents[2] / "deploy/nginx/upstream.conf").read_text()
+    text = (ROOT / "deploy/nginx/upstream.conf").read_text()
     assert set(re.findall(r"server (\S+):8000 ", text)) == GATEWAYS
 
 
@@ -87,7 +96,7 @@ def test_the_witness_shares_nothing_with_the_gateways_but_a_network(compose: dic
     assert not set(witness["volumes"]) & set(gateway["volumes"])
     assert "secrets" not in witness
     args = build_parser("audit").parse_args(witness["command"])
-    url = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+    url = (ROOT / "docker-compose.yml").read_text()
     assert f":+http://witness:{args.port}}}" in url
 
 
@@ -181,7 +190,11 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
     assert writers == {"fetch", "job", "backup"}
     assert services["backup"]["networks"] == ["data"], "it reaches the database alone"
     # What callers upload is the gateway's own, and no engine's nor job's.
-    assert services["gateway"]["volumes"] == [*READ_ONLY, "files:/var/lib/airlock/files"]
+    assert services["gateway"]["volumes"] == [
+        *READ_ONLY,
+        "files:/var/lib/airlock/files",
+        "./deploy/settings:/etc/airlock:ro",
+    ]
     assert {n for n, s in services.items() if "files:" in str(s.get("volumes"))} == (
         GATEWAYS | {"backup"}
     )
@@ -215,9 +228,17 @@ def test_secrets_are_files_that_the_script_makes(
     } == {name: name for name in made}
 
 
+def configuration(service: dict[str, Any]) -> str:
+    """What stands in the files that a service is given, which may name secrets too."""
+    given = [v.split(":")[0] for v in service.get("volumes", ()) if v.startswith("./deploy/")]
+    files = [path for each in given for path in (ROOT / each).rglob("*") if path.is_file()]
+    return "".join(path.read_text() for path in files if path.suffix in (".yml", ".conf"))
+
+
 def test_every_secret_that_is_read_is_mounted(services: Services):
     for name, service in services.items():
         text = json.dumps([service.get(key) for key in ("environment", "command", "healthcheck")])
+        text += configuration(service)
         read = set(re.findall(r"/run/secrets/(\w+)", text))
         assert read == set(service.get("secrets", ())), name
 
@@ -238,7 +259,7 @@ def test_no_secret_stands_in_an_environment(services: Services):
 
 def test_every_airlock_variable_is_a_setting(root: Path):
     files = [root / "docker-compose.yml", *sorted((root / "deploy").glob("*.Dockerfile"))]
-    known = {f"AIRLOCK_{field.upper()}" for field in Settings.model_fields}
+    known = {f"AIRLOCK_{field.upper()}" for field in Settings.model_fields} | {CONFIG_FILE}
     used = {name for file in files for name in re.findall(r"\bAIRLOCK_[A-Z_]+", file.read_text())}
     assert used <= known
     assert {"AIRLOCK_ENGINES", "AIRLOCK_SECRET_FILE", "AIRLOCK_DATABASE_URL"} <= used
@@ -250,6 +271,7 @@ def test_the_gateway_understands_its_environment(
     gateway = services["gateway"]
     for variable, value in environment_of(gateway).items():
         monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(ROOT / "deploy/settings/airlock.toml"))
     settings = Settings()
     assert not settings.is_embedded
     assert str(settings.secret_file) == "/run/secrets/gateway_secret"
@@ -289,4 +311,4 @@ def test_the_example_environment_names_every_variable(root: Path):
     used = set(re.findall(r"(?<!\$)\$\{(\w+)", (root / "docker-compose.yml").read_text()))
     example = (root / "deploy" / "env.example").read_text()
     named = set(re.findall(r"^#? ?([A-Z_]+)=", example, re.MULTILINE))
-    assert used | {"COMPOSE_PROFILES"} == named
+    assert used | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == named

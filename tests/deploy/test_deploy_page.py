@@ -52,7 +52,7 @@ def test_every_file_that_is_named_exists():
 
 def test_every_secret_has_its_row(compose: dict[str, Any]):
     rotate = PAGE.split("## Rotate a secret")[1].split("\n## ")[0]
-    assert set(re.findall(r"`([a-z_]+(?:_key|_secret|_password))`", rotate)) == set(
+    assert set(re.findall(r"`([a-z_]+(?:_key|_secret|_password|_url))`", rotate)) == set(
         compose["secrets"]
     )
 

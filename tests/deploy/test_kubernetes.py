@@ -1,9 +1,11 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,13 @@ def manifests(folder: Path) -> list[Manifest]:
 
 
 BASE = [each for each in manifests(FOLDER / "base") if each["kind"] != "Kustomization"]
-WORKLOADS = [each for each in BASE if each["kind"] in ("Deployment", "StatefulSet", "Job")]
+(WAY_OUT,) = [e for e in manifests(FOLDER / "way-out") if e["kind"] == "NetworkPolicy"]
+EXTRAS = [WAY_OUT, *(e for e in manifests(FOLDER / "backup") if e["kind"] != "Component")]
+WORKLOADS = [
+    each
+    for each in [*BASE, *EXTRAS]
+    if each["kind"] in ("Deployment", "StatefulSet", "Job", "CronJob")
+]
 POLICIES = [each for each in BASE if each["kind"] == "NetworkPolicy"]
 ENGINES = [each for each in WORKLOADS if each["metadata"]["name"].startswith("engine-")]
 
@@ -44,13 +52,19 @@ def name(manifest: Manifest) -> str:
     return f"{manifest['kind']}-{manifest['metadata']['name']}"
 
 
+def template(workload: Manifest) -> Manifest:
+    spec = workload["spec"]
+    found: Manifest = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
+    return found
+
+
 def pod(workload: Manifest) -> Manifest:
-    found: Manifest = workload["spec"]["template"]["spec"]
+    found: Manifest = template(workload)["spec"]
     return found
 
 
 def labels(workload: Manifest) -> dict[str, str]:
-    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    found: dict[str, str] = template(workload)["metadata"]["labels"]
     return found
 
 
@@ -90,7 +104,7 @@ def peers(workload: Manifest, direction: str) -> Iterator[Manifest]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-@pytest.mark.parametrize("manifest", BASE, ids=name)
+@pytest.mark.parametrize("manifest", [*BASE, *EXTRAS], ids=name)
 def test_it_fits_kubernetes_own_schema(manifest: Manifest, version: str):
     kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -102,13 +116,13 @@ def test_a_wrong_field_would_be_found():
 
 
 def test_every_file_is_used_and_every_kind_is_known():
-    for folder in ("base", "monitoring", "routes"):
+    for folder in ("base", "monitoring", "routes", "way-out", "backup"):
         listed = yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text())["resources"]
         there = {path.name for path in (FOLDER / folder).glob("*.yaml")}
         assert set(listed) == there - {"kustomization.yaml", "adapter-values.yaml"}, folder
     for manifest in manifests(FOLDER):
         group = manifest["apiVersion"].partition("/")[0]
-        assert manifest in BASE or group in FOREIGN, name(manifest)
+        assert manifest in [*BASE, *EXTRAS] or group in FOREIGN, name(manifest)
 
 
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: overlays are not built")
@@ -156,6 +170,17 @@ def test_gateways_reach_what_they_need_and_no_more():
     assert entry == {"namespaceSelector": {"matchLabels": {"airlock.dev/reaches-gateways": "true"}}}
 
 
+def test_a_way_out_is_the_gateways_alone_and_leads_to_no_private_address():
+    assert WAY_OUT["spec"]["podSelector"] == {"matchLabels": {COMPONENT: "gateway"}}
+    assert WAY_OUT["spec"]["policyTypes"] == ["Egress"]
+    (rule,) = WAY_OUT["spec"]["egress"]
+    block = ip_network(rule["to"][0]["ipBlock"]["cidr"])
+    inside = [ip_network(each) for each in rule["to"][0]["ipBlock"]["except"]]
+    for address in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"):
+        assert ip_address(address) in block
+        assert any(ip_address(address) in each for each in inside), address
+
+
 def test_the_witness_and_the_migration_are_alone():
     (witness,) = [each for each in WORKLOADS if name(each) == "StatefulSet-witness"]
     assert rules(witness, "Egress") == []
@@ -200,7 +225,7 @@ def test_every_pod_is_hardened(workload: Manifest):
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name)
 def test_every_pod_that_stays_is_probed(workload: Manifest):
-    if workload["kind"] != "Job":
+    if workload["kind"] not in ("Job", "CronJob"):
         for container in pod(workload)["containers"]:
             assert {"readinessProbe", "livenessProbe"} <= container.keys()
             # What depends on engines may take no gateway out of service.
@@ -210,8 +235,11 @@ def test_every_pod_that_stays_is_probed(workload: Manifest):
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name)
 def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
     for container in containers(workload):
-        words = container["args"]
-        build_parser(requested_verb(words)).parse_args(words)
+        script = container["args"][0] if "command" in container else shlex.join(container["args"])
+        for line in script.splitlines():
+            words = shlex.split(line.removeprefix("airlock "))
+            if not line.startswith("to="):
+                build_parser(requested_verb(words)).parse_args(words)
         for variable in container.get("env", ()):
             assert "valueFrom" not in variable, "a secret in an environment"
             assert not re.search("PASSWORD|SECRET|_KEY$", variable["name"])

@@ -20,10 +20,17 @@ def run(directory: Path) -> str:
 
 def test_each_secret_is_256_random_bits(directory: Path):
     run(directory)
-    texts = [path.read_text() for path in directory.iterdir()]
+    texts = [path.read_text() for path in directory.iterdir() if not path.name.endswith("_url")]
     assert len(texts) == len(set(texts)) == 8
     for text in texts:
         assert len(bytes.fromhex(text)) == 32
+
+
+def test_addresses_are_for_people_to_write(directory: Path):
+    printed = run(directory)
+    for name in ("alert_pager_url", "alert_ticket_url"):
+        assert (directory / name).read_text().startswith("http://127.0.0.1:")
+        assert f"made {name}: write the address" in printed
 
 
 def test_nobody_else_gets_past_the_directory_and_every_container_can_read(directory: Path):

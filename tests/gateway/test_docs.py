@@ -76,7 +76,7 @@ def test_every_verb_has_help_with_examples(verb, capsys):
     assert f"`airlock {verb}" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["backup"])
+@pytest.mark.parametrize("page", ["backup", "upgrade"])
 def test_every_command_of_a_page_parses(page):
     text = (ROOT / f"docs/{page}.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -105,6 +105,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     if driver not in DATABASES:
         yield problem("database_url", f"{driver} is not served", "use postgresql+psycopg://…")
+    if settings.allow_newer_schema:
+        yield warning(
+            "allow_newer_schema",
+            "this version may not know what a newer schema restricts",
+            "leave this out once the roll back, or the roll, is over.",
+        )
     for field in ("database_url", "redis_url"):
         value = getattr(settings, field)
         if value is not None and has_password(value):

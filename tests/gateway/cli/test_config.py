@@ -77,6 +77,7 @@ def test_nothing_is_said_against_a_whole_setup(home, capsys, monkeypatch):
         ({"DATABASE_URL": None}, "warning", "DATABASE_URL"),
         ({"REDIS_DEGRADED_SHARE": "1"}, "warning", "REDIS_DEGRADED_SHARE"),
         ({"FILES_FOLDER": None}, "warning", "FILES_FOLDER"),
+        ({"ALLOW_NEWER_SCHEMA": "true"}, "warning", "ALLOW_NEWER_SCHEMA"),
         ({"REQUIRE_ATTESTATION": "false"}, "warning", "REQUIRE_ATTESTATION"),
         ({"AUDIT_WITNESS_URL": None, "AUDIT_WITNESS_KEY": None}, "warning", "AUDIT_WITNESS_URL"),
         ({"PUBLIC_URL": "https://airlock.example.org"}, "warning", "ISSUERS"),

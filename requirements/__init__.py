@@ -1,0 +1,1 @@
+"""The locks, and the tools that make, install and describe them."""
