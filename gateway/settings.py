@@ -4,7 +4,6 @@ No secret has a default: the embedded set-up makes its own, any other must be gi
 said under each field is what `docs/settings.md` says of it.
 """
 
-import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,11 +13,10 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
-from gateway.errors import ConfigurationError
 from gateway.logs import Level
+from gateway.setting_file import file_of
 from gateway.setting_types import (
     EngineSetting,
     IssuerSetting,
@@ -27,9 +25,6 @@ from gateway.setting_types import (
     VisaIssuerSetting,
     WebhookHost,
 )
-
-CONFIG_FILE = "AIRLOCK_CONFIG_FILE"
-"""The variable that names a TOML file of settings; the environment counts before the file."""
 
 
 class Settings(BaseSettings):
@@ -285,16 +280,10 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: The file cannot be read: it may hold what closes a door.
         """
-        path = os.environ.get(CONFIG_FILE)
-        if path is None:
-            return init_settings, env_settings
-        try:
-            file = TomlConfigSettingsSource(settings_cls, Path(path))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{CONFIG_FILE}={path} is no TOML file: {error}") from error
-        if not Path(path).is_file():
-            raise ConfigurationError(f"{CONFIG_FILE} names {path}, which is not there")
-        return init_settings, env_settings, file
+        file = file_of(settings_cls)
+        return (
+            (init_settings, env_settings) if file is None else (init_settings, env_settings, file)
+        )
 
     @property
     def is_embedded(self) -> bool:

@@ -48,6 +48,7 @@ OWNERS: Mapping[str, tuple[InstrumentedAttribute[str], InstrumentedAttribute[str
     "admin:key:created": (ApiKey.id, ApiKey.person_id),
     "admin:key:rotated": (ApiKey.id, ApiKey.person_id),
     "admin:key:revoked": (ApiKey.id, ApiKey.person_id),
+    "identity:key:leaked": (ApiKey.id, ApiKey.person_id),
     "admin:person:added": (Person.id, Person.id),
     "admin:person:changed": (Person.id, Person.id),
 }

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from gateway.cli import build_parser, requested_verb
-from gateway.settings import CONFIG_FILE, Settings
+from gateway.setting_file import CONFIG_FILE
+from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Services = dict[str, dict[str, Any]]

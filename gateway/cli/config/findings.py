@@ -21,7 +21,8 @@ from gateway.audit.checkpoint import VerifierKey
 from gateway.cli.config.values import has_password
 from gateway.errors import AuditFileError
 from gateway.identity.secret import MIN_BYTES
-from gateway.settings import CONFIG_FILE, Settings
+from gateway.setting_file import CONFIG_FILE
+from gateway.settings import Settings
 
 DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
 LOOPBACK = ("http://127.0.0.1", "http://localhost", "https://")

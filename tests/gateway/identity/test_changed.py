@@ -11,11 +11,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
+from gateway.cli.tables import operator
 from gateway.controlplane import breakglass, grants, identities, keys, organisations, people, terms
 from gateway.controlplane.breakglass_schemas import ClosureIn
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.identity_schemas import IdentityIn
-from gateway.controlplane.schemas import KeyIn, PersonChange, PersonIn
+from gateway.controlplane.key_schemas import KeyIn
+from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.verification_schemas import OrganisationChange
 from gateway.db import Database
 from gateway.identity import changed
@@ -30,6 +32,7 @@ from gateway.tables import (
     EvidenceItem,
     Grant,
     Identity,
+    Opening,
     Organisation,
     Person,
     Terms,
@@ -40,6 +43,7 @@ from tests.gateway.conftest import make_settings
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BY = {"actor": "test", "now": NOW}
 PEPPER = b"p" * 32
+MAKER = {"pepper": PEPPER, "maker": operator(NOW), "now": NOW}
 LAB = IssuerSetting(name="lab", issuer="https://lab.example")
 
 
@@ -81,13 +85,13 @@ class Changer:
 
     async def add_key(self) -> None:
         owner = {"admin": True} if self.pick % 4 == 0 else {"person_id": await self.person()}
-        await keys.create_key(self.session, KeyIn(**owner), pepper=PEPPER, **BY)
+        await keys.create_key(self.session, KeyIn(**owner), **MAKER)
 
     async def rotate_key(self) -> None:
         key = await self.one(select(ApiKey).where(ApiKey.revoked_at.is_(None)).order_by(ApiKey.id))
         if key is not None:
             overlap = timedelta(hours=self.pick % 2)
-            await keys.rotate_key(self.session, key.id, overlap, pepper=PEPPER, **BY)
+            await keys.rotate_key(self.session, key.id, overlap, **MAKER)
 
     async def revoke_key(self) -> None:
         key = await self.one(select(ApiKey).where(ApiKey.revoked_at.is_(None)).order_by(ApiKey.id))
@@ -185,7 +189,13 @@ class Changer:
         )
         if closure is not None:
             closure.lifted_at = NOW
-            await self.record(Tag.OPENING_CONFIRMED, closure.id)
+            opening = Opening(
+                id=str(uuid.uuid4()), closure_id=closure.id, domain=closure.domain, reason="r",
+                requested_by=await self.person(), requested_at=NOW,
+            )  # fmt: skip
+            self.session.add(opening)
+            await self.session.flush()
+            await self.record(Tag.OPENING_CONFIRMED, opening.id)
 
     async def promote(self) -> None:
         """What the registry or an engine's row changes is none of the directory's."""
