@@ -5,11 +5,9 @@ import json
 import logging
 import sys
 
-import httpx
 import pytest
 
 from gateway.logs import CONTEXT, JsonFormatter, set_up_logs
-from tests.gateway.conftest import Running
 
 
 def line(message: str = "hello", *args: object, exc_info=None) -> dict:
@@ -91,10 +89,3 @@ def test_other_libraries_say_nothing_below_a_warning(monkeypatch):
         root.setLevel(level)
         for name in names:
             logging.getLogger(name).setLevel(levels[name])
-
-
-def test_the_admin_apis_answers_carry_the_id_of_their_log_lines(running: Running):
-    ids = {running.admin("GET", "/people").headers["x-request-id"] for _ in range(2)}
-    ids.add(httpx.get(f"{running.url}/admin/v1/nothing").headers["x-request-id"])
-    assert len(ids) == 3
-    assert all(one.startswith("req_") for one in ids)

@@ -18,13 +18,13 @@ OTHER = EngineAddress("http://f:1", "sha256:" + "a" * 64, "k", None)
 
 
 @pytest.fixture(scope="module")
-def tight(request, tmp_path_factory):
+def running(request, tmp_path_factory):
     """A gateway with little room and little patience."""
-    home = tmp_path_factory.mktemp("tight")
+    home = tmp_path_factory.mktemp("gateway")
     changes = {"engine_max_in_flight": 1, "queue_seconds": 0.2}
     patience = {"breaker_failures": 100, "idle_timeout_seconds": 0.5}
-    with run_gateway(make_settings(request, home, "sqlite"), **changes, **patience) as running:
-        yield running
+    with run_gateway(make_settings(request, home, "sqlite"), **changes, **patience) as made:
+        yield made
 
 
 def test_a_requests_time_is_split_into_overhead_queue_and_upstream(running: Running):
@@ -55,44 +55,44 @@ def test_the_time_between_tokens_is_measured_in_streams_alone(running: Running):
     assert seconds > 0.015
 
 
-def test_a_request_that_waits_for_an_engine_counts_as_queued(tight: Running):
-    tight.engines["unlearned"].delay_seconds = 0.2
+def test_a_request_that_waits_for_an_engine_counts_as_queued(running: Running):
+    running.engines["unlearned"].delay_seconds = 0.2
     message = {"role": "user", "content": "x"}
     with httpx.stream(
         "POST",
-        f"{tight.url}/v1/chat/completions",
-        headers={"authorization": f"Bearer {tight.keys['public']}"},
+        f"{running.url}/v1/chat/completions",
+        headers={"authorization": f"Bearer {running.keys['public']}"},
         json={"model": "smollm2", "messages": [message], "stream": True},
     ) as first:
         assert first.status_code == 200
-        assert tight.chat("public").status_code == 503
-    tight.engines["unlearned"].delay_seconds = 0
+        assert running.chat("public").status_code == 503
+    running.engines["unlearned"].delay_seconds = 0
     waited = 'airlock_queue_seconds_sum{alias="smollm2:unlearned"'
-    assert wait_for(lambda: tight.metric(waited) > 0.2)
+    assert wait_for(lambda: running.metric(waited) > 0.2)
 
 
-def test_an_engines_faults_are_counted_by_their_kind(tight: Running):
-    engine, url = tight.engines["unlearned"], tight.settings.engines[1].url
+def test_an_engines_faults_are_counted_by_their_kind(running: Running):
+    engine, url = running.engines["unlearned"], running.settings.engines[1].url
     for mode, kind in (("500", "failed"), ("stall", "timeout")):
         labels = f'checkpoint="{engine.digest}",kind="{kind}",url="{url}"'
         series = f"airlock_engine_errors_total{{{labels}}}"
-        assert f"{series} 0.0" in httpx.get(f"{tight.url}/metrics").text
+        assert f"{series} 0.0" in httpx.get(f"{running.url}/metrics").text
         engine.mode = mode
         # Another text each: one under which an engine failed is held back.
-        assert tight.chat("public", user=mode).status_code in (502, 504)
-        assert tight.metric(series) == 1
+        assert running.chat("public", user=mode).status_code in (502, 504)
+        assert running.metric(series) == 1
     engine.mode = "ok"
 
 
-def test_limits_say_which_of_them_turned_a_request_away(tight: Running):
-    tight.change_tier("researcher", requests_per_minute=1)
-    tight.wait_until_seen()
-    assert [tight.chat("researcher").status_code for _ in range(2)] == [200, 429]
-    tight.change_tier("researcher", requests_per_minute=1000, tokens_per_day=1)
-    tight.wait_until_seen()
-    assert tight.chat("researcher").status_code == 429
+def test_limits_say_which_of_them_turned_a_request_away(running: Running):
+    running.change_tier("researcher", requests_per_minute=1)
+    running.wait_until_seen()
+    assert [running.chat("researcher").status_code for _ in range(2)] == [200, 429]
+    running.change_tier("researcher", requests_per_minute=1000, tokens_per_day=1)
+    running.wait_until_seen()
+    assert running.chat("researcher").status_code == 429
     for kind in ("requests per minute", "tokens per day"):
-        assert tight.metric(f'airlock_rate_limited_total{{kind="{kind}"}}') == 1
+        assert running.metric(f'airlock_rate_limited_total{{kind="{kind}"}}') == 1
 
 
 def test_nobody_makes_new_series_by_asking_for_what_is_not_there(running: Running):
@@ -116,7 +116,7 @@ def test_metrics_can_ask_for_a_token(request, tmp_path):
     token = tmp_path / "token"
     token.write_text("let-me-see\n")
     settings = make_settings(request, tmp_path, "sqlite", metrics_token_file=token)
-    with serving(create_app(settings)) as url:
+    with serving(create_app(settings), lifespan="off") as url:
         for path in ("/metrics", "/metrics/engines"):
             for given in (None, "Bearer", "Bearer let-me", "let-me-see", "Bearer é"):
                 headers = {} if given is None else {"authorization": given.encode()}
@@ -199,3 +199,10 @@ def test_two_engines_share_a_family():
     labels = f'url="http://e:1",checkpoint="{ENGINE.digest}"'
     assert samples[:2] == [f'vllm:x{{a="b\\"c",{labels}}} 1e-05', f"vllm:x{{{labels}}} NaN"]
     assert len(samples) == 4
+
+
+def test_the_admin_apis_answers_carry_the_id_of_their_log_lines(running: Running):
+    ids = {running.admin("GET", "/people").headers["x-request-id"] for _ in range(2)}
+    ids.add(httpx.get(f"{running.url}/admin/v1/nothing").headers["x-request-id"])
+    assert len(ids) == 3
+    assert all(one.startswith("req_") for one in ids)
