@@ -98,9 +98,9 @@ def test_an_application_is_counted_from_its_draft_to_its_grant(counted: Running)
     assert step.status_code == 200
     decided = 'airlock_application_decision_seconds_count{decision="approved"}'
     wait_for(lambda: metrics(counted)(decided) == 1, 30)  # Not 2: one approval decides nothing.
+    wait_for(lambda: metrics(counted)('airlock_applications{state="granted"}') == 1, 30)
     value = metrics(counted)
     assert value(approval) == 0
-    assert value('airlock_applications{state="granted"}') == 1
     assert 0 < value('airlock_application_decision_seconds_sum{decision="approved"}') < 60
     approvals = 'airlock_log_entries_total{tag="workflow:application:approve"}'
     assert before(approvals) == 0
