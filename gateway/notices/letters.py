@@ -152,9 +152,9 @@ def letter(
         lines += [f"{sender.public_url}{link}", ""]
     elif sender.public_url is not None:
         lines += [f"Airlock: {sender.public_url}", ""]
-    if event in SECURITY:
+    if event in SECURITY and link is None:
         lines.append("If this was not you and you did not expect it, tell the operators at once.")
-    else:
+    elif link is None:
         lines.append(f"To get no more of these: airlock notices unwant {event}")
     message = EmailMessage()
     message["From"], message["To"] = sender.address, to

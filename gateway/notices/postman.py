@@ -165,6 +165,10 @@ class Postman:
             return self._later(notice, error.reason, is_final=error.is_final)
         except TimeoutError:
             return self._later(notice, "it took too long", is_final=False)
+        except Exception as error:  # noqa: BLE001 - its text may hold an address; its kind is logged
+            # Whatever it was, it is counted as an attempt, or it would be tried for ever.
+            log.warning("a notice could not be sent: %s", type(error).__name__)
+            return self._later(notice, f"a fault: {type(error).__name__}", is_final=False)
         return _End("sent")
 
     def _later(self, notice: Notice, reason: str, *, is_final: bool) -> _End:

@@ -12,8 +12,6 @@ from gateway.notices.delivery import Failed
 from gateway.notices.destinations import PublicResolver, check_destination, is_public
 from gateway.notices.webhooks import Caller
 from gateway.settings import Settings
-from tests.fakes.receiver import Receiver
-from tests.servers import serving
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LISTED = ("ops.example.org", "*.lab.example", "ci.example:8443", "127.0.0.1", "169.254.169.254")
@@ -68,25 +66,28 @@ def test_which_addresses_are_public(address, expected):
     assert is_public(ipaddress.ip_address(address)) is expected
 
 
-def test_a_name_that_leads_inside_is_not_connected_to():
+@pytest.mark.parametrize("private", [False, True])
+def test_a_name_that_leads_inside_is_not_connected_to(private):
     """The address that was looked at is the one that is connected to."""
-    receiver = Receiver()
-    with serving(receiver, lifespan="off") as url:
-        port = url.rpartition(":")[2]
-        listed = Settings(webhook_hosts=(f"localhost:{port}",))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        host = f"localhost:{listener.getsockname()[1]}"
+        listed = Settings(
+            webhook_hosts=(host,), webhook_private=private, webhook_timeout_seconds=0.2
+        )
 
-        async def main() -> str:
+        async def main() -> None:
             caller = Caller(listed)
-            try:
-                await caller.send(f"https://localhost:{port}/", [], "id", b"{}", NOW)
-            except Failed as error:
-                return error.reason
-            finally:
-                await caller.close()
-            return "sent"
+            with pytest.raises(Failed, match="no answer"):
+                await caller.send(f"https://{host}/", [], "id", b"{}", NOW)
+            await caller.close()
 
-        assert anyio.run(main).startswith("no answer")
-    assert receiver.received == []
+        anyio.run(main)
+        if private:
+            listener.accept()[0].close()
+        else:
+            with pytest.raises(TimeoutError):
+                listener.accept()
 
 
 def test_one_private_address_spoils_a_name(monkeypatch):

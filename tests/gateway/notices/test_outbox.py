@@ -25,7 +25,7 @@ from gateway.notices.postman import CHANNELS, Postman
 from gateway.notices.reminders import remind
 from gateway.notices.webhooks import Caller
 from gateway.policy.notices import Event
-from gateway.tables import Address, Grant, Notice
+from gateway.tables import Address, Grant, Notice, Webhook
 from tests.fakes.receiver import Receiver
 from tests.servers import serving, wait_for
 
@@ -197,6 +197,21 @@ def test_who_has_lost_a_notice_to_another_gateway_does_not_write_to_it(told):
 
     anyio.run(main)
     assert {row.state for row in rows(settings)} == {"waiting"}
+
+
+def test_a_fault_of_ours_is_an_attempt_and_not_for_ever(told):
+    """As when the gateway's secret was replaced: what it has sealed opens no more."""
+    settings, person = told
+    with grant_in(settings, person):
+        pass
+
+    async def spoil(session) -> None:
+        await session.execute(update(Webhook).values(secret="sealed under another secret"))
+
+    in_transaction(settings, spoil)
+    send(settings)
+    hook = next(row for row in rows(settings) if row.webhook_id)
+    assert (hook.state, hook.attempts, hook.problem) == ("waiting", 1, "a fault: InvalidToken")
 
 
 def test_a_reminder_is_left_once_whoever_looks(told):
