@@ -40,12 +40,23 @@ def closures(settings) -> list[Closure]:
     return in_transaction(settings, work)
 
 
+def base(running) -> int:
+    """The status at the base door; a busy machine's gateway does not know for a moment."""
+
+    def status() -> int:
+        answer = running.chat("researcher", "smollm2:base")
+        return 0 if '"not_ready"' in answer.text else answer.status_code
+
+    running.wait_until_seen()
+    return wait_for(status)
+
+
 def test_a_grant_that_a_restore_brings_back_opens_nothing_until_two_people_say_so(fresh):
     workflow = Workflow(fresh)
-    assert fresh.chat("researcher", "smollm2:base").status_code == 200
+    assert base(fresh) == 200
     before = version_of(fresh.settings)
     fresh.admin("POST", f"/grants/{fresh.grants['researcher']}/revoke")
-    wait_for(lambda: fresh.chat("researcher", "smollm2:base").status_code == 403)
+    assert base(fresh) == 403
     file = fresh.settings.home / "files" / FILE
     wait_for(lambda: file.exists() and read_epoch(file) > before)
     served = len(fresh.engines["base"].bodies)
@@ -61,11 +72,9 @@ def test_a_grant_that_a_restore_brings_back_opens_nothing_until_two_people_say_s
     assert len(fresh.engines["base"].bodies) == served, "not one answer"
 
     lift = workflow.must("app", "POST", f"/closures/{found[0].id}/lift", reason="looked at")["id"]
-    fresh.wait_until_seen()
-    assert fresh.chat("researcher", "smollm2:base").status_code == 403, "one person is not enough"
+    assert base(fresh) == 403, "one person is not enough"
     workflow.must("rex", "POST", f"/openings/{lift}/confirm")
-    fresh.wait_until_seen()
-    assert fresh.chat("researcher", "smollm2:base").status_code == 200
+    assert base(fresh) == 200
     assert len(closures(fresh.settings)) == 1
 
 
