@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio.to_thread
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -87,6 +86,9 @@ class Database:
         """
         if self.url.get_backend_name() == "sqlite":
             return
+        # Some megabytes, which only those pay for who have a PostgreSQL.
+        import psycopg
+
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             async with await psycopg.AsyncConnection.connect(
