@@ -91,7 +91,8 @@ class Database:
         """
         if self.url.get_backend_name() == "sqlite":
             return
-        import psycopg  # As SQLAlchemy does: megabytes that the embedded database does without.
+        # Some megabytes, which only those pay for who have a PostgreSQL.
+        import psycopg
 
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
