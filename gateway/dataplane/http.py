@@ -33,6 +33,10 @@ class Recipient(Protocol):
     on_flow: Callable[[bool], None] | None
     """Told when it takes less than is written, and when it has caught up."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no more should be written now."""
+
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer; `fields` are the lines of its head, without the length."""
 
