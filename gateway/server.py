@@ -38,7 +38,6 @@ class JoiningTransport:
         self._call_soon = loop.call_soon
         self._head = b""
         self.is_closing = transport.is_closing
-        self.write_now = transport.write
         self.get_extra_info = transport.get_extra_info
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
@@ -52,6 +51,12 @@ class JoiningTransport:
             self._head = data
             self._call_soon(self._flush)
             return
+        self._write(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Send what was held back, such as the word to go on with a body, and then `data`."""
+        if self._head:
+            data, self._head = self._head + data, b""
         self._write(data)
 
     def close(self) -> None:
@@ -97,6 +102,11 @@ class Exchange(RequestResponseCycle):
         """Called when the caller leaves before the answer's end."""
         self.on_flow: Callable[[bool], None] | None = None
         """Told when the caller reads more slowly than is written, and when it has caught up."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether so much waits to be read by the caller that no more should be written."""
+        return self.flow.write_paused
 
     def body_now(self) -> bytes | None:
         """Return the request's body; None when it has not all come."""

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
@@ -158,14 +158,13 @@ async def list_promotions(session: AsyncSession, limit: int, offset: int) -> lis
     return list(await session.scalars(query))
 
 
-async def current_promotions(session: AsyncSession) -> list[Promotion]:
-    """Return the newest promotion of every alias."""
+def _current() -> Select[Promotion]:
     newest = (
         select(Promotion.family, Promotion.label, func.max(Promotion.version).label("version"))
         .group_by(Promotion.family, Promotion.label)
         .subquery()
     )
-    query = (
+    return (
         select(Promotion)
         .join(
             newest,
@@ -175,4 +174,12 @@ async def current_promotions(session: AsyncSession) -> list[Promotion]:
         )
         .order_by(Promotion.family, Promotion.label)
     )
-    return list(await session.scalars(query))
+
+
+CURRENT = _current()
+"""Put together once; it is asked twice a second."""
+
+
+async def current_promotions(session: AsyncSession) -> list[Promotion]:
+    """Return the newest promotion of every alias."""
+    return list(await session.scalars(CURRENT))

@@ -130,14 +130,16 @@ class EventReader:
             if chunk is not None and not chunk.choices and chunk.usage is not None:
                 self._total = chunk.usage
                 return event if self._forward_usage else b""
-        end = event.find(b"}", at) + 1
-        while event.count(b"{", at, end) > event.count(b"}", at, end):  # It has parts.
-            end = event.find(b"}", end) + 1
+        inside = at + len(USAGE)
+        end = event.find(b"}", inside) + 1
+        if event.find(b"{", inside, end) >= 0:  # It has parts.
+            while event.count(b"{", at, end) > event.count(b"}", at, end):
+                end = event.find(b"}", end) + 1
         if end == 0:  # It is no JSON; whoever reads it will say so.
             return event
         place = event.find(INDEX) + len(INDEX)
         # A few bytes, which begin with the index and its comma, tell choices apart.
-        self._told[event[place : place + 8]] = event[at + len(USAGE) - 1 : end]
+        self._told[event[place : place + 8]] = event[inside - 1 : end]
         return event[:at] + event[end:]
 
 

@@ -25,7 +25,7 @@ class Collected:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.disconnected = False
+        self.disconnected = self.is_paused = False
         self.status = 0
         self.body = b""
         self.on_gone: Callable[[], None] | None = None

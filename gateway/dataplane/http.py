@@ -35,6 +35,9 @@ class Recipient(Protocol):
     def disconnected(self) -> bool:
         """Whether it has left."""
 
+    def is_paused(self) -> bool:
+        """Whether no more should be written now."""
+
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer; `fields` are the lines of its head, without the length."""
 

@@ -37,6 +37,11 @@ class KeptAnswer:
         """Whether the caller has left."""
         return self._to.disconnected
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no more should be written now."""
+        return self._to.is_paused
+
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer."""
         self._kept.take(body)

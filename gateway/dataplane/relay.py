@@ -241,6 +241,7 @@ class Relay:
         )
         stream = Stream(reader, to, outcome, partial(_stream_fields, order), running)
         to.on_flow = connection.pause
+        connection.pause(to.is_paused)  # It may have an earlier answer to read yet.
         try:
             await connection.pour(stream.take)
         finally:

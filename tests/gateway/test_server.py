@@ -37,10 +37,12 @@ async def application(scope, receive, send):
 async def by_exchange(exchange, path):
     """Answer as the data plane does."""
     if exchange.body_now() is None:
-        while (await exchange.receive())["more_body"]:
+        while (await exchange.receive())["more_body"] and path != "/v1/early":
             pass
     if path == "/v1/whole":
         exchange.whole(200, b"x-a: b\r\n", b"body")
+    elif path == "/v1/early":
+        exchange.whole(413, b"", b"no")
     elif path == "/v1/late":
         exchange.on_gone = GONE.set
         ASKED.set()
@@ -128,6 +130,15 @@ def test_an_exchange_says_when_its_connection_ends(address):
     head, _, rest = answer.partition(b"\r\n\r\n")
     assert b"connection: close" in head
     assert rest == b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"
+
+
+def test_the_word_to_go_on_comes_before_the_answer(address):
+    """The body's first part is there already, so that nothing waits between the two."""
+    head = b"POST /v1/early HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head + b"content-length: 9\r\n\r\nx")
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 ")
 
 
 LONG = b"POST /v1/late HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000

@@ -325,6 +325,11 @@ def test_every_kind_of_change_that_is_read_in_part_is_one_that_there_is():
 
 
 def test_what_does_not_fit_is_read_whole(settings, monkeypatch):
+    async def nobody(*_, **__) -> None:
+        """The subjects are not what their tags say: there is nobody to be told."""
+
+    monkeypatch.setattr("gateway.controlplane.changes.tell", nobody)
+
     async def main(database) -> None:
         async def change(*tags: Tag) -> Version:
             async with database.transaction() as session:
