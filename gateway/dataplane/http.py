@@ -35,6 +35,7 @@ class Recipient(Protocol):
     def disconnected(self) -> bool:
         """Whether it has left."""
 
+    @property
     def is_paused(self) -> bool:
         """Whether no more should be written now."""
 

@@ -105,6 +105,11 @@ WORDS: Mapping[Event, Words] = {
     Event.KEY_CREATED: Words("You have a new key", "Key {key} was made in your name."),
     Event.KEY_ROTATED: Words("A key of yours was replaced", "Key {key} has a successor."),
     Event.KEY_REVOKED: Words("A key of yours was revoked", "Key {key} does not count any more."),
+    Event.KEY_LEAKED: Words(
+        "A key of yours was found by others",
+        "Key {key} was reported as leaked and does not count any more. Make a new one, and find "
+        "out how others came by it.",
+    ),
     Event.ADDRESS_TO_CONFIRM: Words(
         "Confirm your address",
         "Somebody has named this address at Airlock. Open the link within a day if it was you; do "

@@ -135,6 +135,7 @@ OCCASIONS: Mapping[str, tuple[Event, Find]] = {
     "admin:key:created": (Event.KEY_CREATED, of_key),
     "admin:key:rotated": (Event.KEY_ROTATED, of_key),
     "admin:key:revoked": (Event.KEY_REVOKED, of_key),
+    "identity:key:leaked": (Event.KEY_LEAKED, of_key),
 }
 """By the tag under which the change is in the audit log."""
 

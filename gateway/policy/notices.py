@@ -40,6 +40,7 @@ class Event(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    KEY_LEAKED = "key.leaked"
     ADDRESS_TO_CONFIRM = "address.to_confirm"
     ADDRESS_CHANGING = "address.changing"
 
@@ -55,6 +56,7 @@ SECURITY = frozenset(
         Event.KEY_CREATED,
         Event.KEY_ROTATED,
         Event.KEY_REVOKED,
+        Event.KEY_LEAKED,
         Event.ADDRESS_TO_CONFIRM,
         Event.ADDRESS_CHANGING,
     }

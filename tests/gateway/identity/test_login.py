@@ -537,3 +537,4 @@ def test_the_first_administrator(running, browser, capsys, monkeypatch):
     tags |= {row["tag"] for row in browser.get("/admin/v1/audit-events?limit=1000").json()}
     # What happens to keys is in test_keys and test_leaks.
     ours = {tag for tag in Tag if tag.startswith("identity:")} - {Tag.KEY_REFUSED, Tag.KEY_LEAKED}
+    assert ours <= tags, "a tag that nothing emits"
