@@ -83,7 +83,12 @@ def test_whoever_comes_from_outside_comes_through_the_proxy(compose: dict[str, A
     services = compose["services"]
     assert members(services, "front") == GATEWAYS | {"proxy"}
     assert members(services, "edge") == {"proxy"}
-    assert compose["networks"]["front"] == {"internal": True}
+    front = compose["networks"]["front"]
+    assert front["internal"] is True
+    (place,) = front["ipam"]["config"]
+    for name in GATEWAYS:
+        trusted = json.loads(services[name]["environment"]["AIRLOCK_TRUSTED_PROXIES"])
+        assert trusted == [place["subnet"]], "nobody else writes X-Forwarded-For"
     assert set(services["proxy"]["networks"]) == {"edge", "front"}
     assert "secrets" not in services["proxy"]
 

@@ -12,20 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
+from gateway.contents.holder import make_holder
 from gateway.setting_types import IssuerSetting
 from gateway.settings import Settings
 from models.fingerprint import Answer, Fingerprint
 from models.store import CheckpointStore
 from tests.fakes.provider import AUDIENCE, FakeProvider
+from tests.fakes.receiver import Receiver
 from tests.fakes.tls import tls_server
 from tests.gateway.conftest import Running, run_gateway
 from tests.gateway.controlplane.workflow import Workflow
 from tests.gateway.dataplane.batches import driving
 from tests.models.checkpoints import PROFILE, put_base
-from tests.servers import free_port, wait_for
+from tests.servers import free_port, serving, wait_for
 
 SERVE = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
 CHAT = "/v1/chat/completions"
@@ -86,6 +89,7 @@ class Stage:
                             self.ask(client, url, "limited")
                             self.ask(client, url, "public", model="smollm2:base")
                             self.ask(client, url, "nobody")
+                            self.ask(client, url, "elsewhere")
                             self.ask(client, url, token)
                     time.sleep(0.2)
         except BaseException as error:
@@ -106,7 +110,10 @@ def set_up(settings: Settings) -> Iterator[Stage]:
     provider.url = f"http://127.0.0.1:{free_port()}"
     lab = IssuerSetting(name="lab", issuer=provider.url, audience=AUDIENCE)
     ends_at = datetime.now(UTC) + timedelta(days=60)
+    holder = settings.home / "holder.pub"
+    holder.write_text(make_holder(settings.home / "holder.pem", None))
     with (
+        serving(Receiver(), lifespan="off") as receiver,
         tls_server(settings.home, ends_at) as port,
         run_gateway(
             settings,
@@ -114,10 +121,18 @@ def set_up(settings: Settings) -> Iterator[Stage]:
             public_url=f"https://localhost:{port}",
             issuers=(lab,),
             census_seconds=0.5,
+            contents_key_file=holder,
+            keep_contents="base",
+            webhook_hosts=(urlsplit(receiver).netloc,),
+            webhook_private=True,
+            notice_poll_seconds=0.2,
         ) as running,
         second_gateway(running.settings) as second,
     ):
         running.keys["limited"] = limited_key(running)
+        running.keys["elsewhere"] = key_of_elsewhere(running)
+        hook = running.admin("POST", "/webhooks", json={"url": f"{receiver}/hook"})
+        assert hook.status_code == 201, hook.text
         yield Stage(running, second, provider)
 
 
@@ -128,6 +143,12 @@ def limited_key(running: Running) -> str:
     running.change_tier("operator", requests_per_minute=1)
     key = running.admin("POST", "/keys", json={"person_id": person_id}).json()
     return str(key["key"])
+
+
+def key_of_elsewhere(running: Running) -> str:
+    """A key that may be used from another address only."""
+    given = {"person_id": running.people["public"], "addresses": ["192.0.2.1/32"]}
+    return str(running.admin("POST", "/keys", json=given).json()["key"])
 
 
 @contextlib.contextmanager
