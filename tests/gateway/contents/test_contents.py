@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, select, update
 
+from gateway.audit.entry import read_leaf
+from gateway.audit.log import append, prove_inclusion, sign_head
 from gateway.audit.log_key import log_signer
+from gateway.audit.receipts import ProvenEntry
 from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.contents.bundle import Bundle, open_bundle, read_bundle
@@ -23,6 +27,7 @@ from gateway.controlplane.contents import forget
 from gateway.db import Database
 from gateway.errors import AuditFileError, NotReadyError
 from gateway.identity.secret import load_secret
+from gateway.settings import Settings
 from gateway.tables import AuditEntry, ContentKey, ContentOpening, KeptContent
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.test_audit import SECRET_WORD, entries
@@ -252,6 +257,42 @@ def test_whatever_was_changed_is_refused(running, board, private, log_key):
         open_bundle(bundle, X25519PrivateKey.generate(), log_key)
 
 
+WRONG_PEOPLE = {
+    "who asked has agreed": lambda released, _: {"approved_by": released.actor},
+    "the caller has agreed": lambda _, intent: {"approved_by": intent.actor},
+    "nobody has agreed": lambda *_: {"approved_by": None, "about": None},
+    "of another request": lambda *_: {"request": "req_other"},
+}
+
+
+@pytest.mark.parametrize("change", WRONG_PEOPLE.values(), ids=WRONG_PEOPLE)
+def test_two_people_are_seen_to_even_where_the_log_has_signed_otherwise(
+    running, board, private, tmp_path, change
+):
+    bundle = board.open(asked(running).headers["x-request-id"])
+    signer = log_signer(running.settings, load_secret(running.settings))
+    given = [bundle.released, bundle.intent, bundle.outcome]
+    released, intent, outcome = (read_leaf(each.leaf.encode()).entry for each in given)
+    wrong = replace(released, detail={**released.detail, **change(released, intent)})
+
+    async def relog(session, entries) -> Bundle:
+        first = await append(session, entries)
+        note = await sign_head(session, signer, datetime.now(UTC))
+        size = note.checkpoint.size
+        proven = [
+            ProvenEntry.of(await prove_inclusion(session, first + at, size)) for at in range(3)
+        ]
+        names = ("released", "intent", "outcome")
+        parts = dict(zip(names, proven, strict=True))
+        return bundle.model_copy(update={"checkpoint": note.text, **parts})
+
+    def logged(*entries) -> Bundle:
+        return in_transaction(Settings(home=tmp_path), lambda session: relog(session, entries))
+
+    open_bundle(logged(released, intent, outcome), private, signer.verifier)
+    assert is_refused(logged(wrong, intent, outcome), private, signer.verifier)
+
+
 def test_a_prompt_that_somebody_put_into_the_database_is_refused(running, board, private, log_key):
     """Its key is the public one of the grants, and its place the real one."""
     request_id = asked(running).headers["x-request-id"]
@@ -373,12 +414,12 @@ def refused(running) -> None:
 def test_without_a_place_to_keep_them_there_is_no_base(running):
     keeping = keeping_of(running)
     before = running.metric("airlock_contents_refused_total")
+    asked(running)
     running.gateway.database.__class__ = Down
     try:
         # The key is in use already: this request is the first that cannot be written.
-        answer = running.post("researcher", ASK)
-        if answer.status_code == 200:
-            wait_for(lambda: keeping._is_failing)
+        assert running.post("researcher", ASK).status_code == 200
+        wait_for(lambda: keeping._is_failing)
         refused(running)
         keeping._keys.clear()
         refused(running)
