@@ -26,6 +26,7 @@ from gateway.audit.checkpoint import Checkpoint, Note, SignerKey, parse_note
 from gateway.audit.export import leaves
 from gateway.audit.log import list_checkpoints, sign_head
 from gateway.audit.verify import Finding, Verified, verify_export
+from gateway.controlplane.restored import FILE as EPOCH
 from gateway.errors import ConfigurationError
 from gateway.tables import AuthorizationVersion
 from models.documents import (
@@ -98,8 +99,9 @@ def parts(home: Path, files: Path | None, trust: Path) -> Iterator[tuple[Path, s
         if path.is_file() and not is_weights and not inside.parts[0].startswith(PASSING):
             yield path, f"registry/{inside}"
     for path in sorted(files.rglob("*")) if files else ():
-        if path.is_file() and not path.name.endswith(".part") and path.name != "epoch":
-            yield path, f"files/{path.relative_to(files or path)}"
+        inside = path.relative_to(files or path)
+        if path.is_file() and path.suffix != ".part" and str(inside) != EPOCH:
+            yield path, f"files/{inside}"
 
 
 def copy_parts(found: Iterator[tuple[Path, str]], to: Path) -> None:

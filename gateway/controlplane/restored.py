@@ -27,7 +27,8 @@ from models.errors import RegistryError
 ACTOR = "restore"
 CLOSURES = uuid.UUID("2a1f7a52-6f0c-4d3c-9f6e-6c2d6c8f3a11")
 """The namespace of closures whose cause is known by a name, so that each closes once."""
-FILE = "epoch"
+FILE = "epoch/version"
+"""Apart from the contents, which are all that lies in the folder itself."""
 KEEP_SECONDS = 0.25
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def read_epoch(file: Path) -> int:
     """
     try:
         return int(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     except (OSError, ValueError) as error:
         raise ConfigurationError(
@@ -160,5 +161,6 @@ def write_epoch(file: Path, version: int) -> None:
         OSError, RegistryError: The folder cannot be written.
     """
     if version > read_epoch(file):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (file.parent.parent, file.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_bytes(file, b"%d\n" % version, mode=0o600)

@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.restored import FILE, Epoch, read_epoch, write_epoch
+from gateway.dataplane.batches.shelf import older_than
 from gateway.db import Database
 from gateway.errors import ConfigurationError, NotReadyError
 from gateway.tables import AuthorizationVersion, Closure
@@ -115,6 +116,13 @@ def test_the_file_never_goes_back_and_must_be_understood(tmp_path):
     file.write_text("five")
     with pytest.raises(ConfigurationError, match="remove it"):
         Epoch(tmp_path / "files", Database.__new__(Database))
+
+
+def test_the_sweep_of_uploaded_files_does_not_take_the_file_for_one(tmp_path):
+    write_epoch(tmp_path / "files" / FILE, 5)
+    (tmp_path / "files" / "orphan").write_text("x")
+    assert older_than(tmp_path / "files", -60) == ["orphan"]
+    assert (tmp_path / "files").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("is_forked", [False, True])
