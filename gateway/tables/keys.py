@@ -22,7 +22,7 @@ class ApiKey(Base):
     __table_args__ = (
         CheckConstraint("kind IN ('key', 'workflow', 'admin')", name="kind"),
         CheckConstraint("(kind = 'admin') = (person_id IS NULL)", name="owner"),
-        CheckConstraint("(kind = 'key') = (scopes IS NULL)", name="scopes"),
+        CheckConstraint("kind <> 'key' OR scopes IS NULL", name="scopes"),
         CheckConstraint("(proven_by IS NULL) = (proven_at IS NULL)", name="proven"),
         *(CheckConstraint(f"{name} > 0", name=name) for name in LIMITS),
     )
