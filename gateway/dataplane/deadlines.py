@@ -75,6 +75,8 @@ class Deadlines:
         due = self._due.get(deadline.tick)
         if due is not None:
             due.discard(deadline)
+            if not due:  # An empty set keeps the room that it had, and there is one for each tick.
+                del self._due[deadline.tick]
 
     def _put(self, deadline: Deadline, at: float) -> None:
         deadline.tick = tick = int(at / TICK_SECONDS) + 1
