@@ -142,12 +142,12 @@ async def _raise_version(session: AsyncSession, tag: Tag, subject: str, person: 
     version = raised.scalar_one()
     person_id = person if isinstance(person, str) else None
     row = {"mark": mark, "tag": str(tag), "subject": subject, "person_id": person_id}
-    await session.execute(insert(AuthorizationChange), [{"version": version, **row}])
+    # Rows of this number and above are of another history: somebody has put the version back.
+    gone = ~AuthorizationChange.version.between(version - KEPT_CHANGES + 1, version - 1)
     await session.execute(
-        delete(AuthorizationChange)
-        .where(AuthorizationChange.version <= version - KEPT_CHANGES)
-        .execution_options(synchronize_session=False)
+        delete(AuthorizationChange).where(gone).execution_options(synchronize_session=False)
     )
+    await session.execute(insert(AuthorizationChange), [{"version": version, **row}])
     await announce_change(session)
 
 

@@ -52,9 +52,7 @@ def upgrade() -> None:
     for kind, scopes in SCOPES.items():
         op.execute(keys.update().where(keys.c.kind == kind).values(scopes=scopes))
     with op.batch_alter_table("api_keys") as table:
-        table.create_check_constraint(
-            op.f("ck_api_keys_scopes"), "kind <> 'key' OR scopes IS NULL"
-        )
+        table.create_check_constraint(op.f("ck_api_keys_scopes"), "kind <> 'key' OR scopes IS NULL")
         table.create_check_constraint(
             op.f("ck_api_keys_proven"), "(proven_by IS NULL) = (proven_at IS NULL)"
         )

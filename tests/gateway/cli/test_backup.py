@@ -14,10 +14,11 @@ from gateway.audit.checkpoint import Note
 from gateway.audit.log import sign_head
 from gateway.audit.log_key import log_signer
 from gateway.cli import main
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import grants, keys, people
+from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.restored import FILE, write_epoch
-from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.identity.secret import load_secret
 from gateway.tables import ApiKey, AuthorizationVersion, Closure, Grant, Person
 
@@ -64,7 +65,13 @@ def ids(settings) -> dict[str, str]:
             session, PersonIn(name="Ada", organisation="o", tier="researcher"), **CONTEXT
         )
         pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
-        key = await keys.create_key(session, KeyIn(person_id=person.id), pepper=pepper, **CONTEXT)
+        key = await keys.create_key(
+            session,
+            KeyIn(person_id=person.id),
+            pepper=pepper,
+            maker=operator(CONTEXT["now"]),
+            now=CONTEXT["now"],
+        )
         given = GrantIn(person_id=person.id, domain="capitals", reason="r")
         grant = await grants.create_grant(session, given, **CONTEXT)
         made.update(person=person.id, key=key.row.id, grant=grant.id, text=key.text)

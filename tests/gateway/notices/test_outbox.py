@@ -13,10 +13,11 @@ import anyio
 import pytest
 from sqlalchemy import select, update
 
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import grants, keys, people, webhooks
+from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.notice_schemas import WebhookIn
-from gateway.controlplane.schemas import GrantIn, KeyIn, PersonIn
+from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.db import Database
 from gateway.identity.secret import load_secret
 from gateway.metrics import Metrics
@@ -162,7 +163,13 @@ def test_gateways_at_the_same_time_do_not_send_the_same(told, receiver):
 
     async def work(session) -> None:
         for _ in range(30):
-            await keys.create_key(session, KeyIn(person_id=person), pepper=pepper, **BY)
+            await keys.create_key(
+                session,
+                KeyIn(person_id=person),
+                pepper=pepper,
+                maker=operator(BY["now"]),
+                now=BY["now"],
+            )
 
     in_transaction(settings, work)
     threads = [threading.Thread(target=send, args=(settings,)) for _ in range(3)]
