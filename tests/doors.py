@@ -4,6 +4,7 @@ Closing is what an administrator does over HTTP. Opening takes a way that no use
 closed is closed for good.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,7 +13,16 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
-from gateway.tables import ApiKey, Closure, Grant, Organisation, Person, Promotion, Revocation
+from gateway.tables import (
+    ApiKey,
+    Closure,
+    Grant,
+    Opening,
+    Organisation,
+    Person,
+    Promotion,
+    Revocation,
+)
 
 Request = tuple[str, str, dict[str, object]]
 
@@ -76,7 +86,16 @@ async def _every_door(session: AsyncSession, holder: Holder) -> None:
     for closure in list(await session.scalars(closed)):
         lifted = update(Closure).where(Closure.id == closure)
         await session.execute(lifted.values(lifted_at=datetime.now(UTC), lifted_by="test"))
-        await _record(session, Tag.OPENING_CONFIRMED, closure)
+        opening = Opening(
+            id=str(uuid.uuid4()),
+            closure_id=closure,
+            reason="r",
+            requested_by=holder.person,
+            requested_at=datetime.now(UTC),
+        )
+        session.add(opening)
+        await session.flush()
+        await _record(session, Tag.OPENING_CONFIRMED, opening.id)
 
 
 WHY: dict[str, object] = {"reason": "to see"}
