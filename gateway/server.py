@@ -23,6 +23,10 @@ DATA_PLANE = "/v1"
 """How the paths begin whose requests find their exchange in the scope."""
 EXCHANGE = "airlock.exchange"
 """Where in the scope."""
+MANY_AHEAD = 16
+"""With so many requests ahead of an answer, no more are read for now."""
+MOST_AHEAD = 256
+"""With so many, which one read can bring, the connection ends: each of them costs memory."""
 
 
 class JoiningTransport:
@@ -177,7 +181,9 @@ class ServerProtocol(HttpToolsProtocol):
         self.write_now = joining.write_now
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
-        self._idle_since: float | None = None
+        self._idle_since: float | None = self.loop.time()
+        """Since when the head of a request is waited for."""
+        self._is_held = False
         self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -201,6 +207,9 @@ class ServerProtocol(HttpToolsProtocol):
         """Have the writer go on."""
         super().resume_writing()
         self._tell(is_paused=False)
+        if self._is_held and not self.transport.is_closing():
+            self._is_held = False
+            self._go_on()
 
     def _tell(self, *, is_paused: bool) -> None:
         if self._answering is not None and self._answering.on_flow is not None:
@@ -221,23 +230,41 @@ class ServerProtocol(HttpToolsProtocol):
         scope["raw_path"] = self.root_path.encode("ascii") + url.path
         scope["query_string"] = url.query or b""
         before = self.cycle
-        is_kept = version != "1.0" and self.parser.should_keep_alive()
+        # After a head that would upgrade, the parser takes the body for another request.
+        is_kept = (
+            version != "1.0"
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+        )
+        self._idle_since = None
         self.cycle = exchange = Exchange(self, keep_alive=is_kept)
         if scope["path"].startswith(DATA_PLANE):
             cast("dict[str, object]", scope)[EXCHANGE] = exchange
-        if before is None or before.response_complete:
+        if before is None or (before.response_complete and not self._is_held):
             self._answering = exchange
             self._start_asgi_task(exchange, self.app)
-        else:
-            self.flow.pause_reading()
+        elif len(self.pipeline) < MOST_AHEAD:
+            # With a few, reading goes on, or nobody would notice that the caller leaves.
             self.pipeline.appendleft((exchange, self.app))
+            if len(self.pipeline) >= MANY_AHEAD:
+                self.flow.pause_reading()
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if not self.transport.is_closing():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.flow.write_paused:
+            # Who does not read is not read from: `resume_writing` goes on.
+            self._is_held = True
+            self.flow.pause_reading()
             return
-        self.flow.resume_reading()
+        if len(self.pipeline) < MANY_AHEAD:
+            self.flow.resume_reading()
         if self.pipeline:
             waiting, app = self.pipeline.pop()
             self._answering = cast("Exchange", waiting)
@@ -246,7 +273,7 @@ class ServerProtocol(HttpToolsProtocol):
             self._idle_since = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = None
+        """Bytes alone are no request: `on_headers_complete` ends the wait."""
 
     def _look(self) -> None:
         """Close a connection that has been idle for its time; a timer for each pause costs 2 µs."""

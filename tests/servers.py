@@ -24,6 +24,7 @@ def serving(app, *, port: int = 0, lifespan: str = "on") -> Iterator[str]:
     config = uvicorn.Config(
         app,
         http=ServerProtocol,
+        ws="none",
         lifespan=lifespan,
         log_config=None,
         access_log=False,

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         port=settings.port if args.port is None else args.port,
         loop="uvloop",
         http=ServerProtocol,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,

@@ -22,6 +22,7 @@ import anyio.to_thread
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contents.sealing import (
     GrantsKey,
@@ -112,26 +113,15 @@ class Keeping:
         if self._holder is None or not grants:
             raise ContentsUnavailableError
         made = make_grants_key(str(uuid.uuid4()), grants, self._holder)
-        until = now + KEY_SERVES
-        public = made.public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         try:
             async with asyncio.timeout(self._settings.audit_timeout_seconds):
                 async with self._database.transaction() as session:
-                    session.add(
-                        ContentKey(
-                            id=made.id,
-                            grants=list(grants),
-                            public=public,
-                            sealed_private=made.sealed_private,
-                            made_at=now,
-                            expires_at=until + timedelta(days=self._settings.contents_days),
-                        )
-                    )
+                    session.add(self._row(made, now))
         except (AirlockError, TimeoutError) as error:
             raise ContentsUnavailableError from error
         # Two requests at a time may have made one each; both are good.
         self._keys = {held: each for held, each in self._keys.items() if now < each.until}
-        self._keys[grants] = _InUse(made, until)
+        self._keys[grants] = _InUse(made, now + KEY_SERVES)
         return made
 
     def take(self, size: int) -> None:
@@ -174,6 +164,7 @@ class Keeping:
             names = {each.place.request_id for each in group}
             written = select(KeptContent.request_id, KeptContent.part)
             async with self._database.transaction() as session:
+                await self._restore_keys(session, group)
                 # A transaction that seemed to fail may have been committed all the same.
                 rows = await session.execute(written.where(KeptContent.request_id.in_(names)))
                 known = {(row.request_id, row.part) for row in rows}
@@ -185,6 +176,24 @@ class Keeping:
             log.warning("contents could not be written", exc_info=True)
             return False
         return True
+
+    async def _restore_keys(self, session: AsyncSession, group: list[_Waiting]) -> None:
+        """Write keys again that a database has lost which came back from a backup."""
+        keys = {each.key.id: each.key for each in group}
+        held = set(await session.scalars(select(ContentKey.id).where(ContentKey.id.in_(keys))))
+        for key in (key for key_id, key in keys.items() if key_id not in held):
+            session.add(self._row(key, datetime.now(UTC)))
+        await session.flush()
+
+    def _row(self, key: GrantsKey, now: datetime) -> ContentKey:
+        return ContentKey(
+            id=key.id,
+            grants=list(key.grants),
+            public=key.public.public_bytes(Encoding.Raw, PublicFormat.Raw),
+            sealed_private=key.sealed_private,
+            made_at=now,
+            expires_at=now + KEY_SERVES + timedelta(days=self._settings.contents_days),
+        )
 
 
 class Kept:

@@ -134,6 +134,8 @@ class Inference:
             kept.intended if kept else None,
         )
         call.intended_by = who
+        # The log may have taken its time, and asks of grants, not of keys.
+        self._keeper.check_again(principal.key_id, routed)
         if kept is None:
             await self._relay.answer(order, to, call.outcome)
             return

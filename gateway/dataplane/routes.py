@@ -191,7 +191,13 @@ class DataPlane:
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        await self._inference.answer(call, endpoint, snapshot, principal, body, exchange_of(scope))
+        # A slow body may have outlived the access that it began with.
+        snapshot = self._keeper.current()
+        current = snapshot.directory.principal(principal.key_id, datetime.now(UTC))
+        if current is None:
+            raise e.RevokedKeyError
+        _check_scope(current, endpoint.path)
+        await self._inference.answer(call, endpoint, snapshot, current, body, exchange_of(scope))
 
     async def _infer_line(
         self, call: Call, key_id: str, endpoint: Endpoint, body: bytes, answer: Collected

@@ -223,13 +223,21 @@ class SnapshotKeeper:
                 self._metrics.streams_cut.inc()
                 answer.cut(error)
 
+    def check_again(self, key_id: str, routed: Routed) -> None:
+        """Raise when a caller who was let in may not be served a checkpoint any more.
+
+        Raises:
+            AirlockError: As `current` and `check` do; GrantRevokedError for a key that has ended.
+        """
+        snapshot = self.current()
+        principal = snapshot.directory.principal(key_id, datetime.now(UTC))
+        if principal is None:
+            raise GrantRevokedError
+        self.check(snapshot, routed, principal)
+
     def _why_uncovered(self, key_id: str, routed: Routed) -> AirlockError | None:
         try:
-            snapshot = self.current()
-            principal = snapshot.directory.principal(key_id, datetime.now(UTC))
-            if principal is None:
-                raise GrantRevokedError
-            self.check(snapshot, routed, principal)
+            self.check_again(key_id, routed)
         except AirlockError as error:
             return error
         return None

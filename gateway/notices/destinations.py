@@ -23,12 +23,12 @@ def check_destination(url: str, settings: Settings) -> None:
     Raises:
         InvalidRequestError: They may not.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".").lower()
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidRequestError("The address has no valid port.", "url") from error
+        raise InvalidRequestError("The address is none, or has no valid port.", "url") from error
+    host = (parts.hostname or "").rstrip(".").lower()
     if parts.username is not None or parts.fragment or not host:
         raise InvalidRequestError("The address has a name, a password or a fragment.", "url")
     if parts.scheme != "https" and not (settings.webhook_private and parts.scheme == "http"):
@@ -37,6 +37,12 @@ def check_destination(url: str, settings: Settings) -> None:
         raise InvalidRequestError("The host is not in AIRLOCK_WEBHOOK_HOSTS.", "url")
     if not settings.webhook_private and _is_inside(host):
         raise InvalidRequestError("The address is one of a private network.", "url")
+
+
+INSIDE = tuple(
+    map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10"))
+)
+"""Where an IPv4 address may stand in an IPv6 one, and what was local once (RFC 4291, 8215)."""
 
 
 def _matches(listed: str, host: str, port: int | None) -> bool:
@@ -61,6 +67,8 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or _nat64(address)
         if address.teredo is not None or (inner is not None and not is_public(inner)):
+            return False
+        if any(address in network for network in INSIDE):
             return False
     return address.is_global and not address.is_multicast
 

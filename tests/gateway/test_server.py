@@ -1,6 +1,8 @@
 """What our protocol does beside uvicorn's: heads that leave with bodies, timers, exchanges."""
 
 import asyncio
+import contextlib
+import gc
 import hashlib
 import inspect
 import socket
@@ -11,7 +13,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.server import EXCHANGE, ServerProtocol
+from gateway.server import EXCHANGE, MOST_AHEAD, ServerProtocol
 from tests.servers import wait_for
 
 HELD = threading.Event()
@@ -64,6 +66,7 @@ def address():
             log_config=None,
             lifespan="off",
             timeout_keep_alive=KEPT_SECONDS,
+            ws="none",
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -165,6 +168,76 @@ def test_only_an_idle_connection_is_closed_after_its_time(address):
         time.sleep(KEPT_SECONDS)
         HELD.set()
         assert busy.recv(65536).endswith(b"body")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nho", b"whole"])
+def test_a_connection_on_which_no_head_comes_is_closed(address, said):
+    with socket.create_connection(address, timeout=10) as connection:
+        if said == b"whole":
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            connection.recv(65536)
+            said = b"G"
+        connection.sendall(said)
+        assert connection.recv(65536) == b"", "it is closed"
+
+
+@pytest.mark.parametrize("to", [b"h2c", b"websocket"])
+def test_a_body_after_an_upgrade_is_no_request(address, to):
+    hidden = b"GET /v1/whole HTTP/1.1\r\nhost: x\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, upgrade\r\nupgrade: %b\r\n" % to
+    answer = b""
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head + b"content-length: %d\r\n\r\n" % len(hidden))
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            connection.sendall(hidden)
+            while part := connection.recv(65536):
+                answer += part
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"x-a: b" not in answer
+
+
+def protocol_of(connection: socket.socket) -> ServerProtocol | None:
+    mine = connection.getsockname()
+    for one in gc.get_objects():
+        if type(one) is ServerProtocol and one.client == mine:
+            return one
+    return None
+
+
+def flood(connection: socket.socket, blocks: int) -> None:
+    """Ask for more than is read, until nothing is taken any more."""
+    connection.settimeout(1)
+    with contextlib.suppress(OSError):
+        for _ in range(blocks):
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+            time.sleep(0.01)
+
+
+def test_who_reads_nothing_has_a_bounded_part_of_memory(address):
+    with socket.create_connection(address, timeout=10) as connection:
+        protocol = wait_for(lambda: protocol_of(connection))
+        flood(connection, 300)
+        assert len(protocol.pipeline) <= MOST_AHEAD
+        assert protocol.write_now.__self__._transport.get_write_buffer_size() < 200_000
+
+
+def test_requests_ahead_of_an_answer_are_few(address):
+    HELD.clear()
+    with ask(address, "GET /v1/late") as connection:
+        protocol = wait_for(lambda: protocol_of(connection))
+        flood(connection, 300)
+        assert len(protocol.pipeline) <= MOST_AHEAD
+    HELD.set()
+
+
+def test_many_requests_ahead_are_all_answered(address):
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+        answer = b""
+        while answer.count(b"body") < 100:
+            answer += connection.recv(65536)
+    assert answer.count(b"HTTP/1.1 200 OK") == 100
 
 
 TAKEN = {

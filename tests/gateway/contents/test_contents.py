@@ -11,7 +11,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from gateway.audit.entry import read_leaf
 from gateway.audit.log import append, prove_inclusion, sign_head
@@ -474,3 +474,25 @@ def test_a_receipt_holds_with_kept_contents(running, log_key):
 def test_a_commitment_is_of_its_key(private):
     assert commit(b"a" * 32, "r", "request", b"x") != commit(b"b" * 32, "r", "request", b"x")
     assert private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+async def lose(session) -> None:
+    """Do what a restore does to rows that are younger than the backup."""
+    await session.execute(delete(KeptContent))
+    await session.execute(delete(ContentKey))
+
+
+def test_a_database_that_came_back_without_their_key_gets_it_again(request, tmp_path):
+    settings = make_settings(request, tmp_path, "sqlite")
+    with run_gateway(settings, **with_holder(tmp_path), keep_contents="base") as made:
+        assert made.post("researcher", ASK).status_code == 200
+        wait_for(lambda: made.metric("airlock_contents_kept_total") == 2)
+        in_transaction(made.settings, lose)
+        answer = asked(made)
+        opened = open_bundle(
+            Board(made).open(answer.headers["x-request-id"]),
+            read_private(tmp_path / "holder.pem", None),
+            log_key_of(made),
+        )
+        assert opened.answer == answer.content
+        assert made.post("researcher", ASK).status_code == 200

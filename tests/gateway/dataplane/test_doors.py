@@ -1,5 +1,7 @@
 """Which door a request goes through, whatever a caller sends and whatever fails."""
 
+import json
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -323,6 +325,31 @@ def test_the_engine_gets_none_of_the_callers_headers_and_a_salt_of_its_own(runni
         assert "user" not in engine.bodies[-1]
     assert len(salts) == 2
     assert all(len(salt) == 43 for salt in salts)
+
+
+@pytest.mark.parametrize(
+    ("who", "model"),
+    [("public", "smollm2"), ("researcher", "smollm2"), ("researcher", "smollm2:base")],
+)
+def test_a_slow_body_does_not_outlive_its_key(fresh, who, model):
+    raw = json.dumps(body(PATHS[0], model=model)).encode()
+    head = (
+        f"POST {PATHS[0]} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {fresh.keys[who]}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
+    host, port = fresh.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as caller:
+        caller.sendall(head.encode() + raw[:10])
+        time.sleep(0.2)
+        key_id = fresh.keys[who].split("_")[2]
+        assert fresh.admin("POST", f"/keys/{key_id}/revoke").status_code == 200
+        wait_for(lambda: fresh.chat(who).status_code == 401)
+        asked = [len(engine.bodies) for engine in fresh.engines.values()]
+        caller.sendall(raw[10:])
+        answer = caller.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"revoked_api_key" in answer
+    assert asked == [len(engine.bodies) for engine in fresh.engines.values()]
 
 
 def test_usage_reaches_only_those_who_asked(running):

@@ -37,7 +37,7 @@ def test_a_listed_host_is_allowed(url):
      "https://x:y@ops.example.org", "https://lab.example", "https://evillab.example",
      "https://ci.example", "ftp://ops.example.org", "https://ops.example.org/#x", "https://",
      "https://127.0.0.1/", "https://169.254.169.254/latest", "https://ops.example.org:99999",
-     "gopher://127.0.0.1", "https://[::1]/"],
+     "gopher://127.0.0.1", "https://[::1]/", "https://[abc", "https://a\uff0f.ops.example.org/"],
 )  # fmt: skip
 def test_anything_else_is_not(url):
     with pytest.raises(InvalidRequestError):
