@@ -224,6 +224,7 @@ def listens(port: int) -> bool:
     return False
 
 
+@pytest.mark.timed
 def test_replacing_a_gateway_under_load_loses_nothing(front: Proxy, gateways: Target):
     """Last in this file: one of the gateways is gone afterwards."""
     streams: list[str] = []
