@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,8 @@ Who = Literal["public", "researcher"]
 TIMEOUT_SECONDS = 10.0
 MAX_TOKENS = 8
 PAUSE_SECONDS = 0.25
-STORY = [{"role": "user", "content": "Name a city and say one thing about it."}]
+STORY = "Name a city and say one thing about it. This is question {number}."
+"""Each request is another one: one under which an engine died is held back."""
 
 
 class Asked(NamedTuple):
@@ -52,6 +54,7 @@ class Traffic:
     asked: list[Asked] = field(default_factory=list)
     _may_ask: asyncio.Event = field(default_factory=asyncio.Event)
     _asking: int = 0
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextlib.asynccontextmanager
     async def pausing(self) -> AsyncIterator[None]:
@@ -117,7 +120,8 @@ class Traffic:
     async def _ask(
         self, client: httpx.AsyncClient, gateway: int, who: Who, model: str, *, is_stream: bool
     ) -> Asked:
-        body = {"model": model, "messages": STORY, "max_tokens": MAX_TOKENS}
+        story = [{"role": "user", "content": STORY.format(number=next(self._numbers))}]
+        body = {"model": model, "messages": story, "max_tokens": MAX_TOKENS}
         if is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         at, status, head, raw = time.monotonic(), 0, httpx.Headers(), b""
