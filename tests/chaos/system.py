@@ -120,6 +120,8 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
         settings = Settings(
             home=home,
             secret_file=folder / "secret",
+            # Not the home's: what was seen of an earlier database would close every grant of this.
+            files_folder=folder / "files",
             database_url=f"postgresql+psycopg://postgres@127.0.0.1:{ports['PostgreSQL']}/chaos",
             redis_url=f"redis://127.0.0.1:{ports['Redis']}",
             engines=[
