@@ -38,9 +38,6 @@ class KeyLimits:
     max_concurrent: int = UNLIMITED
 
 
-NO_LIMITS = KeyLimits()
-
-
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
     """How a key is narrowed; None for a part in which it is not."""
