@@ -18,7 +18,8 @@ TOLERANCE_SECONDS = 0.5
 @pytest.fixture(scope="module")
 def running(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("revocation")
-    with run_gateway(make_settings(request, home, "postgresql")) as made:
+    settings = make_settings(request, home, "postgresql", privileged_max_age_seconds=1.0)
+    with run_gateway(settings) as made:
         made.engines["base"].delay_seconds, made.engines["base"].tokens = 0.01, 100_000
         yield made
 

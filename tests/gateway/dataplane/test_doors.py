@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.gateway.conftest import make_settings, run_gateway
 from tests.servers import wait_for
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
@@ -237,7 +238,13 @@ def test_a_revocation_cuts_the_running_stream_within_a_second(fresh, how):
 
 
 @pytest.mark.timed
-def test_a_silent_database_closes_the_base_first(running):
+def test_a_silent_database_closes_the_base_first(request, tmp_path):
+    given = make_settings(request, tmp_path, "sqlite", privileged_max_age_seconds=1.0)
+    with run_gateway(given) as running:
+        silence_and_look(running)
+
+
+def silence_and_look(running) -> None:
     keeper = running.gateway.keeper
     healthy = running.gateway.database.transaction
 

@@ -78,6 +78,7 @@ def gateway(request, tmp_path_factory):
     settings = make_settings(request, tmp_path_factory.mktemp("faults"), "sqlite")
     replicas = {label: [engine] for label, engine in engines.items()}
     short = {"idle_timeout_seconds": 0.5, "breaker_failures": 1, "breaker_open_seconds": 0.1}
+    short |= {"privileged_max_age_seconds": 1.0}
     with run_gateway(settings, replicas=replicas, hold_back_seconds=3.1, **short) as running:
         yield running, engines
     for engine in engines.values():

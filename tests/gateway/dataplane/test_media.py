@@ -75,9 +75,7 @@ def running(request, tmp_path_factory):
     flags = tuple(sorted((*PROFILE.flags, "--limit-mm-per-prompt.image=1")))
     profile = PROFILE.model_copy(update={"flags": flags})
     releases = {"unlearned": {"profile": profile}}
-    # A busy machine is no matter here.
-    given = {"releases": releases, "privileged_max_age_seconds": 30.0}
-    with run_gateway(make_settings(request, home, "sqlite"), **given) as made:
+    with run_gateway(make_settings(request, home, "sqlite"), releases=releases) as made:
         yield made
 
 
