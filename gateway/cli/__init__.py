@@ -133,4 +133,9 @@ def main(argv: list[str] | None = None) -> int:
                 place = ".".join(map(str, problem["loc"]))
                 print(f"error: {place}: {problem['msg']}", file=sys.stderr)
             return 2
+        from pydantic_settings import SettingsError
+
+        if isinstance(error, SettingsError):
+            print(f"error: {error}: write it as JSON (docs/settings.md)", file=sys.stderr)
+            return 2
         raise

@@ -14,6 +14,7 @@ Ends with status 0 when the answer is allow, 1 when it is deny.
 examples:
   airlock explain PERSON smollm2
   airlock explain PERSON smollm2:base --json
+  airlock explain PERSON smollm2:base --key ID
 """
 
 
@@ -22,13 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("person", help="id")
     parser.add_argument("model", help="a family, or family:label")
+    parser.add_argument("--key", metavar="ID", help="by this key of theirs, as it is narrowed")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings, now = Settings(home=args.home), datetime.now(UTC)
-    found = in_transaction(settings, lambda s: explain_person(s, args.person, args.model, now))
+    found = in_transaction(
+        settings, lambda s: explain_person(s, args.person, args.model, now, args.key)
+    )
     explained = ExplanationOut.model_validate(found)
     if args.json:
         print(explained.model_dump_json(indent=2))

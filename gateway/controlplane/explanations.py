@@ -10,23 +10,25 @@ from gateway.controlplane.serving import current_promotions
 from gateway.errors import NotFoundError
 from gateway.identity.directory import load_standings
 from gateway.identity.grant_terms import load_grants
-from gateway.policy.explanation import Explanation, explain
+from gateway.identity.key_records import load_keys
+from gateway.policy.explanation import Explanation, KeyUsed, explain
 from gateway.policy.routing import Alias, Family
-from gateway.tables import Promotion
+from gateway.tables import ApiKey, Promotion
 
 
 async def explain_person(
-    session: AsyncSession, person_id: str, model: str, now: datetime
+    session: AsyncSession, person_id: str, model: str, now: datetime, key_id: str | None = None
 ) -> Explanation:
-    """Explain what a person who asks for a model gets now.
+    """Explain what a person who asks for a model gets now, by one of their keys or any.
 
     Raises:
-        NotFoundError: There is no such person.
+        NotFoundError: There is no such person, or it is no key of theirs that asks models.
     """
     standings = await load_standings(session, {person_id})
     if person_id not in standings:
         raise NotFoundError(f"There is no person '{person_id}'.")
     grants = await load_grants(session, {person_id})
+    key = None if key_id is None else await _key_used(session, key_id, person_id)
     promotions = await current_promotions(session)
     return explain(
         model,
@@ -36,7 +38,16 @@ async def explain_person(
         standings[person_id],
         grants.get(person_id, ()),
         now,
+        key,
     )
+
+
+async def _key_used(session: AsyncSession, key_id: str, person_id: str) -> KeyUsed:
+    record = (await load_keys(session, ApiKey.id == key_id)).get(key_id)
+    if record is None or record.kind != "key" or record.person_id != person_id:
+        raise NotFoundError(f"There is no key '{key_id}' of this person that asks models.")
+    ends = [moment for moment in (record.expires_at, record.revoked_at) if moment is not None]
+    return KeyUsed(record.id, record.terms, min(ends, default=None))
 
 
 def families_of(promotions: Iterable[Promotion]) -> dict[str, Family]:

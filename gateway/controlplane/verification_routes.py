@@ -218,8 +218,17 @@ async def post_usage_review(
 
 @router.get("/explain", tags=["workflow"])
 async def get_explanation(
-    person_id: str, model: str, session: Session, caller: Either, now: Now
+    person_id: str,
+    model: str,
+    session: Session,
+    caller: Either,
+    now: Now,
+    key_id: str | None = None,
 ) -> ExplanationOut:
-    """Say what a person who asks for a model gets now, by which rule, from which rows."""
+    """Say what a person who asks for a model gets now, by which rule, from which rows.
+
+    With `key_id`, what they get by that key of theirs.
+    """
     await organisations.whose_rows(session, caller, person_id)
-    return ExplanationOut.model_validate(await explain_person(session, person_id, model, now))
+    explained = await explain_person(session, person_id, model, now, key_id)
+    return ExplanationOut.model_validate(explained)

@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Literal
 
 from gateway.policy.grants import GrantTerms, Standing, live_domains
+from gateway.policy.key_terms import KeyTerms
 from gateway.policy.routing import Denied, Family, Routed, Unknown, missing_grants, route
 
 DecidedBy = Literal[
     "unknown_model",
+    "key_ended",
     "person_suspended",
     "grant_required",
     "release_withdrawn",
@@ -27,8 +29,18 @@ class Ground:
     """What one row contributes."""
 
     row: str
-    """`person:ID`, `tier:NAME`, `closure`, `grant:ID` or `alias:NAME`."""
+    """`person:ID`, `key:ID`, `tier:NAME`, `closure`, `grant:ID` or `alias:NAME`."""
     says: str
+
+
+@dataclass(frozen=True)
+class KeyUsed:
+    """The key by which somebody asks."""
+
+    id: str
+    terms: KeyTerms
+    ends_at: datetime | None
+    """When it expires or is revoked, whichever is first."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ def explain(
     standing: Standing,
     grants: Sequence[GrantTerms],
     now: datetime,
+    key: KeyUsed | None = None,
 ) -> Explanation:
     """Explain what a person who asks for a model gets at a moment.
 
@@ -63,10 +76,15 @@ def explain(
         standing: Their tier and state.
         grants: Every grant of theirs, ended ones too.
         now: The moment.
+        key: The key that they use; without, as by a key that is not narrowed.
     """
     grounds = (*_standing(person, standing), *(_grant(terms, now) for terms in grants))
-    domains = live_domains(standing, tuple(grants), now)
-    routed = route(model, families, domains)
+    usable = tuple(grants)
+    if key is not None:
+        grounds, usable = (_key(key, now), *grounds), key.terms.usable(usable)
+        if key.ends_at is not None and key.ends_at <= now:
+            return Explanation("deny", "key_ended", None, (), grounds)
+    routed = route(model, families, live_domains(standing, usable, now))
     if not standing.is_active:
         return Explanation("deny", "person_suspended", None, (), grounds)
     if isinstance(routed, Unknown):
@@ -98,6 +116,20 @@ def _standing(person: str, standing: Standing) -> tuple[Ground, ...]:
         what = "every domain" if closed.everything else ", ".join(sorted(closed.domains))
         grounds.append(Ground("closure", f"closed for everybody's grants: {what}"))
     return tuple(grounds)
+
+
+def _key(key: KeyUsed, now: datetime) -> Ground:
+    terms, says = key.terms, []
+    if key.ends_at is not None:
+        says.append(f"{'ended' if key.ends_at <= now else 'ends'} at {key.ends_at.isoformat()}")
+    if terms.domains is not None:
+        domains = ", ".join(sorted(terms.domains)) or "no domain"
+        says.append(f"only grants of {domains} count for it")
+    if terms.endpoints is not None:
+        says.append(f"asks only {', '.join(sorted(terms.endpoints))}")
+    if terms.networks is not None:
+        says.append(f"used only from {', '.join(map(str, terms.networks))}")
+    return Ground(f"key:{key.id}", "; ".join(says) or "takes nothing from what its owner may do")
 
 
 def _grant(terms: GrantTerms, now: datetime) -> Ground:

@@ -156,6 +156,16 @@ def test_a_file_that_cannot_be_followed_stops_the_start(tmp_path, monkeypatch, t
     assert main(["config", "check"]) > 0
 
 
+def test_a_variable_that_is_no_json_ends_a_start_with_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("AIRLOCK_ENGINES", f"[{SECRET}")
+    assert main(["serve"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert '"engines"' in said
+    assert SECRET not in said
+
+
 def test_show_leaves_passwords_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AIRLOCK_DATABASE_URL", f"postgresql+psycopg://a:{SECRET}@db/a?x={SECRET}")
     monkeypatch.setenv("AIRLOCK_REDIS_URL", f"redis://:{SECRET}@redis/0")

@@ -90,6 +90,27 @@ def test_what_a_key_cannot_be(running, given, param):
     assert refused.json()["error"]["param"] == param
 
 
+def test_the_explanation_of_a_key_is_what_the_door_does(running):
+    narrow, whole = made(running, domains=[]), made(running)
+
+    def explained(key_id: str, who: str = "researcher") -> httpx.Response:
+        given = {"person_id": running.people[who], "model": "smollm2:base", "key_id": key_id}
+        return running.admin("GET", "/explain", params=given)
+
+    assert explained(whole["id"]).json()["rule"] == "covered_by_grants"
+    assert running.chat(whole["key"], "smollm2:base").status_code == 200
+    said = explained(narrow["id"]).json()
+    assert (said["effect"], said["rule"], said["missing"]) == (
+        "deny", "grant_required", ["capitals"])  # fmt: skip
+    assert "only grants of no domain count for it" in str(said["grounds"])
+    assert code(running.chat(narrow["key"], "smollm2:base")) == (403, "grant_required")
+    assert running.admin("POST", f"/keys/{whole['id']}/revoke").status_code == 200
+    running.wait_until_seen()
+    assert explained(whole["id"]).json()["rule"] == "key_ended"
+    assert running.chat(whole["key"], "smollm2:base").status_code == 401
+    assert code(explained(whole["id"], "public")) == (404, "not_found"), "it is another's"
+
+
 def test_a_narrowed_key_asks_what_it_is_for_and_nothing_else(running):
     key = made(running, endpoints=["/v1/chat/completions"], domains=[])["key"]
     assert running.chat(key).headers["x-airlock-checkpoint"] == running.engines["unlearned"].digest

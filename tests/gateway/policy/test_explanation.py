@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.breakglass import Closures
-from gateway.policy.explanation import explain
+from gateway.policy.explanation import KeyUsed, explain
 from gateway.policy.grants import Standing, live_domains
+from gateway.policy.key_terms import KeyTerms
 from gateway.policy.routing import Alias, Family, Routed, route
 from tests.gateway.policy.test_grants import GRANTS, NOW, PUBLIC, RESEARCHER
 
@@ -31,6 +32,12 @@ FAMILIES = {
     )
 }
 MODELS = st.sampled_from(["m", "m:base", "m:unlearned", "m:cyber", "m:no", "no"])
+KEYS = st.builds(
+    KeyUsed,
+    st.just("k"),
+    st.builds(KeyTerms, domains=st.none() | DOMAINS),
+    st.sampled_from([None, NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]),
+)
 GONE = st.sets(st.sampled_from(["m:base", "m:unlearned", "m:cyber"]))
 
 
@@ -48,6 +55,24 @@ def test_the_verdict_is_the_rules_own(model, gone, standing, grants):
     assert len([ground for ground in said.grounds if ground.row.startswith("grant:")]) == len(
         grants
     )
+
+
+@given(MODELS, STANDINGS, st.lists(GRANTS, max_size=4), KEYS)
+def test_a_key_takes_what_it_is_narrowed_to_and_never_gives(model, standing, grants, key):
+    said = explain(model, FAMILIES, {}, "ada", standing, grants, NOW, key)
+    usable = key.terms.usable(tuple(grants))
+    without = explain(model, FAMILIES, {}, "ada", standing, usable, NOW)
+    if key.ends_at is not None and key.ends_at <= NOW:
+        assert (said.effect, said.rule, said.served) == ("deny", "key_ended", None)
+    else:
+        assert (said.effect, said.rule, said.served, said.missing) == (
+            without.effect,
+            without.rule,
+            without.served,
+            without.missing,
+        )
+    (ground,) = [ground for ground in said.grounds if ground.row == "key:k"]
+    assert ("only grants of" in ground.says) is (key.terms.domains is not None)
 
 
 def test_a_suspended_grant_says_everything_that_suspends_it():
