@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +94,12 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
             stack.push_async_callback(asyncio.to_thread, part.close)
             await asyncio.to_thread(part.start)
 
+        elsewhere = await stack.enter_async_context(another_loop())
+
         async def wired(connect) -> tuple[Wire, int]:
             wire = Wire(connect)
-            port = await wire.start()
-            stack.push_async_callback(wire.close)
+            port = await elsewhere(wire.start())
+            stack.push_async_callback(lambda: elsewhere(wire.close()))
             return wire, port
 
         engines = {label: engine(home, folder, label) for label in LABELS}
@@ -151,6 +154,23 @@ async def running(home: Path, folder: Path) -> AsyncIterator[System]:
             await start(parts["Prometheus"])
         await gateways_ready(gateways)
         yield System(parts, wires, gateways, keys, facts, database, given)
+
+
+@contextlib.asynccontextmanager
+async def another_loop() -> AsyncIterator[Callable[[Coroutine], Awaitable]]:
+    """Yield how to have work done in a loop and thread of its own.
+
+    What passes on bytes there is not held up by what the callers here are busy with.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="wires", daemon=True)
+    thread.start()
+    try:
+        yield lambda work: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        await asyncio.to_thread(thread.join)
+        loop.close()
 
 
 def engine(home: Path, folder: Path, label: str) -> Engine:

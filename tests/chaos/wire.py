@@ -29,11 +29,15 @@ class Wire:
 
     async def start(self) -> int:
         """Listen; return the port."""
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     def set(self, state: State) -> None:
-        """Change what the wire does with what is sent from now on."""
+        """Change, from any thread, what the wire does with what is sent from now on."""
+        self._loop.call_soon_threadsafe(self._change, state)
+
+    def _change(self, state: State) -> None:
         self._state = state
         if state == "held":
             self._is_open.clear()
@@ -46,7 +50,7 @@ class Wire:
     async def close(self) -> None:
         """Listen no more, and cut what is open."""
         self._server.close()
-        self.set("cut")
+        self._change("cut")
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
