@@ -38,6 +38,7 @@ progress = Console(stderr=True, highlight=False)
 
 async def one(system: System, traffic: Traffic, fault: Fault, seconds: float) -> Finding:
     """Have one thing go wrong for a while, wait until all is well, and look at what happened."""
+    system.give_way()  # An engine that was killed is another process now.
     async with traffic.pausing():
         first, counted = len(traffic.asked), await system.engine_tokens()
         charged = await system.gateway_counts(TOKENS)

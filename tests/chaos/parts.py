@@ -120,26 +120,22 @@ class Engine(Command):
         super().__init__((*AIRLOCK, *given), log)
         self.port = port
 
-    def start(self) -> None:
-        """Start it, to give way to the others: engines have cores of their own elsewhere.
-
-        On two cores two engines kept a gateway from running for up to 0.3 s at a time, three
-        times in a row, after which its snapshot was too old for the base.
-        """
-        was_running = self.is_running()
-        super().start()
-        if was_running:
-            return
-        for process in super().processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.nice(GIVES_WAY)
-            # Where sessions are scheduled as groups, this is what counts between them.
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{process.pid}/autogroup").write_text(str(GIVES_WAY))
-
     def processes(self) -> list[psutil.Process]:
         """VLLM's processes, without the supervisor."""
         return super().processes()[1:]
+
+    def give_way(self) -> None:
+        """Let others run first: elsewhere engines have cores, or GPUs, of their own.
+
+        On two cores two engines kept a gateway from running for 0.3 s at a time and several times
+        in a row, after which its snapshot was too old for the base.
+        """
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.nice(GIVES_WAY)
+            # Where sessions are scheduled as groups, only this counts between them.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(GIVES_WAY))
 
 
 class Redis(Command):

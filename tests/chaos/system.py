@@ -69,6 +69,12 @@ class System:
                 found += total(answer.text, *names)
         return found
 
+    def give_way(self) -> None:
+        """Have the engines let the others run first."""
+        for part in self.parts.values():
+            if isinstance(part, Engine):
+                part.give_way()
+
     def audited(self) -> tuple[set[str], set[str]]:
         """The requests whose intents, and whose outcomes, are in the audit log."""
         with psycopg.connect(self.database) as connection:
