@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tests.chaos.findings import DOORS, Finding
 
+PAGE = Path(__file__).with_name("page.txt")
 COLUMNS = (
     "fault",
     "cut off",
@@ -78,17 +79,22 @@ def soak_line(soak: dict) -> str:
 def write(folder: Path, found: dict) -> None:
     """Write `chaos.md` and `chaos.png`."""
     plot(folder / "chaos.png", found)
+    (folder / "chaos.md").write_text(page(found))
+
+
+def page(found: dict) -> str:
+    """The page of the documentation."""
     rows = [f"| {' | '.join(cells(row))} |" for row in found["rows"]]
-    text = TEXT.format(
+    return PAGE.read_text().format(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         requests=found["requests"],
+        seconds=found["rows"][0]["ended"] - found["rows"][0]["began"],
         head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
         rows="\n".join(rows),
         audit=found["audit"].splitlines()[0],
         soak=soak_line(found["soak"]) if found["soak"] else "It was not run this time.",
     )
-    (folder / "chaos.md").write_text(text)
 
 
 def plot(path: Path, found: dict) -> None:
@@ -123,38 +129,3 @@ def plot(path: Path, found: dict) -> None:
     axes[-1].set_xlabel("seconds")
     figure.savefig(path, dpi=90)
     plt.close(figure)
-
-
-TEXT = """\
-# What breaks when a part breaks
-
-`make chaos` writes this page. Two gateways, PostgreSQL, Redis, two real vLLM engines and Prometheus
-run on one machine, on loopback. Callers of both doors ask each gateway all the while, in streams
-and without, and a public caller asks for the base by its name. One part after another is killed,
-stopped (SIGSTOP), slowed (20 ms a block, each way) or cut off; engines are killed with every
-process of theirs, and their supervisor starts them again.
-
-Run of {date} ({machine}): {requests} requests.
-
-![Every request, by door; grey: a fault](chaos.png)
-
-{head}
-{rows}
-
-- **cut off**: requests that were under way when it began and did not get their whole answer.
-- **served**: whole answers among the requests made during the fault. Where it happens to a gateway,
-  among those made to the other one, which is where a proxy before them sends everybody.
-- **back after**: from the fault's end to the end of the last request that was not served.
-- **wrong door**: answers of another checkpoint than the caller's, and requests of public callers
-  that were seen on the wire to the base's engine, and `airlock_tier_violation_total`. Must be 0.
-- **audit lost**: whole answers of the base without their intent, and without their outcome, in the
-  audit log. Must be 0.
-- **tokens**: what whole answers say they cost, what gateways charged (with what was begun as well),
-  and what engines counted (with what nobody waited for, and the gateways' checks). Must not fall.
-
-The audit log afterwards, exported and verified offline: {audit}
-
-## Soak
-
-{soak}
-"""
