@@ -11,6 +11,8 @@ from rich.table import Table
 from tests.chaos.findings import DOORS, Finding
 
 PAGE = Path(__file__).with_name("page.txt")
+CALM_SECONDS = 10.0
+"""How much of what came after the last fault is drawn."""
 COLUMNS = (
     "fault",
     "cut off",
@@ -104,7 +106,9 @@ def plot(path: Path, found: dict) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    asked = found["asked"]
+    # The calm after the faults would leave them no room.
+    ends = found["rows"][-1]["ended"] + max(found["rows"][-1]["back_seconds"].values())
+    asked = [one for one in found["asked"] if one.at < ends + CALM_SECONDS]
     zero = asked[0].at
     figure, axes = plt.subplots(len(DOORS), 1, figsize=(12, 5), sharex=True, layout="constrained")
     for axis, who in zip(axes, DOORS, strict=True):
