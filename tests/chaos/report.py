@@ -11,6 +11,8 @@ from rich.table import Table
 from tests.chaos.findings import DOORS, Finding
 
 PAGE = Path(__file__).with_name("page.txt")
+SOAK_PICTURE = "![Memory and open files of each gateway in the calm](chaos-soak.png)"
+NO_SOAK = "It was not run this time."
 CALM_SECONDS = 10.0
 """How much of what came after the last fault is drawn."""
 COLUMNS = (
@@ -79,8 +81,10 @@ def soak_line(soak: dict) -> str:
 
 
 def write(folder: Path, found: dict) -> None:
-    """Write `chaos.md` and `chaos.png`."""
+    """Write `chaos.md` and its pictures."""
     plot(folder / "chaos.png", found)
+    if found["soak"]:
+        plot_soak(folder / "chaos-soak.png", found["soak"])
     (folder / "chaos.md").write_text(page(found))
 
 
@@ -95,7 +99,7 @@ def page(found: dict) -> str:
         head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
         rows="\n".join(rows),
         audit=found["audit"].splitlines()[0],
-        soak=soak_line(found["soak"]) if found["soak"] else "It was not run this time.",
+        soak=f"{soak_line(found['soak'])}\n\n{SOAK_PICTURE}" if found["soak"] else NO_SOAK,
     )
 
 
@@ -131,5 +135,28 @@ def plot(path: Path, found: dict) -> None:
         axis.set_yscale("log")
     axes[0].legend(loc="upper right", fontsize=7)
     axes[-1].set_xlabel("seconds")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def plot_soak(path: Path, soak: dict) -> None:
+    """Plot each gateway's memory and open files over time."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 1, figsize=(12, 4), sharex=True, layout="constrained")
+    minutes = [sample["at"] / 60 for sample in soak["samples"]]
+    for axis, (key, what) in zip(
+        axes, (("mb", "memory, MB"), ("files", "open files")), strict=True
+    ):
+        for number in range(len(soak["growth"])):
+            values = [sample["gateways"][number][key] for sample in soak["samples"]]
+            axis.plot(minutes, values, lw=1, label=f"gateway {number + 1}")
+        axis.set_ylim(bottom=0)
+        axis.set_ylabel(what)
+    axes[0].legend(loc="lower right", fontsize=7)
+    axes[-1].set_xlabel("minutes")
     figure.savefig(path, dpi=90)
     plt.close(figure)
