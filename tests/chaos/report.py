@@ -154,7 +154,7 @@ def plot_soak(path: Path, soak: dict) -> None:
         for number in range(len(soak["growth"])):
             values = [sample["gateways"][number][key] for sample in soak["samples"]]
             axis.plot(minutes, values, lw=1, label=f"gateway {number + 1}")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.1)
         axis.set_ylabel(what)
     axes[0].legend(loc="lower right", fontsize=7)
     axes[-1].set_xlabel("minutes")
