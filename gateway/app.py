@@ -61,6 +61,7 @@ from gateway.readiness import why_not_ready
 from gateway.request_ids import RequestIds
 from gateway.settings import Settings
 from gateway.tracing import make_tracing
+from gateway.trouble import Trouble
 from models.store import CheckpointStore
 
 log = logging.getLogger(__name__)
@@ -200,14 +201,16 @@ class Gateway:
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""
+        trouble = Trouble(log, "releases could not be taken over")
         while True:
             try:
                 await self.registry.follow()
                 self.releases_error = None
-            except Exception as error:
+                trouble.worked()
+            except Exception as error:  # noqa: BLE001 - its kind is logged.
                 # Whatever it was: this task keeps doors shut that should be, and must go on.
                 self.releases_error = str(error)
-                log.warning("releases could not be taken over", exc_info=True)
+                trouble.failed()
             await asyncio.sleep(self.settings.release_poll_seconds)
 
     async def _render_engine_metrics(self) -> bytes:

@@ -16,6 +16,7 @@ from gateway.errors import AuditFileError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.tables import AuditCheckpoint
+from gateway.trouble import Trouble
 
 WITNESS_TIMEOUT = aiohttp.ClientTimeout(total=5)
 MAX_ANSWER_BYTES = 16 * 1024
@@ -48,6 +49,7 @@ class Notary:
         key = settings.audit_witness_key
         self._witness = VerifierKey.parse(key) if key is not None else None
         self._witnessed = 0
+        self._trouble = Trouble(log, "the audit log's state could not be notarised")
 
     async def run(self) -> None:
         """Sign and show, for ever."""
@@ -56,10 +58,11 @@ class Notary:
                 note = await self.notarise()
                 self._metrics.health.audit_entries.set(note.checkpoint.size)
                 self._metrics.health.audit_signed.set_to_current_time()
-            except Exception:
+                self._trouble.worked()
+            except Exception:  # noqa: BLE001 - its kind is logged.
                 # Whatever it was: the next round tries again, and the metric says so.
                 self._metrics.audit_witness_failures.inc()
-                log.warning("the audit log's state could not be notarised", exc_info=True)
+                self._trouble.failed()
             await asyncio.sleep(self._seconds)
 
     async def notarise(self) -> Note:

@@ -20,6 +20,7 @@ from gateway.audit.log import append
 from gateway.db import Database
 from gateway.errors import AirlockError, AuditUnavailableError
 from gateway.metrics import Metrics
+from gateway.trouble import Trouble
 
 MAX_GROUP = 100
 """At 64 µs of canonical JSON for an entry, the event loop is held for 6 ms at most."""
@@ -68,6 +69,7 @@ class Writer(Generic[Draft]):
         """What is being written at this moment."""
         self._arrived = asyncio.Event()
         self._is_stopping = False
+        self._trouble = Trouble(log, "the audit log could not be written")
         metrics.health.audit_waiting.set_function(lambda: len(self._queue) + len(self._group))
         metrics.health.audit_waiting_seconds.set_function(self._oldest_seconds)
 
@@ -137,13 +139,14 @@ class Writer(Generic[Draft]):
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._append(group)
-        except Exception:
+        except Exception:  # noqa: BLE001 - its kind is logged.
             # Whatever it was, nothing of the group is in the log, or nobody knows: both refuse.
             self._metrics.audit_failures.inc()
-            log.warning("the audit log could not be written", exc_info=True)
+            self._trouble.failed()
             self._group = []
             await self._fail(group)
             return False
+        self._trouble.worked()
         self._group = []
         return True
 

@@ -40,6 +40,7 @@ from gateway.errors import AirlockError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.tables import ContentKey, KeptContent
+from gateway.trouble import Trouble
 
 KEY_SERVES = timedelta(days=1)
 """Then the same grants get another: contents expire by their key, so to the day."""
@@ -83,6 +84,7 @@ class Keeping:
         self._held_bytes = 0
         self._is_failing = False
         self._is_stopping = False
+        self._trouble = Trouble(log, "contents could not be written")
         metrics.background.contents_held.set_function(lambda: self._held_bytes)
 
     def demanded(self, tier_keeps: bool) -> bool:
@@ -171,10 +173,11 @@ class Keeping:
                 new = [row for row in sealed if (row["request_id"], row["part"]) not in known]
                 if new:
                     await session.execute(insert(KeptContent), new)
-        except Exception:
+        except Exception:  # noqa: BLE001 - its kind is logged.
             # Whatever it was, it is tried again, and nothing new is taken on meanwhile.
-            log.warning("contents could not be written", exc_info=True)
+            self._trouble.failed()
             return False
+        self._trouble.worked()
         return True
 
     async def _restore_keys(self, session: AsyncSession, group: list[_Waiting]) -> None:

@@ -21,6 +21,7 @@ from gateway.inventory import Inventory, Labels
 from gateway.policy.applications import OPEN, State, state_at
 from gateway.settings import Settings
 from gateway.tables import ApiKey, Application, AuditEntry, AuditHead, Closure, Person
+from gateway.trouble import Trouble
 
 DECISIONS = (State.APPROVED, State.RETURNED, State.REJECTED)
 DECIDED_BY = (Tag.APPLICATION_APPROVED, Tag.APPLICATION_RETURNED, Tag.APPLICATION_REJECTED)
@@ -49,12 +50,11 @@ class Census:
 
     async def run(self) -> None:
         """Count, for ever."""
+        trouble = Trouble(log, "the control plane could not be counted")
         while True:
-            try:
+            # The next count may be good, and `counted_at` says that none was.
+            with trouble.watched():
                 await self.count(datetime.now(UTC))
-            except Exception:
-                # Whatever it was: the next count may be good, and `counted_at` says that none was.
-                log.warning("the control plane could not be counted", exc_info=True)
             await asyncio.sleep(self._settings.census_seconds)
 
     async def count(self, now: datetime) -> None:

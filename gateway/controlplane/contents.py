@@ -28,6 +28,7 @@ from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Member
 from gateway.policy import contents as policy
 from gateway.tables import AuditEntry, ContentKey, ContentOpening, KeptContent
+from gateway.trouble import Trouble
 
 SWEEP_SECONDS = 600.0
 PARTS: dict[str, PartName] = {"request": "request", "answer": "answer"}
@@ -164,12 +165,11 @@ async def release(
 
 async def forget_expired(database: Database) -> None:
     """Destroy the keys whose time is over, for ever."""
+    trouble = Trouble(log, "keys of contents could not be destroyed")
     while True:
-        try:
+        # What should be gone is tried again.
+        with trouble.watched():
             await forget(database, datetime.now(UTC))
-        except Exception:
-            # Whatever it was: what should be gone is tried again, and the task must go on.
-            log.warning("keys of contents could not be destroyed", exc_info=True)
         await asyncio.sleep(SWEEP_SECONDS)
 
 

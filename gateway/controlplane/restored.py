@@ -21,6 +21,7 @@ from gateway.controlplane.changes import Tag, record_change
 from gateway.db import Database
 from gateway.errors import ConfigurationError, NotReadyError
 from gateway.tables import AuditHead, AuthorizationVersion, Closure
+from gateway.trouble import Trouble
 from models.documents import write_bytes
 from models.errors import RegistryError
 
@@ -86,13 +87,15 @@ class Epoch:
 
     async def keep(self) -> None:
         """Write the file whenever the version was raised, for ever; no request waits for it."""
+        trouble = Trouble(log, f"{self._file} could not be written")
         while True:
             if self._highest > self._written:
                 try:
                     await anyio.to_thread.run_sync(write_epoch, self._file, self._highest)
                     self._written = self._highest
+                    trouble.worked()
                 except (OSError, RegistryError, ConfigurationError):
-                    log.warning("%s could not be written", self._file, exc_info=True)
+                    trouble.failed()
             await asyncio.sleep(KEEP_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """Counts what the data plane has in memory for the metrics: aliases, engines, grants."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from gateway.dataplane.replica import NEVER
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.errors import NotReadyError
 from gateway.inventory import Inventory, Labels
+from gateway.trouble import Trouble
 
 ENDING_DAYS = (1, 7, 30)
 PEOPLE_AT_A_TIME = 500
@@ -32,14 +34,12 @@ class Census:
 
     async def run(self) -> None:
         """Count, for ever."""
+        trouble = Trouble(log, "the data plane could not be counted")
         while True:
-            try:
+            # The next count may be good, and `counted_at` says that none was. Where there is no
+            # snapshot its age says so.
+            with trouble.watched(), contextlib.suppress(NotReadyError):
                 await self.count(datetime.now(UTC))
-            except NotReadyError:
-                pass  # The snapshot's age says so.
-            except Exception:
-                # Whatever it was: the next count may be good, and `counted_at` says that none was.
-                log.warning("the data plane could not be counted", exc_info=True)
             await asyncio.sleep(self._seconds)
 
     async def count(self, now: datetime) -> None:

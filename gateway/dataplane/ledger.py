@@ -24,6 +24,7 @@ from gateway.dataplane.accounts import DAY, MINUTE, NO_OTHERS, Account, Others
 from gateway.dataplane.limits import Limits
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.trouble import Trouble
 
 EXCHANGE_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
@@ -49,6 +50,7 @@ class Ledger:
         self._metrics = metrics
         self._worker = secrets.token_hex(8).encode()
         self._failures = 0
+        self._trouble = Trouble(log, "limits are not shared")
         self._known_at = float("-inf")
         self._degrade()
 
@@ -58,11 +60,11 @@ class Ledger:
             try:
                 async with asyncio.timeout(self._settings.redis_timeout_seconds):
                     await self.exchange()
-            except (RedisError, OSError, TimeoutError, ValueError) as error:
+                self._trouble.worked()
+            except (RedisError, OSError, TimeoutError, ValueError):
                 self._failures += 1
                 if time.monotonic() - self._known_at > STALE_SECONDS:
-                    if self._limits.share == 1.0:
-                        log.warning("limits are not shared: %s", type(error).__name__)
+                    self._trouble.failed()
                     self._degrade()
             pause = self._failures >= FAILURES
             await asyncio.sleep(PAUSE_SECONDS if pause else EXCHANGE_SECONDS)

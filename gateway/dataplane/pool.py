@@ -277,6 +277,7 @@ class Pool:
             log.warning("%s is out of rotation: %s", replica.address.url, why_not)
         if not why_not and not replica.verified and replica.was_ready:
             replica.returned_at = time.monotonic()
+            log.warning("%s is back in rotation", replica.address.url)
         replica.verified, replica.why_not = known and not why_not, why_not
         replica.was_ready = replica.was_ready or replica.verified
         if known:

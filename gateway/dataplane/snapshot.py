@@ -31,6 +31,7 @@ from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
 from gateway.policy.routing import Routed, missing_grants
 from gateway.settings import Settings
+from gateway.trouble import Trouble
 
 WATCH_SECONDS = 0.2
 LISTEN_AGAIN_SECONDS = 1.0
@@ -178,26 +179,27 @@ class SnapshotKeeper:
 
     async def keep_current(self) -> None:
         """Refresh for ever; a failure leaves the snapshot to grow old."""
+        trouble = Trouble(log, "the snapshot could not be refreshed")
         while True:
             self._announced.clear()
-            try:
+            # Otherwise the snapshot grows old, and what depends on it is refused.
+            with trouble.watched():
                 async with asyncio.timeout(self._settings.snapshot_max_age_seconds):
                     await self.refresh()
-            except Exception:
-                # Whatever it was: the snapshot grows old, and what depends on it is refused.
-                log.warning("the snapshot could not be refreshed", exc_info=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.snapshot_poll_seconds):
                     await self._announced.wait()
 
     async def listen(self) -> None:
         """Have the snapshot refreshed whenever the database announces a change, for ever."""
+        trouble = Trouble(log, "changes of access are not announced, only polled", calm_seconds=0)
         while True:
             try:
                 async for _ in self._database.announcements():
+                    trouble.worked()
                     self._announced.set()
             except NotReadyError:
-                log.warning("changes of access are not announced, only polled", exc_info=True)
+                trouble.failed()
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def watch(self) -> None:

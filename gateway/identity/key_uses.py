@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, or_, update
 
 from gateway.db import Database
 from gateway.tables import ApiKey
+from gateway.trouble import Trouble
 
 WRITE_SECONDS = 60.0
 MAX_ROWS = 1000
@@ -32,6 +33,7 @@ class KeyUses:
     def __init__(self) -> None:
         """Start with none."""
         self._minutes: dict[str, int] = {}
+        self._trouble = Trouble(log, "the last uses of keys could not be written")
 
     def note(self, key_id: str, seconds: float) -> None:
         """Note that a key is used at a moment, in seconds since the epoch."""
@@ -67,9 +69,6 @@ class KeyUses:
             await self._try_to_write(database)
 
     async def _try_to_write(self, database: Database) -> None:
-        try:
+        # These are for people to look at, and are written a minute later; requests go on.
+        with self._trouble.watched():
             await self.write(database)
-        except Exception:
-            # Whatever it was: these are for people to look at, and are written a minute later;
-            # requests go on.
-            log.warning("the last uses of keys could not be written", exc_info=True)

@@ -32,6 +32,7 @@ from gateway.notices.webhooks import Caller, payload
 from gateway.policy.notices import Event, wait_before
 from gateway.settings import Settings
 from gateway.tables import Notice, Webhook
+from gateway.trouble import Trouble
 
 Channel = Literal["mail", "webhook"]
 CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
@@ -72,18 +73,21 @@ class Postman:
         caller = Caller(self._settings)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._again(lambda: self._look_after(datetime.now(UTC))))
+                tasks.create_task(
+                    self._again("notices", lambda: self._look_after(datetime.now(UTC)))
+                )
                 for channel in CHANNELS:
-                    tasks.create_task(self._again(partial(self._send_all, channel, caller)))
+                    tasks.create_task(
+                        self._again(f"{channel}s", partial(self._send_all, channel, caller))
+                    )
         finally:
             await caller.close()
 
-    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        trouble = Trouble(log, f"{what} could not be looked for")
         while True:
-            try:
+            with trouble.watched():
                 await work()
-            except Exception:  # Whatever it was, the gateway has other work to do.
-                log.warning("notices could not be looked for", exc_info=True)
             await asyncio.sleep(self._settings.notice_poll_seconds)
 
     async def _send_all(self, channel: Channel, caller: Caller) -> None:

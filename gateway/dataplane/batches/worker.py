@@ -12,6 +12,7 @@ from gateway.dataplane.batches.run import Run, Workshop
 from gateway.dataplane.batches.sweep import sweep
 from gateway.errors import AirlockError
 from gateway.tables import Batch
+from gateway.trouble import Trouble
 
 SWEEP_SECONDS = 60.0
 log = logging.getLogger(__name__)
@@ -29,12 +30,11 @@ class Worker:
 
     async def run(self) -> None:
         """Work, for ever."""
+        trouble = Trouble(log, "batches could not be looked for")
         async with asyncio.TaskGroup() as tasks:
             while True:
-                try:
+                with trouble.watched():
                     await self._look(tasks)
-                except Exception:  # Whatever it was, the gateway has other work to do.
-                    log.warning("batches could not be looked for", exc_info=True)
                 await asyncio.sleep(self._shop.settings.batch_poll_seconds)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
