@@ -7,7 +7,7 @@ STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports lock dashboards schemas sbom licences audit-deps bench-unlearn bench-gateway chaos clean
+.PHONY: help setup demo test check fmt lint types imports lock dashboards rules schemas sbom licences audit-deps bench-unlearn bench-gateway chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -48,6 +48,9 @@ lock: setup ## Resolve requirements/*.in into hash locks again
 
 dashboards: setup ## Write Grafana's dashboards from deploy/grafana/*.py
 	$(BIN)/python -m deploy.grafana.build
+
+rules: setup ## Write the Prometheus operator's rules from deploy/prometheus/rules
+	$(BIN)/python -m deploy.prometheus.operator
 
 schemas: setup ## Export the JSON Schemas of the registry's documents
 	$(BIN)/python -m models.schemas docs/schemas

@@ -13,6 +13,7 @@ import yaml
 from gateway.cli import build_parser, requested_verb
 from gateway.setting_file import CONFIG_FILE
 from gateway.settings import Settings
+from tests.deploy.conftest import PINNED
 
 ROOT = Path(__file__).resolve().parents[2]
 Services = dict[str, dict[str, Any]]
@@ -22,7 +23,6 @@ GATEWAYS = {"gateway", "gateway-2"}
 OWN_IMAGES = {"migrate", "fetch", "trust", "job", "witness", "backup"} | GATEWAYS | ENGINES
 BOUGHT_IN = {"postgres", "redis", "proxy", "prometheus", "alertmanager", "grafana"}
 READ_ONLY = ["store:/var/lib/airlock/store:ro", "trust:/var/lib/airlock/trust:ro"]
-PINNED = re.compile(r"^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$")
 
 
 def members(services: Services, network: str) -> set[str]:

@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.grafana import build, panels
 from deploy.grafana.panels import Panel
+from deploy.prometheus import operator
 from gateway.http_errors import HTTP_ERRORS
 from gateway.metrics import Metrics
 from gateway.plain_metrics import PlainCounter, PlainHistogram
@@ -113,6 +114,26 @@ def test_the_files_are_what_the_code_makes():
     for dashboard in build.DASHBOARDS:
         made = build.text(dashboard)
         assert (FOLDER / f"{dashboard.name}.json").read_text() == made, "run `make dashboards`"
+
+
+def test_a_cluster_has_the_rules_that_compose_has():
+    assert operator.FILE.read_text() == operator.text(), "run `make rules`"
+    rule = yaml.safe_load(operator.FILE.read_text())
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    (mounted,) = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["rule_files"]
+    read = sorted((DEPLOY / "prometheus/rules").glob(Path(mounted).name))
+    assert [file.stem for file in read] == ["alerts", "recording"]
+    groups = [each for file in read for each in yaml.safe_load(file.read_text())["groups"]]
+    assert rule["spec"] == {"groups": groups}
+
+
+def test_a_cluster_has_the_dashboards_that_compose_has():
+    component = yaml.safe_load((DEPLOY / "grafana/kustomization.yaml").read_text())
+    files = [file for each in component["configMapGenerator"] for file in each["files"]]
+    assert {DEPLOY / "grafana" / file for file in files} == set(FOLDER.glob("*.json"))
+    monitoring = DEPLOY / "kubernetes/monitoring"
+    (given,) = yaml.safe_load((monitoring / "kustomization.yaml").read_text())["components"]
+    assert (monitoring / given).resolve() == DEPLOY / "grafana"
 
 
 def test_the_series_are_known():
