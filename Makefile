@@ -62,8 +62,9 @@ licences: setup ## List the licences of everything that is installed; fails on o
 	@$(BIN)/python requirements/bom.py licences
 
 audit-deps: setup ## Ask the public database for known holes in what is locked (needs the network)
-	@for lock in $(LOCKS); do echo $$lock; \
-	  $(BIN)/uv tool run pip-audit==2.10.1 --disable-pip --require-hashes --requirement $$lock || exit 1; done
+	@for lock in requirements/*.txt deploy/*.txt; do echo $$lock; \
+	  $(BIN)/uv tool run pip-audit==2.10.1 --vulnerability-service osv --strict --disable-pip --require-hashes \
+	    --requirement $$lock || exit 1; done
 
 bench-unlearn: setup ## Measure the unlearning engine against a plain implementation
 	@$(BIN)/python -m tests.benchmarks.unlearn --home $(HOME_DIR)

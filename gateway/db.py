@@ -1,8 +1,9 @@
 """The database: one engine, one kind of transaction, one schema on SQLite and PostgreSQL."""
 
+import fcntl
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,31 @@ def make_engine(url: URL) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+@contextmanager
+def sole_gateway(url: URL) -> Iterator[None]:
+    """Be the one gateway on a SQLite file for a while; PostgreSQL takes any number.
+
+    Two would admit every limit twice, since Redis is for PostgreSQL, and a newer one would migrate
+    the file under an older one. A gateway that is killed leaves no lock behind.
+
+    Raises:
+        ConfigurationError: Another gateway serves the file.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    # Not the file itself: to close it again would end the locks that SQLite holds on it.
+    with Path(f"{url.database}.gateway").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"another gateway serves {url.database}; a SQLite file is for one. Stop that one, "
+                "or give both a PostgreSQL (AIRLOCK_DATABASE_URL) and a Redis (AIRLOCK_REDIS_URL)"
+            ) from error
+        yield
 
 
 def newest_revision() -> str:

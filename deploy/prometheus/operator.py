@@ -1,4 +1,4 @@
-"""Writes the rules as the Prometheus operator reads them: `make rules`. A test holds the file to it."""
+"""Writes the rules as the Prometheus operator reads them: `make rules`. A test holds it to them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 RULES = Path(__file__).parent / "rules"
 FILE = Path(__file__).parents[1] / "kubernetes" / "monitoring" / "rules.yaml"
-HEAD = "# Made by `make rules` from deploy/prometheus/rules, where to change them and why they are so.\n"
+HEAD = "# Made by `make rules` from deploy/prometheus/rules, which says why each is as it is.\n"
 
 
 def text() -> str:

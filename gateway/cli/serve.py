@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
+from gateway.db import database_url, sole_gateway
 from gateway.logs import set_up_logs
 from gateway.server import ServerProtocol
 from gateway.settings import Settings
@@ -34,6 +35,14 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings = Settings(home=args.home)
     set_up_logs(settings.log_level)
+    with sole_gateway(database_url(settings)):
+        _serve(
+            settings, args.host or settings.host, settings.port if args.port is None else args.port
+        )
+    return 0
+
+
+def _serve(settings: Settings, host: str, port: int) -> None:
     app = create_app(settings)
     # Going through what was imported again and again, for garbage that is not there, would take a
     # fifth of the CPU of a request. A request leaves hardly any cycles behind.
@@ -42,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.run(
         app,
-        host=args.host or settings.host,
-        port=settings.port if args.port is None else args.port,
+        host=host,
+        port=port,
         loop="uvloop",
         http=ServerProtocol,
         ws="none",
@@ -55,4 +64,3 @@ def run(args: argparse.Namespace) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
-    return 0

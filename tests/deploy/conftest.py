@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::-([^}]*)|:\+[^}]*)?\}")
-PINNED = re.compile(r"^(postgres:\d+\.\d+|[a-z0-9/-]+:v?\d+\.\d+\.\d+)(-[a-z0-9.]+)?$")
+PINNED = re.compile(r"^(postgres:\d+\.\d+|[a-z0-9/-]+:v?\d+\.\d+\.\d+)(-[a-z0-9.]+)*$")
 """An image of a whole version, of which PostgreSQL's have two parts."""
 
 

@@ -3,11 +3,12 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from gateway.cli import build_parser, requested_verb
+from models.trust import Role
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
 LINES = [
@@ -31,6 +32,16 @@ def test_there_are_commands():
 def test_every_airlock_command_parses(command: str):
     words = shlex.split(command)
     build_parser(requested_verb(words)).parse_args(words)
+
+
+def test_who_must_sign_gets_a_key_before():
+    trusted = PAGE.split("**2. Whose")[1].split("**3. ")[0]
+    assert set(re.findall(r"--role (\w+)", trusted)) == set(get_args(Role)) - {"waiver"}
+    signed = [
+        line for line in LINES if re.search(r" job (?:evaluate|promote|rollback|revoke) ", line)
+    ]
+    assert len(signed) >= 8
+    assert all("--key /keys/key.pem" in line for line in signed), signed
 
 
 def test_every_service_that_is_named_exists(services: Services):

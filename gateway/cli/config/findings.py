@@ -25,6 +25,8 @@ from gateway.setting_file import CONFIG_FILE
 from gateway.settings import Settings
 
 DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
+MOUNTED = Path("/run/secrets")
+"""Where a container has its secrets: Compose mounts them as they are, and nobody else is there."""
 LOOPBACK = ("http://127.0.0.1", "http://localhost", "https://")
 
 
@@ -155,7 +157,7 @@ def _secret_files(settings: Settings) -> Iterator[Finding]:
             yield problem(field, f"{path} cannot be read by this user", "give it to this user.")
         if size < (MIN_BYTES if field == "secret_file" else 1):
             yield problem(field, f"{path} has {size} bytes", "write the secret into it.")
-        if stat.S_IMODE(mode) & 0o007:
+        if stat.S_IMODE(mode) & 0o007 and not path.is_relative_to(MOUNTED):
             yield warning(field, f"everybody can read {path}", "chmod o= it.")
 
 

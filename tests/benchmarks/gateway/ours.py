@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
@@ -92,12 +94,15 @@ def airlock(
             "AIRLOCK_ENGINE_MAX_IN_FLIGHT": "10000",
         }
         ports = (port, *(free_port() for _ in range(workers - 1)))
-        serve = [sys.executable, *python, *SERVE, "--home", str(home), "serve"]
+        serve = [sys.executable, *python, *SERVE, "--home"]
         with contextlib.ExitStack() as stack:
+            # A SQLite file is for one gateway: each further one has a copy of what they serve.
+            copies = [Path(stack.enter_context(TemporaryDirectory())) for _ in ports[1:]]
+            homes = (home, *(shutil.copytree(home, to, dirs_exist_ok=True) for to in copies))
             processes = [
                 stack.enter_context(
                     started(
-                        [*serve, "--port", str(each)],
+                        [*serve, str(place), "serve", "--port", str(each)],
                         each,
                         home / f"gateway-{each}.log",
                         core=GATEWAY_CORE if each == port else LOAD_CORE,
@@ -105,7 +110,7 @@ def airlock(
                         cwd=ROOT,
                     )
                 )
-                for each in ports
+                for place, each in zip(homes, ports, strict=True)
             ]
             key = {"authorization": f"Bearer {running.keys['public']}"}
             body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.config import findings
 from gateway.cli.config.page import settings_page
 from gateway.cli.config.values import without_password
 from gateway.errors import ConfigurationError
@@ -117,6 +118,15 @@ def test_two_engines_at_one_address_and_files_that_others_read(home, capsys, mon
     assert "others can write" in out
     assert SECRET not in out
     assert stat.S_IMODE(key.stat().st_mode) == 0o644, "it only looks"
+
+
+def test_a_secret_that_a_container_is_given_is_read_by_nobody_else(home, capsys, monkeypatch):
+    (home / "password").chmod(0o444)
+    assert check(home, "--strict") == 1
+    assert "everybody can read" in capsys.readouterr().out
+    monkeypatch.setattr(findings, "MOUNTED", home)
+    assert check(home) == 0
+    assert "everybody can read" not in capsys.readouterr().out
 
 
 def test_warnings_alone_do_not_fail(home, monkeypatch):
