@@ -87,7 +87,7 @@ def commands(page: Path) -> list[str]:
     lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
     lines += re.findall(r"`(docker compose run [^`]+)`", page.read_text())
     found = [COMMAND.match(line) for line in lines]
-    return [each[1].split("|")[0] for each in found if each and "…" not in each[1]]
+    return [re.split(r" [|>] ", each[1])[0] for each in found if each and "…" not in each[1]]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ class Archived:
         self.make(data)
         (backup,) = self.log.glob("base-*/base.tar.gz")
         self.run(f"tar --extract --file={backup} --directory={data}")
+        # This server has its socket, and so that one's lock, in the folder that was backed up.
+        (data / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         lines = self.here(RECOVERY).splitlines()
         if moment is None:
             lines = [line for line in lines if not line.startswith(ENDS)]
