@@ -70,6 +70,11 @@ CASES = {
     "AirlockAliasClosed": Case(
         {f"airlock_alias_open{ALIAS}": "0x30"}, {f"airlock_alias_open{ALIAS}": "1x30"}
     ),
+    "AirlockDoorClosed": Case(
+        {'airlock_doors_closed{domain="all"}': "1x30"},
+        # It was lifted.
+        {'airlock_doors_closed{domain="all"}': "1x10 _x20"},
+    ),
     "AirlockReleaseEndsToday": Case(
         {f"airlock_release_expiry_timestamp_seconds{ALIAS}": f"{DAY}x30"},
         {f"airlock_release_expiry_timestamp_seconds{ALIAS}": f"{2 * DAY}x30"},
@@ -152,6 +157,9 @@ CASES = {
     "AirlockIdentityProviderSilent": Case(
         {'airlock_identity_provider_faults_total{issuer="lab", question="keys"}': "0+1x30"},
         {'airlock_identity_provider_faults_total{issuer="lab", question="keys"}': "0x12 1x20"},
+    ),
+    "AirlockNoticesGivenUp": Case(
+        {"airlock_notices_dead": "2x30"}, {"airlock_notices_dead": "0x30"}
     ),
     "AirlockApplicationsWait": Case({REVIEW: f"{8 * DAY}x30"}, {REVIEW: f"{6 * DAY}x30"}),
 }
