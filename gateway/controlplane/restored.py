@@ -56,10 +56,11 @@ class Epoch:
         """
         if version < self._highest:
             reason = f"the database has version {version}, and {self._highest} was seen"
-            log.error("%s: every grant is closed until two people lift it", reason)
             version = await close_everything(
                 session, reason, above=self._highest, now=datetime.now(UTC)
             )
+            # Not before: during a recovery nothing can be written, and this is tried again.
+            log.error("%s: every grant is closed until two people lift it", reason)
         self._highest = version
         return version
 
@@ -80,10 +81,10 @@ class Epoch:
             if known is not None or have is None or (have >= size and not is_forked):
                 return
             reason = f"the audit log has {have} entries, and {size} others were witnessed"
-            log.error("%s: every grant is closed until two people lift it", reason)
             await close_everything(
                 session, reason, above=self._highest, now=datetime.now(UTC), closure_id=closure_id
             )
+            log.error("%s: every grant is closed until two people lift it", reason)
 
     async def keep(self) -> None:
         """Write the file whenever the version was raised, for ever; no request waits for it."""
