@@ -49,7 +49,7 @@ def test_it_fits_the_compose_specification(root: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["postgres-pitr", "way-out"])
+@pytest.mark.parametrize("name", ["login", "postgres-pitr", "way-out"])
 def test_an_override_fits_the_specification(root: Path, name: str):
     override = root / "deploy" / f"{name}.yml"
     check = Path(sys.executable).with_name("check-jsonschema")
@@ -71,6 +71,17 @@ def test_a_way_out_is_the_gateways_alone(compose: dict[str, Any], root: Path):
     override = yaml.safe_load((root / "deploy" / "way-out.yml").read_text())
     assert override["services"] == {name: {"networks": ["way-out"]} for name in GATEWAYS}
     assert not override["networks"].keys() & compose["networks"].keys()
+
+
+def test_a_clients_secret_is_the_gateways_alone(compose: dict[str, Any], root: Path):
+    override = yaml.safe_load((root / "deploy" / "login.yml").read_text())
+    assert override["services"] == {name: {"secrets": ["issuer_client"]} for name in GATEWAYS}
+    assert override["secrets"].keys() == {"issuer_client"}
+    assert not override["secrets"].keys() & compose["secrets"].keys()
+    assert (
+        'client_secret_file = "/run/secrets/issuer_client"'
+        in (root / "deploy" / "settings" / "airlock.toml").read_text()
+    )
 
 
 def test_the_gateways_are_the_same_but_for_their_names(services: Services):
@@ -290,6 +301,22 @@ def test_the_gateway_understands_its_environment(
         # Both ends read one file.
         assert f"--api-key-file={engine.api_key_file}" in services[name]["command"]
         assert engine.digest == "sha256:" + "0" * 64, "unset must match no engine"
+
+
+def test_what_the_settings_file_shows_is_understood_as_it_is_meant(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    for variable, value in environment_of(services["gateway"]).items():
+        monkeypatch.setenv(variable, value)
+    shown = (ROOT / "deploy/settings/airlock.toml").read_text()
+    file = tmp_path / "airlock.toml"
+    file.write_text(re.sub(r"^# (\w+ = |\[\[)", r"\1", shown, flags=re.MULTILINE))
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(file))
+    settings = Settings()
+    assert settings.audit_witness_url == "https://witness.example.org"
+    assert settings.public_url == "https://access.example.org"
+    (issuer,) = settings.issuers
+    assert issuer.client_secret_file == Path("/run/secrets/issuer_client")
 
 
 @pytest.mark.parametrize("name", sorted(OWN_IMAGES))
