@@ -33,8 +33,8 @@ def running(request, tmp_path_factory):
 
 
 @contextmanager
-def gateway_with_provider(request, home, kind: str, step_up_seconds=30, **organisations: str):
-    """A gateway at an address that was known beforehand, and providers that know it.
+def settings_with_provider(request, home, kind: str, step_up_seconds=30, **organisations: str):
+    """Settings with an address that was known beforehand, and running providers that know it.
 
     One, of The Lab, or one for each of the organisations, by its issuer's name.
     """
@@ -58,9 +58,18 @@ def gateway_with_provider(request, home, kind: str, step_up_seconds=30, **organi
             )
             for name, organisation in (organisations or {"lab": "The Lab"}).items()
         )
-        settings = make_settings(request, home, kind, public_url=address, port=port)
-        with run_gateway(settings, issuers=issuers, port=port) as made:
-            yield made
+        given = {"public_url": address, "port": port, "issuers": issuers}
+        yield make_settings(request, home, kind, **given)
+
+
+@contextmanager
+def gateway_with_provider(request, home, kind: str):
+    """A gateway with one provider."""
+    with (
+        settings_with_provider(request, home, kind) as settings,
+        run_gateway(settings, port=settings.port) as made,
+    ):
+        yield made
 
 
 @pytest.fixture
