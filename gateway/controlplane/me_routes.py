@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Cookie
 
 from gateway.controlplane import bootstrap, keys, sessions
-from gateway.controlplane.access import Acting, Now, Parts, Session, SteppedUp
+from gateway.controlplane.access import Acting, Now, Parts, Session
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.identity_schemas import (
     FirstAdministratorIn,
@@ -77,7 +77,7 @@ async def get_own_keys(session: Session, member: Acting) -> list[KeyOut]:
     return [KeyOut.model_validate(row) for row in rows]
 
 
-@router.post("/me/keys", status_code=201, dependencies=[SteppedUp])
+@router.post("/me/keys", status_code=201)
 async def post_own_key(
     given: OwnKeyIn, session: Session, member: Acting, parts: Parts, now: Now
 ) -> NewKeyOut:
@@ -90,7 +90,7 @@ async def post_own_key(
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
-@router.post("/me/keys/{key_id}/rotate", status_code=201, dependencies=[SteppedUp])
+@router.post("/me/keys/{key_id}/rotate", status_code=201)
 async def post_own_key_rotation(
     key_id: str, given: KeyRotation, session: Session, member: Acting, parts: Parts, now: Now
 ) -> NewKeyOut:
