@@ -79,6 +79,7 @@ class Tag(StrEnum):
     WEBHOOK_ADDED = "contact:webhook:added"
     WEBHOOK_ROTATED = "contact:webhook:rotated"
     WEBHOOK_REMOVED = "contact:webhook:removed"
+    WEBHOOK_GONE = "contact:webhook:gone"
     PEOPLE_EXPORTED = "transfer:people:exported"
     PEOPLE_IMPORTED = "transfer:people:imported"
     VISAS_IMPORTED = "transfer:visas:imported"
