@@ -31,6 +31,7 @@ class Tag(StrEnum):
     PERSON_CHANGED = "admin:person:changed"
     KEY_CREATED = "admin:key:created"
     KEY_ROTATED = "admin:key:rotated"
+    KEY_NARROWED = "admin:key:narrowed"
     KEY_REVOKED = "admin:key:revoked"
     KEY_REFUSED = KEY_REFUSED
     KEY_LEAKED = "identity:key:leaked"
