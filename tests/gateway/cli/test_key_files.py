@@ -44,6 +44,10 @@ STEPS = {
     ("breakglass", "open"): (
         ["x", "--domain", "rivers", "--minutes", "5", *REASON], "POST", "/openings"),
     ("breakglass", "confirm"): (["x"], "POST", "/openings/x/confirm"),
+    ("grants", "suspend"): (["x", *REASON], "POST", "/grants/x/suspend"),
+    ("grants", "resume"): (["x"], "POST", "/grants/x/resume"),
+    ("grants", "review"): (
+        ["x", "--outcome", "continue", "--rationale", "r"], "POST", "/grants/x/usage-reviews"),
     ("contents", "ask"): (["x", *REASON], "POST", "/contents/openings"),
     ("contents", "approve"): (["x"], "POST", "/contents/openings/x/approve"),
     ("contents", "fetch"): (["x", "--to", "FILE"], "POST", "/contents/openings/x/release"),
