@@ -30,6 +30,7 @@ from gateway.controlplane.registry import Registry
 from gateway.controlplane.restored import Epoch
 from gateway.controlplane.routers import ROUTERS
 from gateway.controlplane.throttle import Throttle
+from gateway.controlplane.webhooks import record_gone
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.batches.archive import Archive
 from gateway.dataplane.batches.run import Workshop
@@ -159,7 +160,7 @@ class Gateway:
             )
             slots = asyncio.Semaphore(settings.batch_lines_at_a_time)
             ask = self.data_plane.answer_line
-            postman = Postman(settings, self.database, self._notice_keys, self.metrics)
+            postman = Postman(settings, self.database, self._notice_keys, self.metrics, record_gone)
             workshop = Workshop(
                 settings, self.database, self._shelf, keeper, self.metrics, ask, slots
             )

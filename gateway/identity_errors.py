@@ -49,7 +49,10 @@ class StepUpRequiredError(AuthenticationError):
     """
 
     def __init__(self, acr_values: tuple[str, ...], max_age_seconds: int) -> None:
-        super().__init__("This step takes a fresh and strong login; log in again for it.")
+        super().__init__(
+            "This step takes a fresh and strong login; log in again for it, and make a new key "
+            "if it is to be taken by one."
+        )
         self.acr_values = acr_values
         self.max_age_seconds = max_age_seconds
 
@@ -81,15 +84,20 @@ class UnknownPersonError(AirlockError):
 class AddressNotAllowedError(AirlockError):
     """The key may not be used from where it was; which addresses it may be is not said."""
 
-    def __init__(self) -> None:
-        super().__init__("This API key may not be used from your address.")
+    def __init__(self, *, is_at_terminal: bool = False) -> None:
+        super().__init__(
+            "This API key is bound to addresses, and a terminal has none: take the step through "
+            "the admin API from there, or with another key."
+            if is_at_terminal
+            else "This API key may not be used from your address."
+        )
 
 
 class InsufficientScopeError(AirlockError):
     """The key is narrowed, and does not cover this; its owner may do it with another."""
 
     def __init__(self, needed: str) -> None:
-        super().__init__(f"This API key does not cover it: it needs '{needed}'.")
+        super().__init__(f"This API key does not cover it: it takes one with '{needed}'.")
 
 
 class ProviderUnavailableError(AirlockError):

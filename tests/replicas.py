@@ -140,20 +140,23 @@ def _is_ready(process: subprocess.Popen, url: str, log: Path) -> bool:
 class Stream(threading.Thread):
     """A streamed answer, read in a thread of its own."""
 
-    def __init__(self, url: str, key: str, model: str) -> None:
+    def __init__(
+        self, url: str, key: str, model: str, question="What is the capital of France?", **fields
+    ) -> None:
         super().__init__(daemon=True)
-        self.url, self.key, self.model = url, key, model
+        self.url, self.key = url, key
+        message = {"role": "user", "content": question}
+        self.body = {"model": model, "messages": [message], "stream": True, **fields}
         self.status, self.text = 0, ""
         self.last_at = 0.0
         """When the last token came, by the monotonic clock."""
         self.start()
 
     def run(self) -> None:
-        message = {"role": "user", "content": "What is the capital of France?"}
         with httpx.stream(
             "POST",
             f"{self.url}/v1/chat/completions",
-            json={"model": self.model, "messages": [message], "stream": True},
+            json=self.body,
             headers={"authorization": f"Bearer {self.key}"},
             timeout=60,
         ) as answer:

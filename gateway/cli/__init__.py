@@ -31,7 +31,7 @@ VERBS = {
     "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
     "people": Verb("gateway.cli.people", "add, list and change people"),
     "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),
-    "grants": Verb("gateway.cli.grants", "grant and revoke access to hazard domains"),
+    "grants": Verb("gateway.cli.grants", "grant, suspend, review and revoke access to domains"),
     "identities": Verb("gateway.cli.identities", "bind people and services to their providers"),
     "organisations": Verb("gateway.cli.organisations", "verify and suspend organisations"),
     "applications": Verb("gateway.cli.applications", "apply for access, review and approve"),

@@ -10,6 +10,7 @@ from gateway.cli.tables import add_json, add_page, in_transaction, show, show_on
 from gateway.cli.workflow_key import add_key_file, key_holder
 from gateway.controlplane import applications
 from gateway.controlplane.applications import Loaded
+from gateway.controlplane.steps import Step
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
     ApplicationEdit,
@@ -38,6 +39,14 @@ STEPS = {
     "withdraw": (Action.WITHDRAW, "give an application up"),
     "appeal": (Action.APPEAL, "ask, once, for other reviewers after a rejection"),
     "take-up": (Action.TAKE_UP, "begin the identity review"),
+}
+
+ROUTES = {
+    "create": Step("POST", "/applications"),
+    "edit": Step("PUT", "/applications/{application_id}"),
+    "judge": Step("POST", "/applications/{application_id}/judgements"),
+    "grant": Step("POST", "/applications/{application_id}/grants"),
+    **{name: Step("POST", f"/applications/{{application_id}}/{name}") for name in STEPS},
 }
 
 
@@ -96,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _take(settings: Settings, args: argparse.Namespace, now: datetime) -> Loaded:
     """Take a step as the person whose key is in the file."""
-    holder, step = key_holder(settings, args.key_file, now), _step(args, now)
+    holder = key_holder(settings, args.key_file, ROUTES[args.action], now)
+    step = _step(args, now)
 
     async def work(session: AsyncSession) -> Loaded:
         return await step(session, await holder(session))

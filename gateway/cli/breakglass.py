@@ -17,6 +17,7 @@ from gateway.controlplane.breakglass_schemas import (
     OpeningOut,
 )
 from gateway.controlplane.counting import CountingGrant, counting_grants
+from gateway.controlplane.steps import Step
 from gateway.identity.principal import Member
 from gateway.settings import Settings
 from gateway.tables import Closure, Opening
@@ -33,6 +34,13 @@ examples:
   airlock breakglass open PERSON --domain bio --minutes 30 --reason "..." --key-file dan.key
   airlock breakglass confirm OPENING --key-file app.key
 """
+
+STEPS = {
+    "close": Step("POST", "/closures"),
+    "lift": Step("POST", "/closures/{closure_id}/lift"),
+    "open": Step("POST", "/openings"),
+    "confirm": Step("POST", "/openings/{opening_id}/confirm"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _close(settings: Settings, args: argparse.Namespace, now: datetime) -> None:
     given = ClosureIn(domain=args.domain, reason=args.reason)
-    holder = key_holder(settings, args.key_file, now) if args.key_file else None
+    step = STEPS[args.action]
+    holder = key_holder(settings, args.key_file, step, now) if args.key_file else None
 
     async def affected(session: AsyncSession) -> list[CountingGrant]:
         found = await counting_grants(session, now)
@@ -102,7 +111,8 @@ def _close(settings: Settings, args: argparse.Namespace, now: datetime) -> None:
 def _two_people(
     settings: Settings, args: argparse.Namespace, now: datetime
 ) -> Callable[[AsyncSession], Awaitable[Opening]]:
-    holder, step = key_holder(settings, args.key_file, now), _step(args, now)
+    holder = key_holder(settings, args.key_file, STEPS[args.action], now)
+    step = _step(args, now)
 
     async def work(session: AsyncSession) -> Opening:
         return await step(session, await holder(session))

@@ -15,6 +15,7 @@ from gateway.contents.bundle import Bundle, open_bundle, read_bundle
 from gateway.contents.holder import make_holder, read_private
 from gateway.controlplane import contents
 from gateway.controlplane.contents_schemas import ContentsIn, ContentsOut
+from gateway.controlplane.steps import Step
 from gateway.errors import AuditFileError, ConfigurationError
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
@@ -30,6 +31,12 @@ examples:
   airlock contents fetch OPENING --to sealed.json --key-file ulla.key
   airlock contents open sealed.json --private-key holder.pem --log-key log.pub --to opened
 """
+
+STEPS = {
+    "ask": Step("POST", "/contents/openings"),
+    "approve": Step("POST", "/contents/openings/{opening_id}/approve"),
+    "fetch": Step("POST", "/contents/openings/{opening_id}/release"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +96,7 @@ def _list(args: argparse.Namespace) -> None:
 
 def _step(args: argparse.Namespace) -> None:
     settings, now = Settings(home=args.home), datetime.now(UTC)
-    holder = key_holder(settings, args.key_file, now)
+    holder = key_holder(settings, args.key_file, STEPS[args.action], now)
 
     async def work(session: AsyncSession) -> ContentOpening:
         who = await holder(session)
@@ -104,7 +111,7 @@ def _step(args: argparse.Namespace) -> None:
 def _fetch(args: argparse.Namespace) -> None:
     settings, now = Settings(home=args.home), datetime.now(UTC)
     signer = log_signer(settings, load_secret(settings))
-    holder = key_holder(settings, args.key_file, now)
+    holder = key_holder(settings, args.key_file, STEPS[args.action], now)
 
     async def work(session: AsyncSession) -> Bundle:
         who = await holder(session)

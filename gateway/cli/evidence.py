@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import add_json, add_page, in_transaction, show, show_one
 from gateway.cli.workflow_key import add_key_file, key_holder
 from gateway.controlplane import evidence
+from gateway.controlplane.steps import Step
 from gateway.controlplane.verification_schemas import EvidenceAcceptance, EvidenceIn, EvidenceOut
 from gateway.identity.principal import Member
 from gateway.policy.evidence import AssertedBy, EvidenceKind
@@ -25,6 +26,12 @@ examples:
     --expires-at 2027-06-01T00:00:00Z --no-conflict --key-file ivy.key
   airlock evidence retract EVIDENCE --key-file ivy.key
 """
+
+STEPS = {
+    "add": Step("POST", "/evidence"),
+    "accept": Step("POST", "/evidence/{item_id}/accept"),
+    "retract": Step("POST", "/evidence/{item_id}/retract"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         )
         show([EvidenceOut.model_validate(row) for row in rows], as_json=args.json)
         return 0
-    holder, step = key_holder(settings, args.key_file, now), _step(args, now)
+    holder = key_holder(settings, args.key_file, STEPS[args.action], now)
+    step = _step(args, now)
 
     async def work(session: AsyncSession) -> EvidenceItem:
         return await step(session, await holder(session))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.controlplane import identities, sessions
-from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut
+from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut, SessionOut
 from gateway.errors import NotFoundError
 from gateway.setting_types import IssuerSetting
 from gateway.settings import Settings
@@ -18,6 +18,8 @@ examples:
   airlock identities bind lab SUBJECT --person PERSON
   airlock identities bind lab nightly --person SPONSOR --service --domain bio
   airlock identities unbind IDENTITY
+  airlock identities sessions --person PERSON
+  airlock identities end-session SESSION
   airlock identities log-out PERSON
 """
 
@@ -40,9 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     unbind = actions.add_parser("unbind", help="end an identity; its running streams are cut")
     unbind.add_argument("identity", help="id")
+    logins = actions.add_parser("sessions", help="live sessions, the newest first")
+    logins.add_argument("--person")
+    end = actions.add_parser("end-session", help="end one session, at once")
+    end.add_argument("session", help="id")
     log_out = actions.add_parser("log-out", help="end every session of a person")
     log_out.add_argument("person", help="id")
-    for action in (listing, bind):
+    for action in (listing, bind, logins):
         add_json(action)
 
 
@@ -75,6 +81,15 @@ def run(args: argparse.Namespace) -> int:
     elif args.action == "unbind":
         in_transaction(
             settings, lambda s: identities.unbind_identity(s, args.identity, actor=ACTOR, now=now)
+        )
+    elif args.action == "sessions":
+        live = in_transaction(
+            settings, lambda s: sessions.list_sessions(s, args.person, settings, now)
+        )
+        show([SessionOut.model_validate(row) for row in live], as_json=args.json)
+    elif args.action == "end-session":
+        in_transaction(
+            settings, lambda s: sessions.end_session(s, args.session, None, actor=ACTOR, now=now)
         )
     else:
         in_transaction(

@@ -1,13 +1,16 @@
 """`airlock keys`: create, list, rotate and revoke API keys."""
 
 import argparse
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, operator, show, show_one
 from gateway.controlplane import keys
-from gateway.controlplane.key_schemas import KeyIn, KeyLine, KeyOut, NewKeyOut
+from gateway.controlplane.key_schemas import KeyIn, KeyLine, KeyNarrowing, KeyOut, NewKeyOut
 from gateway.errors import InvalidRequestError
 from gateway.identity.secret import load_secret
 from gateway.policy.key_terms import PATHS
@@ -15,6 +18,7 @@ from gateway.policy.scopes import Scope
 from gateway.settings import Settings
 from gateway.tables.keys import LIMITS
 
+Shape = TypeVar("Shape", bound=BaseModel)
 EXAMPLES = """\
 A key's text is shown once, by `create` and `rotate`. What narrows a key only takes from what its
 owner may do; docs/keys.md explains each word.
@@ -25,6 +29,7 @@ examples:
       --no-domains --address 10.20.0.0/16 --tokens-per-day 200000
   airlock keys create --person PERSON --workflow --label "reviews"
   airlock keys create --admin --label "provisioning" --scope admin:read --scope admin:people
+  airlock keys narrow KEY --no-domains --expires-at 2027-01-01T00:00:00Z
   airlock keys rotate KEY --overlap-hours 24
   airlock keys revoke KEY
 """
@@ -44,7 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--workflow", action="store_true", help="of a person: to apply, review and approve with"
     )
-    _add_narrowing(create)
+    create.add_argument("--label", default="key")
+    create.add_argument(
+        "--days",
+        type=int,
+        help="until it expires; default: with the first grant that it uses, or never; a workflow "
+        "or administrator's key after one",
+    )
+    narrow = actions.add_parser("narrow", help="take from a key what it is to do without")
+    narrow.add_argument("key", help="id")
+    narrow.add_argument("--expires-at", help="a moment with its zone, sooner than it would end")
+    for action in (create, narrow):
+        _add_narrowing(action)
     rotate = actions.add_parser("rotate", help="a successor of a key, which then ends")
     rotate.add_argument("key", help="id")
     rotate.add_argument(
@@ -55,18 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     revoke = actions.add_parser("revoke", help="end a key at once; its running streams are cut")
     revoke.add_argument("key", help="id")
-    for action in (listing, create, rotate, revoke):
+    for action in (listing, create, narrow, rotate, revoke):
         add_json(action)
 
 
 def _add_narrowing(create: argparse.ArgumentParser) -> None:
-    create.add_argument("--label", default="key")
-    create.add_argument(
-        "--days",
-        type=int,
-        help="until it expires; default: with the first grant that it uses, or never; a workflow "
-        "or administrator's key after one",
-    )
     create.add_argument(
         "--endpoint", action="append", choices=PATHS, help="may ask only this; again for others"
     )
@@ -104,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
         row = in_transaction(settings, lambda s: keys.revoke_key(s, args.key, actor=ACTOR, now=now))
         show_one(KeyOut.model_validate(row), as_json=args.json)
         return 0
+    if args.action == "narrow":
+        show_one(in_transaction(settings, _narrowing(args, now)), as_json=args.json)
+        return 0
     pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
     maker = operator(now)
     if args.action == "create":
@@ -122,25 +134,43 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _narrowing(
+    args: argparse.Namespace, now: datetime
+) -> Callable[[AsyncSession], Awaitable[KeyOut]]:
+    given = _checked(KeyNarrowing, _terms(args) | {"expires_at": args.expires_at})
+
+    async def work(session: AsyncSession) -> KeyOut:
+        key = await keys.key_to_change(session, args.key)
+        row = await keys.narrow_key(session, key, given, actor=ACTOR, now=now)
+        return KeyOut.model_validate(row)
+
+    return work
+
+
+def _terms(args: argparse.Namespace) -> dict[str, object]:
+    return {
+        "endpoints": args.endpoint,
+        "domains": [] if args.no_domains else args.domain,
+        "addresses": args.address,
+        "scopes": args.scope,
+        **{name: getattr(args, name) for name in LIMITS},
+    }
+
+
 def _wanted(args: argparse.Namespace) -> KeyIn:
-    """Return the key that the words ask for.
+    own = {"person_id": args.person, "admin": args.admin, "workflow": args.workflow}
+    return _checked(KeyIn, own | {"label": args.label, "days": args.days} | _terms(args))
+
+
+def _checked(shape: type[Shape], said: Mapping[str, object]) -> Shape:
+    """Return what the words ask for; what they do not name is left out.
 
     Raises:
         InvalidRequestError: A word has a wrong value.
     """
     try:
-        return KeyIn(
-            person_id=args.person,
-            admin=args.admin,
-            workflow=args.workflow,
-            label=args.label,
-            days=args.days,
-            endpoints=args.endpoint,
-            domains=[] if args.no_domains else args.domain,
-            addresses=args.address,
-            scopes=None if args.scope is None else [Scope(name) for name in args.scope],
-            **{name: getattr(args, name) for name in LIMITS},
-        )
+        named = {name: value for name, value in said.items() if value is not None}
+        return shape.model_validate(named)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else None

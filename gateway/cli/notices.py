@@ -19,6 +19,7 @@ from gateway.controlplane.notice_schemas import (
     WebhookOut,
     WebhookRotation,
 )
+from gateway.controlplane.steps import Step
 from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.policy.notices import SECURITY, Event
@@ -37,6 +38,7 @@ examples:
   airlock notices remove-webhook WEBHOOK --dry-run
   airlock notices unwant application.passed --key-file ada.key
 """
+UNWANT = Step("PUT", "/me/unwanted-notices")
 Work = Callable[[AsyncSession], Awaitable[BaseModel]]
 
 
@@ -107,7 +109,7 @@ def _resend(args: argparse.Namespace, now: datetime) -> Work:
 
 def _unwant(settings: Settings, args: argparse.Namespace, now: datetime) -> Work:
     given = UnwantedIn(unwanted=args.event)
-    holder = key_holder(settings, args.key_file, now)
+    holder = key_holder(settings, args.key_file, UNWANT, now)
 
     async def work(session: AsyncSession) -> BaseModel:
         member = await holder(session)

@@ -10,6 +10,7 @@ from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, 
 from gateway.cli.workflow_key import add_key_file, key_holder
 from gateway.controlplane import terms
 from gateway.controlplane.counting import CountingGrant, counting_grants
+from gateway.controlplane.steps import Step
 from gateway.controlplane.verification_schemas import TermsAcceptanceOut, TermsIn, TermsOut
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -25,6 +26,8 @@ examples:
   airlock terms publish terms.txt --mandatory-from 2027-01-01T00:00:00Z --submit
   airlock terms accept sha256:... --key-file ada.key
 """
+
+ACCEPT = Step("POST", "/terms/{digest}/accept")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _accept(settings: Settings, args: argparse.Namespace, now: datetime) -> None:
-    holder = key_holder(settings, args.key_file, now)
+    holder = key_holder(settings, args.key_file, ACCEPT, now)
 
     async def work(session: AsyncSession) -> TermsAcceptance:
         who = await holder(session)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
 from gateway.cli.workflow_key import add_key_file, key_holder
 from gateway.controlplane import tier_changes, tiers
+from gateway.controlplane.steps import Step
 from gateway.controlplane.tier_effects import effects
 from gateway.controlplane.tier_schemas import (
     LogLevel,
@@ -39,6 +40,11 @@ examples:
   airlock tiers approve CHANGE --digest sha256:... --key-file app.key
   airlock tiers history public
 """
+PROPOSE = Step("POST", "/tier-changes")
+STEPS = {
+    "approve": Step("POST", "/tier-changes/{change_id}/approve"),
+    "withdraw": Step("POST", "/tier-changes/{change_id}/withdraw"),
+}
 NUMBERS = (
     "--max-grant-days",
     "--requests-per-minute",
@@ -149,7 +155,7 @@ def _proposal(
 ) -> Callable[[AsyncSession], Awaitable[TierProposedOut]]:
     change = TierTermsIn.model_validate(_terms(args))
     given = TierProposal(tier=args.name, change=change, reason=args.reason)
-    holder = key_holder(settings, args.key_file, now) if args.key_file else None
+    holder = key_holder(settings, args.key_file, PROPOSE, now) if args.key_file else None
 
     async def work(session: AsyncSession) -> TierProposedOut:
         terms = await tier_changes.proposed_terms(session, given)
@@ -166,7 +172,8 @@ def _proposal(
 def _end(
     settings: Settings, args: argparse.Namespace, now: datetime
 ) -> Callable[[AsyncSession], Awaitable[TierChange]]:
-    holder = key_holder(settings, args.key_file, now) if args.key_file else None
+    step = STEPS[args.action]
+    holder = key_holder(settings, args.key_file, step, now) if args.key_file else None
     digest = TierApproval(digest=args.digest).digest if args.action == "approve" else ""
 
     async def work(session: AsyncSession) -> TierChange:

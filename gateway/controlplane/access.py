@@ -10,42 +10,27 @@ from cryptography.fernet import Fernet
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 from joserfc.jwk import ECKey
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
 from gateway.controlplane.keyholders import check_address, find_holder
-from gateway.controlplane.organisations import roles_of
-from gateway.controlplane.permissions import (
-    ADMINISTRATORS,
-    PEOPLE,
-    Who,
-    is_partly_writable,
-    only_restricts,
-    refusal,
-    unwritable,
-)
-from gateway.controlplane.scopes import check_scope, scope_of
+from gateway.controlplane.permissions import is_partly_writable
 from gateway.controlplane.sessions import find_session, proof_of
+from gateway.controlplane.steps import Step, admit
 from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
-from gateway.errors import InvalidKeyError, NotPermittedError
+from gateway.errors import InvalidKeyError
 from gateway.identity.bearer import bearer_token
 from gateway.identity.cookie import SESSION, csrf_token, is_ours
 from gateway.identity.issuers import Issuers
 from gateway.identity.key_gate import KeyGate
 from gateway.identity.members import proven_member
-from gateway.identity.principal import Administrator, Member, maker_of
-from gateway.identity.proof import TERMINAL, Assurance
-from gateway.identity.tier_terms import step_up
-from gateway.identity_errors import ForgedRequestError, InvalidSessionError, StepUpRequiredError
+from gateway.identity.principal import Administrator, Member
+from gateway.identity_errors import ForgedRequestError, InvalidSessionError
 from gateway.notices.keys import NoticeKeys
 from gateway.policy.approval import Duty
-from gateway.policy.grants import UNMET, StepUp
-from gateway.policy.scopes import Scope
 from gateway.settings import Settings
-from gateway.tables import Person, Tier
 from models.store import CheckpointStore
 
 
@@ -141,36 +126,16 @@ async def authenticate(
     Keys, people and duties are looked up in the database, never in a cache.
     """
     found = vouched or await by_key(request, parts, session)
-    who = await duties(session, found)
     route = request.scope["route"]
     path = route.path_format.removeprefix("/admin/v1")
-    refused = refusal(request.method, path, who)
-    if refused is not None and isinstance(found, Administrator):
-        raise InvalidKeyError  # A step of a person's own takes that person's key.
-    if refused is not None:
-        raise NotPermittedError(f"Not permitted: {refused}.")
-    needed = scope_of(request.method, path)
-    if is_partly_writable(request.method, path):
-        body = await _body(request)
-        field = unwritable(request.method, path, who, body)
-        if field is not None:
-            raise NotPermittedError(f"Not permitted: '{field}' is not yours to set so.")
-        if only_restricts(request.method, path, body):
-            request.state.only_restricts, needed = True, Scope.RESTRICT
-    check_scope(found.rights, needed)
+    body = await _body(request) if is_partly_writable(request.method, path) else {}
+    step = Step(request.method, path, body)
+    who = await admit(session, found, step, parts.settings, datetime.now(UTC))
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
     session.autoflush = True
     if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
         return Administrator(found.key_id, found.person_id, found.assurance, found.rights)
     return found
-
-
-async def duties(session: AsyncSession, caller: Administrator | Member) -> frozenset[Who]:
-    """Return what somebody is let in as; an auditor is nothing else, and so changes nothing."""
-    if caller.person_id is None:
-        return ADMINISTRATORS
-    held = frozenset(role.duty for role in await roles_of(session, caller.person_id))
-    return frozenset({Duty.AUDITOR}) if Duty.AUDITOR in held else held | PEOPLE
 
 
 async def by_key(
@@ -227,51 +192,6 @@ async def as_member(caller: Either, vouched: Vouched) -> Member:
 
 
 Acting = Annotated[Member, Depends(as_member)]
-
-
-async def demand_step_up(request: Request, caller: Either, parts: Parts, session: Session) -> None:
-    """Let nobody pass whose login is too weak or too long ago for the step.
-
-    A key stands for the login that it was made in, of whoever made it, and grows old with it. What
-    only restricts never waits.
-
-    Raises:
-        StepUpRequiredError: It is, or nothing was proven.
-    """
-    if getattr(request.state, "only_restricts", False):
-        return
-    proof, now = maker_of(caller).proof, datetime.now(UTC).timestamp()
-    wanted = [_demand_of(parts, proof)]
-    if (tiers := await _tier_demand(session, caller.person_id)) is not None:
-        wanted.append(tiers)
-    for demand in wanted:
-        if proof is None or not proof.meets(demand.acr, demand.max_age, now):
-            raise StepUpRequiredError(demand.acr, demand.max_age)
-
-
-def _demand_of(parts: ControlPlane, proof: Assurance | None) -> StepUp:
-    """Return what is asked of proofs by an issuer; of one that is not known any more, the most."""
-    if proof is not None and proof.issuer == TERMINAL:
-        return StepUp((), parts.settings.terminal_key_seconds)
-    issuers = parts.issuers.by_issuer
-    if proof is not None:
-        if proof.issuer not in issuers:
-            return UNMET
-        setting = issuers[proof.issuer].setting
-        return StepUp(setting.step_up_acr, setting.step_up_max_age_seconds)
-    # Nothing is proven, so nothing is enough; a client is told what one of the issuers asks for.
-    for provider in issuers.values():
-        setting = provider.setting
-        return StepUp(setting.step_up_acr, setting.step_up_max_age_seconds)
-    return StepUp((), parts.settings.terminal_key_seconds)
-
-
-async def _tier_demand(session: AsyncSession, person_id: str | None) -> StepUp | None:
-    query = select(Tier.step_up).join(Person, Person.tier == Tier.name)
-    return step_up(await session.scalar(query.where(Person.id == (person_id or ""))))
-
-
-SteppedUp = Depends(demand_step_up)
 
 
 def moment() -> datetime:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane import applications, organisations
-from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session, SteppedUp
+from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.verification_schemas import (
@@ -114,7 +114,7 @@ async def post_appeal(
     return await _step(session, application_id, Action.APPEAL, given, member, now)
 
 
-@router.post("/applications/{application_id}/take-up", tags=["workflow"], dependencies=[SteppedUp])
+@router.post("/applications/{application_id}/take-up", tags=["workflow"])
 async def post_take_up(
     application_id: str, given: StepIn, session: Session, member: Acting, now: Now
 ) -> ApplicationOut:
@@ -122,9 +122,7 @@ async def post_take_up(
     return await _step(session, application_id, Action.TAKE_UP, given, member, now)
 
 
-@router.post(
-    "/applications/{application_id}/judgements", tags=["workflow"], dependencies=[SteppedUp]
-)
+@router.post("/applications/{application_id}/judgements", tags=["workflow"])
 async def post_judgement(
     application_id: str, given: JudgementIn, session: Session, member: Acting, now: Now
 ) -> ApplicationOut:

@@ -31,6 +31,7 @@ class Tag(StrEnum):
     PERSON_CHANGED = "admin:person:changed"
     KEY_CREATED = "admin:key:created"
     KEY_ROTATED = "admin:key:rotated"
+    KEY_NARROWED = "admin:key:narrowed"
     KEY_REVOKED = "admin:key:revoked"
     KEY_REFUSED = KEY_REFUSED
     KEY_LEAKED = "identity:key:leaked"
@@ -79,6 +80,7 @@ class Tag(StrEnum):
     WEBHOOK_ADDED = "contact:webhook:added"
     WEBHOOK_ROTATED = "contact:webhook:rotated"
     WEBHOOK_REMOVED = "contact:webhook:removed"
+    WEBHOOK_GONE = "contact:webhook:gone"
     PEOPLE_EXPORTED = "transfer:people:exported"
     PEOPLE_IMPORTED = "transfer:people:imported"
     VISAS_IMPORTED = "transfer:visas:imported"

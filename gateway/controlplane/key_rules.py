@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.key_schemas import KeyIn
+from gateway.controlplane.key_schemas import KeyIn, KeyTermsIn
 from gateway.errors import InvalidRequestError
 from gateway.identity.api_keys import Kind
 from gateway.identity.grant_terms import load_grants
@@ -47,12 +47,21 @@ def kind_of(given: KeyIn) -> Kind:
     if given.admin and given.workflow:
         raise InvalidRequestError("An administrator's key takes no part.", "workflow")
     kind: Kind = "admin" if given.admin else "workflow" if given.workflow else "key"
+    check_parts(kind, given)
+    return kind
+
+
+def check_parts(kind: Kind, given: KeyTermsIn) -> None:
+    """Refuse terms that keys of a kind have not.
+
+    Raises:
+        InvalidRequestError: There is one.
+    """
     if kind == "key" and given.scopes is not None:
         raise InvalidRequestError("A caller's key has endpoints and domains instead.", "scopes")
     wrong = [name for name in OF_CALLERS if getattr(given, name) is not None]
     if kind != "key" and wrong:
         raise InvalidRequestError("Only a key that asks models is narrowed so.", wrong[0])
-    return kind
 
 
 def scopes_of(kind: Kind, wanted: frozenset[Scope] | None, maker: Maker) -> list[str] | None:

@@ -4,7 +4,15 @@ import ipaddress
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    field_validator,
+)
 
 from gateway.controlplane.schemas import In, Name, Out, Text
 from gateway.policy.key_terms import PATHS
@@ -89,6 +97,12 @@ class OwnKeyIn(KeyTermsIn):
         description="Until it expires. None: 90, but no longer than the first grant that it uses; "
         "a workflow key after one.",
     )
+
+
+class KeyNarrowing(KeyTermsIn):
+    """What a key is to lose; what is left out stays as it is."""
+
+    expires_at: AwareDatetime | None = Field(None, description="Sooner than it would end anyway.")
 
 
 class KeyRotation(In):

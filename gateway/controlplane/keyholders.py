@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_event
 from gateway.db import Database
-from gateway.errors import InvalidKeyError, RevokedKeyError
+from gateway.errors import RevokedKeyError
 from gateway.identity.api_keys import parse
 from gateway.identity.directory import load_single_key
 from gateway.identity.key_gate import KeyGate
+from gateway.identity.key_uses import write_use
 from gateway.identity.members import is_active
 from gateway.identity.principal import Administrator, Member
+from gateway.identity.proof import TERMINAL
 from gateway.identity_errors import AddressNotAllowedError
 from gateway.policy.key_terms import KeyTerms
 
@@ -48,20 +50,6 @@ async def find_holder(
     return Holder(caller, directory.keys[caller.key_id].terms)
 
 
-async def member(
-    session: AsyncSession, pepper: bytes, authorization: str | None, now: datetime
-) -> Member:
-    """Return the person who acts by a workflow key, wherever they are.
-
-    Raises:
-        AuthenticationError: There is none, or its owner is suspended.
-    """
-    caller = (await find_holder(session, pepper, authorization, now)).caller
-    if not isinstance(caller, Member):
-        raise InvalidKeyError
-    return caller
-
-
 async def check_address(
     database: Database, gate: KeyGate, holder: Holder, scope: MutableMapping[str, Any]
 ) -> None:
@@ -78,13 +66,38 @@ async def check_address(
         gate.uses.note(key_id, now.timestamp())
         return
     if refusal.is_news:
-        async with database.transaction() as session:
-            await record_event(
-                session,
-                Tag.KEY_REFUSED,
-                key_id,
-                actor=holder.caller.actor,
-                now=now,
-                address=refusal.address,
-            )
+        await _record(database, holder, refusal.address, now)
     raise AddressNotAllowedError
+
+
+async def check_terminal(
+    session: AsyncSession, database: Database, holder: Holder, now: datetime
+) -> None:
+    """Let a key be used on the server's terminal, unless it is bound to addresses.
+
+    Args:
+        session: The step's transaction.
+        database: For a refusal, which is recorded in a transaction of its own.
+        holder: Whose key it is.
+        now: The moment.
+
+    Raises:
+        AddressNotAllowedError: It is.
+    """
+    if holder.terms.may_come_from(None):
+        await write_use(session, holder.caller.key_id, now)
+        return
+    await _record(database, holder, TERMINAL, now)
+    raise AddressNotAllowedError(is_at_terminal=True)
+
+
+async def _record(database: Database, holder: Holder, address: str, now: datetime) -> None:
+    async with database.transaction() as session:
+        await record_event(
+            session,
+            Tag.KEY_REFUSED,
+            holder.caller.key_id,
+            actor=holder.caller.actor,
+            now=now,
+            address=address,
+        )

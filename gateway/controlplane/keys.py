@@ -7,23 +7,25 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.key_rules import (
     LASTS,
     LONGEST_OVERLAP,
     OF_CALLERS,
     check_domains,
+    check_parts,
     expiry_of,
     kind_of,
     latest_end,
     scopes_of,
 )
-from gateway.controlplane.key_schemas import KeyIn
+from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
 from gateway.controlplane.people import get_person
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.api_keys import PEPPER_VERSION, Kind, mint, secret_hmac
 from gateway.identity.key_records import KINDS
 from gateway.identity.principal import Maker
+from gateway.policy.key_terms import widened
 from gateway.policy.scopes import known_scopes
 from gateway.tables import ApiKey
 
@@ -122,6 +124,40 @@ async def rotate_key(
     return new
 
 
+async def narrow_key(
+    session: AsyncSession, key: ApiKey, given: KeyNarrowing, *, actor: str, now: datetime
+) -> ApiKey:
+    """Take from a key what it is to do without; its running streams are held to it.
+
+    Args:
+        session: The transaction.
+        key: Locked, or what was compared may be another by now.
+        given: What it is to have instead; nothing that is left out.
+        actor: Who says so.
+        now: The moment.
+
+    Raises:
+        ConflictError: It was revoked or rotated before, or has expired.
+        InvalidRequestError: A term would be wider than it is, or is none of such a key.
+    """
+    check_live(key, now)
+    check_parts(KINDS[key.kind], given)
+    new = given.model_dump(exclude_unset=True)
+    label = new.pop("label", key.label)
+    wider = widened({name: getattr(key, name) for name in new}, new)
+    if wider is not None:
+        raise InvalidRequestError("A key only loses; what gives it more is a new key.", wider)
+    if given.expires_at is not None and given.expires_at <= now:
+        raise InvalidRequestError("That moment is over; revoke the key instead.", "expires_at")
+    for name, value in {**new, "label": label}.items():
+        setattr(key, name, value)
+    detail = given.model_dump(mode="json", exclude_unset=True, exclude={"label"})
+    await record_change(
+        session, Tag.KEY_NARROWED, key.id, actor=actor, now=now, person=key.person_id, to=detail
+    )
+    return key
+
+
 async def revoke_key(
     session: AsyncSession,
     key_id: str,
@@ -152,13 +188,29 @@ async def _get_key(session: AsyncSession, key_id: str) -> ApiKey:
     return key
 
 
-async def own_key(session: AsyncSession, key_id: str, person_id: str) -> ApiKey:
-    """Return a person's own key.
+async def key_to_change(session: AsyncSession, key_id: str) -> ApiKey:
+    """Return a key that nobody else changes before the transaction ends.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    key = await locked(session, ApiKey, key_id)
+    if key is None:
+        raise NotFoundError(f"There is no key '{key_id[:40]}'.")
+    return key
+
+
+async def own_key(
+    session: AsyncSession, key_id: str, person_id: str, *, to_change: bool = False
+) -> ApiKey:
+    """Return a person's own key; with `to_change`, locked.
 
     Raises:
         NotFoundError: There is none of that id, or it is another person's.
     """
     key = await session.get(ApiKey, key_id)
+    if key is not None and key.person_id == person_id and to_change:
+        return await key_to_change(session, key_id)
     if key is None or key.person_id != person_id:
         raise NotFoundError(f"There is no key '{key_id[:40]}'.")
     return key
@@ -166,11 +218,20 @@ async def own_key(session: AsyncSession, key_id: str, person_id: str) -> ApiKey:
 
 async def _live_key(session: AsyncSession, key_id: str, now: datetime) -> ApiKey:
     key = await _get_key(session, key_id)
+    check_live(key, now)
+    return key
+
+
+def check_live(key: ApiKey, now: datetime) -> None:
+    """Refuse a key that has an end already.
+
+    Raises:
+        ConflictError: It was revoked or rotated before, or has expired.
+    """
     if key.revoked_at is not None:
         raise ConflictError("The key was revoked or rotated before.")
     if key.expires_at is not None and key.expires_at <= now:
         raise ConflictError("The key has expired; make another.")
-    return key
 
 
 def _narrows(name: str, value: object) -> bool:

@@ -3,11 +3,12 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Cookie
+from fastapi import APIRouter, Cookie, Response
 
 from gateway.controlplane import bootstrap, keys, sessions
-from gateway.controlplane.access import Acting, Now, Parts, Session, SteppedUp
+from gateway.controlplane.access import Acting, Now, Parts, Session
 from gateway.controlplane.admin_route import AdminRoute
+from gateway.controlplane.etags import IfMatch, check_match, etag
 from gateway.controlplane.identity_schemas import (
     FirstAdministratorIn,
     MeOut,
@@ -15,6 +16,7 @@ from gateway.controlplane.identity_schemas import (
 )
 from gateway.controlplane.key_schemas import (
     KeyIn,
+    KeyNarrowing,
     KeyOut,
     KeyRotation,
     NewKeyOut,
@@ -77,7 +79,7 @@ async def get_own_keys(session: Session, member: Acting) -> list[KeyOut]:
     return [KeyOut.model_validate(row) for row in rows]
 
 
-@router.post("/me/keys", status_code=201, dependencies=[SteppedUp])
+@router.post("/me/keys", status_code=201)
 async def post_own_key(
     given: OwnKeyIn, session: Session, member: Acting, parts: Parts, now: Now
 ) -> NewKeyOut:
@@ -90,7 +92,39 @@ async def post_own_key(
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
-@router.post("/me/keys/{key_id}/rotate", status_code=201, dependencies=[SteppedUp])
+@router.get("/me/keys/{key_id}")
+async def get_own_key(key_id: str, session: Session, member: Acting, response: Response) -> KeyOut:
+    """Show a key of one's own, without its secret."""
+    key = KeyOut.model_validate(await keys.own_key(session, key_id, member.person_id))
+    response.headers["etag"] = etag(_lasting(key))
+    return key
+
+
+@router.patch("/me/keys/{key_id}")
+async def patch_own_key(
+    key_id: str,
+    given: KeyNarrowing,
+    session: Session,
+    member: Acting,
+    now: Now,
+    response: Response,
+    if_match: IfMatch = None,
+) -> KeyOut:
+    """Narrow a key of one's own: it ends sooner, or may do less; never the other way."""
+    seen = await keys.own_key(session, key_id, member.person_id, to_change=True)
+    check_match(if_match, _lasting(KeyOut.model_validate(seen)))
+    row = await keys.narrow_key(session, seen, given, actor=member.actor, now=now)
+    key = KeyOut.model_validate(row)
+    response.headers["etag"] = etag(_lasting(key))
+    return key
+
+
+def _lasting(key: KeyOut) -> KeyOut:
+    """Return a key without what every use of it changes."""
+    return key.model_copy(update={"last_used_at": None})
+
+
+@router.post("/me/keys/{key_id}/rotate", status_code=201)
 async def post_own_key_rotation(
     key_id: str, given: KeyRotation, session: Session, member: Acting, parts: Parts, now: Now
 ) -> NewKeyOut:

@@ -13,7 +13,6 @@ from gateway.controlplane.access import (
     Offset,
     Parts,
     Session,
-    SteppedUp,
 )
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.notice_schemas import (
@@ -46,7 +45,7 @@ async def get_webhooks(
     return [WebhookOut.model_validate(row) for row in rows]
 
 
-@router.post("/webhooks", status_code=201, dependencies=[SteppedUp])
+@router.post("/webhooks", status_code=201)
 async def post_webhook(
     given: WebhookIn, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> NewWebhookOut:
@@ -57,7 +56,7 @@ async def post_webhook(
     return _with_secret(new)
 
 
-@router.post("/webhooks/{webhook_id}/rotate", status_code=201, dependencies=[SteppedUp])
+@router.post("/webhooks/{webhook_id}/rotate", status_code=201)
 async def post_webhook_rotation(
     webhook_id: str, given: WebhookRotation, session: Session, admin: Admin, parts: Parts, now: Now
 ) -> NewWebhookOut:

@@ -43,6 +43,8 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/me/sessions/{session_id}"): ANYBODY,
     ("GET", "/me/keys"): ANYBODY,
     ("POST", "/me/keys"): ANYBODY,
+    ("GET", "/me/keys/{key_id}"): ANYBODY,
+    ("PATCH", "/me/keys/{key_id}"): ANYBODY,
     ("POST", "/me/keys/{key_id}/rotate"): ANYBODY,
     ("POST", "/me/keys/{key_id}/revoke"): ANYBODY,
     ("POST", "/me/first-administrator"): PEOPLE,

@@ -12,11 +12,12 @@ from gateway.audit.entry import read_leaf
 from gateway.audit.intents import ENDED, INTENDED
 from gateway.audit.log import prove_inclusion, sign_head
 from gateway.audit.receipts import ProvenEntry, Receipt
-from gateway.controlplane.access import Now, Parts, Session, Vouched, by_key, duties
+from gateway.controlplane.access import Now, Parts, Session, Vouched, by_key
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.keyholders import Holder, check_address
 from gateway.controlplane.permissions import READERS
 from gateway.controlplane.routes import ERRORS
+from gateway.controlplane.steps import duties
 from gateway.errors import NotFoundError
 from gateway.identity.api_keys import parse
 from gateway.identity.directory import load_single_key

@@ -11,7 +11,7 @@ from gateway.identity.principal import KeyRights
 from gateway.identity_errors import InsufficientScopeError
 from gateway.policy.scopes import Scope
 
-ABOUT_ONESELF = frozenset({"/me", "/me/keys", "/me/sessions"})
+ABOUT_ONESELF = frozenset({"/me", "/me/keys", "/me/keys/{key_id}", "/me/sessions"})
 """What every key may read."""
 Needed = Scope | Literal["nothing", "no key"]
 
@@ -29,6 +29,7 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/engines"): Scope.SERVING,
     ("DELETE", "/engines/{engine_id}"): Scope.SERVING,
     ("DELETE", "/me/sessions/{session_id}"): Scope.RESTRICT,
+    ("PATCH", "/me/keys/{key_id}"): Scope.RESTRICT,
     ("POST", "/me/keys/{key_id}/revoke"): Scope.RESTRICT,
     ("DELETE", "/sessions/{session_id}"): Scope.RESTRICT,
     ("DELETE", "/people/{person_id}/sessions"): Scope.RESTRICT,

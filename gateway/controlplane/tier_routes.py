@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from gateway.controlplane import tier_changes, tiers
-from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session, SteppedUp
+from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.tier_effects import effects
@@ -87,7 +87,7 @@ async def post_tier_change(
     return TierProposedOut(effects=found, change=TierChangeOut.model_validate(change))
 
 
-@router.post("/tier-changes/{change_id}/approve", dependencies=[SteppedUp])
+@router.post("/tier-changes/{change_id}/approve")
 async def post_tier_approval(
     change_id: str, given: TierApproval, session: Session, member: Acting, now: Now
 ) -> TierChangeOut:

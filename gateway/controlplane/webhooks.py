@@ -98,6 +98,11 @@ async def remove_webhook(
     return row
 
 
+async def record_gone(session: AsyncSession, webhook_id: str, now: datetime) -> None:
+    """Record that a webhook was taken away because its receiver answered that it is gone."""
+    await record_event(session, Tag.WEBHOOK_GONE, webhook_id, actor="gateway", now=now)
+
+
 async def removal(session: AsyncSession, webhook_id: str) -> WebhookRemovalOut:
     """Say what taking a webhook away would drop.
 

@@ -86,7 +86,7 @@ async def suspend_grant(
     grant_id: str,
     reason: str,
     *,
-    caller: Administrator | Member,
+    caller: Administrator | Member | str,
     now: datetime,
 ) -> Grant:
     """Suspend a grant; its running streams are cut within a second.
@@ -104,10 +104,9 @@ async def suspend_grant(
             raise NotPermittedError("This takes a role in the workflow.")
     if grant.suspended_at is not None:
         raise ConflictError("The grant is suspended already.")
-    grant.suspended_at, grant.suspended_by, grant.suspended_reason = now, caller.actor, reason
-    await record_change(
-        session, Tag.GRANT_SUSPENDED, grant_id, actor=caller.actor, now=now, reason=reason
-    )
+    actor = caller if isinstance(caller, str) else caller.actor
+    grant.suspended_at, grant.suspended_by, grant.suspended_reason = now, actor, reason
+    await record_change(session, Tag.GRANT_SUSPENDED, grant_id, actor=actor, now=now, reason=reason)
     return grant
 
 

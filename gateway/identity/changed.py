@@ -47,6 +47,7 @@ OWNERS: Mapping[str, tuple[InstrumentedAttribute[str], InstrumentedAttribute[str
     "workflow:evidence:retracted": (EvidenceItem.id, EvidenceItem.person_id),
     "admin:key:created": (ApiKey.id, ApiKey.person_id),
     "admin:key:rotated": (ApiKey.id, ApiKey.person_id),
+    "admin:key:narrowed": (ApiKey.id, ApiKey.person_id),
     "admin:key:revoked": (ApiKey.id, ApiKey.person_id),
     "identity:key:leaked": (ApiKey.id, ApiKey.person_id),
     "admin:person:added": (Person.id, Person.id),

@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime
 
 from sqlalchemy import bindparam, or_, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.db import Database
 from gateway.tables import ApiKey
@@ -25,6 +26,12 @@ WRITE = (
     .values(last_used_at=bindparam("at"))
 )
 log = logging.getLogger(__name__)
+
+
+async def write_use(session: AsyncSession, key_id: str, now: datetime) -> None:
+    """Write that a key is used now, together with what it is used for."""
+    at = now.replace(second=0, microsecond=0)
+    await (await session.connection()).execute(WRITE, [{"key_id": key_id, "at": at}])
 
 
 class KeyUses:

@@ -35,6 +35,7 @@ from gateway.tables import Notice, Webhook
 from gateway.trouble import Trouble
 
 Channel = Literal["mail", "webhook"]
+RecordGone = Callable[[AsyncSession, str, datetime], Awaitable[None]]
 CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
 AT_A_TIME = 16
 log = logging.getLogger(__name__)
@@ -52,15 +53,20 @@ class Postman:
     """Sends notices, as long as the gateway serves; no request ever waits for it."""
 
     def __init__(
-        self, settings: Settings, database: Database, keys: NoticeKeys, metrics: Metrics
+        self,
+        settings: Settings,
+        database: Database,
+        keys: NoticeKeys,
+        metrics: Metrics,
+        record_gone: RecordGone,
     ) -> None:
-        """Send nothing yet.
+        """Send nothing yet; a webhook that its receiver ended is left to `record_gone` to record.
 
         Raises:
             ConfigurationError: A file that the settings name cannot be read.
         """
         self._settings, self._database, self._keys = settings, database, keys
-        self._metrics = metrics
+        self._metrics, self._record_gone = metrics, record_gone
         self._mailer = Mailer(settings) if settings.mail_host is not None else None
         self._sender = Sender(settings.mail_from or "", settings.public_url)
         longest = max(settings.mail_timeout_seconds, settings.webhook_timeout_seconds)
@@ -166,7 +172,8 @@ class Postman:
         except Dropped as error:
             return _End("dropped", error.reason)
         except Failed as error:
-            return self._later(notice, error.reason, is_final=error.is_final)
+            asked = error.asked_seconds
+            return self._later(notice, error.reason, is_final=error.is_final, asked_seconds=asked)
         except TimeoutError:
             return self._later(notice, "it took too long", is_final=False)
         except Exception as error:  # noqa: BLE001 - its text may hold an address; its kind is logged
@@ -175,10 +182,13 @@ class Postman:
             return self._later(notice, f"a fault: {type(error).__name__}", is_final=False)
         return _End("sent")
 
-    def _later(self, notice: Notice, reason: str, *, is_final: bool) -> _End:
+    def _later(
+        self, notice: Notice, reason: str, *, is_final: bool, asked_seconds: float | None = None
+    ) -> _End:
         first = timedelta(seconds=self._settings.notice_retry_seconds)
         chance = random.random()  # noqa: S311 - it spreads attempts, and guards nothing
-        wait = None if is_final else wait_before(notice.attempts + 1, first, chance)
+        asked = None if asked_seconds is None else timedelta(seconds=asked_seconds)
+        wait = None if is_final else wait_before(notice.attempts + 1, first, chance, asked)
         if wait is None:
             return _End("dead", reason)
         return _End("waiting", reason, datetime.now(UTC) + wait)
@@ -192,10 +202,13 @@ class Postman:
         mine = (Notice.id == notice.id, Notice.claim == notice.claim)
         await session.execute(update(Notice).where(*mine).values(**values))
         if end.state == "dropped" and notice.webhook_id is not None:
+            now = datetime.now(UTC)
             gone = update(Webhook).where(
                 Webhook.id == notice.webhook_id, Webhook.ended_at.is_(None)
             )
-            await session.execute(gone.values(ended_at=datetime.now(UTC)))
+            ended = gone.values(ended_at=now).returning(Webhook.id)
+            if await session.scalar(ended) is not None:
+                await self._record_gone(session, notice.webhook_id, now)
 
     async def _mail(self, notice: Notice) -> None:
         if self._mailer is None:

@@ -6,9 +6,11 @@ Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/st
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import orjson
@@ -44,6 +46,21 @@ def payload(event: str, created_at: datetime, subject: str, data: Mapping[str, o
             "data": {"subject": subject, **data},
         }
     )
+
+
+def _seconds_asked(header: str | None, now: datetime) -> float | None:
+    """Return what `Retry-After` says: seconds, or an HTTP date; None where it says nothing."""
+    if header is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", header):
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    # A date that names no zone is in UTC, as all of HTTP's are.
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
 
 
 class Caller:
@@ -93,7 +110,7 @@ class Caller:
             async with self._client.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as answer:
-                status = answer.status
+                status, wait = answer.status, answer.headers.get("retry-after")
         except InvalidRequestError as error:
             raise Failed(f"the destination is not allowed: {error}", is_final=True) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -101,7 +118,8 @@ class Caller:
         if status == GONE:
             raise Dropped("the receiver says that it is gone")
         if not 200 <= status < 300:
-            raise Failed(f"it answered with status {status}")
+            asked = _seconds_asked(wait, now)
+            raise Failed(f"it answered with status {status}", asked_seconds=asked)
 
     async def close(self) -> None:
         """Close every connection."""

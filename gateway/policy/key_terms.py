@@ -3,10 +3,10 @@
 Each part takes something from what the key's owner may do; none gives anything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from gateway.policy.grants import GrantTerms
 
@@ -68,6 +68,40 @@ class KeyTerms:
 
 
 NOT_NARROWED = KeyTerms()
+
+
+def widened(old: Mapping[str, object], new: Mapping[str, object]) -> str | None:
+    """Return a term in which a key would have more than it had; None when it only loses.
+
+    Args:
+        old: Every term as it is stored: names, networks, limits, the moment of its end; None for
+            one that does not narrow the key.
+        new: Those that are to be others.
+    """
+    return next((name for name, value in new.items() if not _is_within(value, old[name])), None)
+
+
+def _is_within(new: object, old: object) -> bool:
+    if old is None:
+        return True
+    if isinstance(old, list):
+        return isinstance(new, list) and all(any(_is_part(n, o) for o in old) for n in new)
+    if isinstance(old, datetime):
+        return isinstance(new, datetime) and new <= old
+    return isinstance(new, int) and isinstance(old, int) and new <= old
+
+
+def _is_part(new: object, old: object) -> bool:
+    """Whether a name is another, or a network lies in another; no name can be read as a network."""
+    if new == old:
+        return True
+    try:
+        inner, outer = ip_network(str(new)), ip_network(str(old))
+    except ValueError:
+        return False
+    if isinstance(inner, IPv4Network):
+        return isinstance(outer, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, IPv6Network) and inner.subnet_of(outer)
 
 
 def last_end(

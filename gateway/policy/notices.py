@@ -117,15 +117,20 @@ def _past(event: Event, ended_at: datetime, now: datetime) -> Iterator[Reminder]
         yield Reminder(event, ended_at, f"{event}:{ended_at.isoformat()}")
 
 
-def wait_before(attempt: int, first: timedelta, chance: float) -> timedelta | None:
+def wait_before(
+    attempt: int, first: timedelta, chance: float, asked: timedelta | None = None
+) -> timedelta | None:
     """Return how long to wait after a failed attempt; None when it was the last.
 
     Args:
         attempt: Its number, from 1.
         first: After the first one.
         chance: Between 0 and 1, at random, so that what failed together is not tried together.
+        asked: For how long the receiver asked to be left alone; it is not believed for longer than
+            the longest wait, nor for less than the usual one.
     """
     if attempt >= MAX_ATTEMPTS:
         return None
     wait: timedelta = min(first * 2 ** (attempt - 1), LONGEST_WAIT)
-    return wait * (0.75 + chance / 2)
+    wait *= 0.75 + chance / 2
+    return wait if asked is None else max(wait, min(asked, LONGEST_WAIT))

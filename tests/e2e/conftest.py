@@ -69,6 +69,12 @@ class Demo:
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
         return int(children[0])
 
+    def generated(self, label: str) -> float:
+        """How many tokens an engine has generated so far."""
+        text = httpx.get(f"{self.engine(label)['url']}/metrics").text
+        rows = [row for row in text.splitlines() if row.startswith("vllm:generation_tokens_total")]
+        return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
+
     def digests(self) -> dict[str, str]:
         return {
             entry["label"]: entry["checkpoint"] for entry in self.admin("GET", "/aliases").json()

@@ -11,19 +11,11 @@ import pytest
 from tests.e2e.conftest import Demo
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(300)]
-GENERATED = "vllm:generation_tokens_total"
-
-
-def generated(demo: Demo) -> float:
-    """How many tokens the public door's engine has generated so far."""
-    text = httpx.get(f"{demo.engine('unlearned')['url']}/metrics").text
-    rows = [row for row in text.splitlines() if row.startswith(GENERATED)]
-    return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
 
 
 def wait_until_more_than(demo: Demo, count: float) -> None:
     deadline = time.monotonic() + 60
-    while generated(demo) <= count:
+    while demo.generated("unlearned") <= count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -44,15 +36,15 @@ def test_the_engine_stops_when_its_caller_leaves(demo: Demo, stream: bool):
         "authorization": f"Bearer {demo.facts['public_key']}",
         "content-type": "application/json",
     }
-    before = generated(demo)
+    before = demo.generated("unlearned")
     connection.request("POST", "/v1/completions", json.dumps(body), headers)
     wait_until_more_than(demo, before + 5)
     connection.close()
     # 200 ms for the gateway, the rest for the engine's own step and its count.
     time.sleep(0.5)
-    left = generated(demo)
+    left = demo.generated("unlearned")
     time.sleep(1)
-    assert generated(demo) == left
+    assert demo.generated("unlearned") == left
     assert left - before < 1400, "it was done before its caller left: nothing was shown"
     in_flight = demo.metric("airlock_in_flight_requests")
     assert in_flight == 0
@@ -61,7 +53,7 @@ def test_the_engine_stops_when_its_caller_leaves(demo: Demo, stream: bool):
 def test_who_leaves_a_stream_is_charged_what_the_engine_had_counted(demo: Demo):
     demo.wait_ready()
     row = 'airlock_tokens_total{alias="smollm2:unlearned",tier="public",type="completion"}'
-    charged, made = demo.metric(row), generated(demo)
+    charged, made = demo.metric(row), demo.generated("unlearned")
     body = {
         "model": "smollm2",
         "messages": [{"role": "user", "content": "Tell me a long story."}],
@@ -83,5 +75,5 @@ def test_who_leaves_a_stream_is_charged_what_the_engine_had_counted(demo: Demo):
         time.sleep(0.05)
     time.sleep(1)
     # What the engine made after it had told of these, until it heard that nobody waits.
-    assert 30 <= demo.metric(row) - charged <= generated(demo) - made
-    assert generated(demo) - made < demo.metric(row) - charged + 60
+    assert 30 <= demo.metric(row) - charged <= demo.generated("unlearned") - made
+    assert demo.generated("unlearned") - made < demo.metric(row) - charged + 60

@@ -20,13 +20,16 @@ class Receiver:
 
     def __init__(self) -> None:
         self.mode: str | int = "ok"
+        self.headers: dict[str, str] = {}
+        """Of what it answers."""
         self.received: list[Received] = []
 
     async def __call__(self, scope, receive, send) -> None:
         request = Request(scope, receive)
         body = await request.body()
         self.received.append(Received(request.url.path, dict(request.headers), body))
-        response = Response(status_code=self.mode if isinstance(self.mode, int) else 204)
+        status = self.mode if isinstance(self.mode, int) else 204
+        response = Response(status_code=status, headers=self.headers)
         if self.mode == "slow":
             await asyncio.sleep(3)
         if self.mode == "elsewhere":

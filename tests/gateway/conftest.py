@@ -231,9 +231,17 @@ def run_gateway(
             | {"release_poll_seconds": 0.2, "batch_poll_seconds": 0.05}
             | changes
         )
-        running = Running("", settings, create_app(settings), engines, side_cars, "")
-        make_people(running)
-        running.url = stack.enter_context(serving(running.gateway, port=port))
+        yield stack.enter_context(open_gateway(settings, engines, side_cars, port))
+
+
+@contextmanager
+def open_gateway(
+    settings: Settings, engines: dict | None = None, side_cars: dict | None = None, port: int = 0
+) -> Iterator[Running]:
+    """Run a gateway before the engines that its settings name, with people who have keys."""
+    running = Running("", settings, create_app(settings), engines or {}, side_cars or {}, "")
+    make_people(running)
+    with serving(running.gateway, port=port) as running.url:
         ready = f"{running.url}/readyz"
         wait_for(lambda: httpx.get(ready, verify=PLAIN).status_code == 200)
         yield running

@@ -147,6 +147,18 @@ def test_the_whole_way_to_a_grant_and_its_end_on_the_command_line(airlock, tmp_p
         by(who, *judge, decision)
     (grant,) = by("ada", "applications", "grant", *named, "--terms", digest)["grants"]
 
+    suspended = airlock("grants", "suspend", grant["id"], "--reason", "odd", "--json")
+    assert suspended["suspended_by"] == "command line"
+    assert by("app", "grants", "resume", grant["id"])["suspended_at"] is None
+    assert by("dan", "grants", "suspend", grant["id"], "--reason", "odd")["suspended_at"]
+    resume = ("grants", "resume", grant["id"])
+    assert "does not resume" in by("dan", *resume, status=2).err
+    assert by("app", *resume)["suspended_by"] is None
+    review = ("grants", "review", grant["id"], "--outcome", "continue", "--rationale", "r")
+    assert "approver" in by("ada", *review, status=2).err
+    later = by("app", *review)["usage_review_due_at"]
+    assert later > grant["usage_review_due_at"]
+
     close = ("breakglass", "close", "--domain", "bio", "--reason", "odd")
     suspend = ("organisations", "set", organisations["Lab"], "--state", "suspended", "--dry-run")
     for tried in ((*close, "--dry-run"), suspend, publish):

@@ -69,9 +69,9 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     change("DELETE", f"/engines/{engine}", Tag.ENGINE_REMOVED)
     change("POST", "/revocations", Tag.CHECKPOINT_REVOKED, checkpoint=DIGEST, reason="it leaks")
     followed = {Tag.ALIAS_PROMOTED, Tag.ALIAS_WITHDRAWN, Tag.ALIAS_RESTORED}
-    # Those of the workflow are walked through in test_verification, of logins in test_login, and
-    # what two people do to tiers in test_tiers.
-    two = {Tag.TIER_CREATED, Tag.TIER_PROPOSED, Tag.TIER_WITHDRAWN}
+    # Those of the workflow are walked through in test_verification, of logins in test_login, what
+    # two people do to tiers in test_tiers, and what owners do to their keys in test_narrowing.
+    two = {Tag.TIER_CREATED, Tag.TIER_PROPOSED, Tag.TIER_WITHDRAWN, Tag.KEY_NARROWED}
     ours = {
         tag
         for tag in Tag

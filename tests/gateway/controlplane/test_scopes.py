@@ -37,7 +37,12 @@ def test_a_scope_opens_its_routes_and_no_other():
     for scope in Scope:
         rights = replace(RIGHTS, scopes=frozenset({scope}))
         for method, path in MAY:
-            own = method == "GET" and path in ("/me", "/me/keys", "/me/sessions")
+            own = method == "GET" and path in (
+                "/me",
+                "/me/keys",
+                "/me/keys/{key_id}",
+                "/me/sessions",
+            )
             needed = Scope.READ if method == "GET" else NEEDS[method, path]
             if own or needed is scope:
                 check_scope(rights, scope_of(method, path))

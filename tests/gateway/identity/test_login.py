@@ -1,5 +1,6 @@
 """Logins by a real identity provider: in, stronger, out; and what is not let in."""
 
+import json
 import time
 from base64 import urlsafe_b64encode
 from contextlib import ExitStack, contextmanager
@@ -33,8 +34,8 @@ def running(request, tmp_path_factory):
 
 
 @contextmanager
-def gateway_with_provider(request, home, kind: str, step_up_seconds=30, **organisations: str):
-    """A gateway at an address that was known beforehand, and providers that know it.
+def settings_with_provider(request, home, kind: str, step_up_seconds=30, **organisations: str):
+    """Settings with an address that was known beforehand, and running providers that know it.
 
     One, of The Lab, or one for each of the organisations, by its issuer's name.
     """
@@ -58,14 +59,32 @@ def gateway_with_provider(request, home, kind: str, step_up_seconds=30, **organi
             )
             for name, organisation in (organisations or {"lab": "The Lab"}).items()
         )
-        settings = make_settings(request, home, kind, public_url=address, port=port)
-        with run_gateway(settings, issuers=issuers, port=port) as made:
-            yield made
+        given = {"public_url": address, "port": port, "issuers": issuers}
+        yield make_settings(request, home, kind, **given)
+
+
+@contextmanager
+def gateway_with_provider(request, home, kind: str):
+    """A gateway with one provider."""
+    with (
+        settings_with_provider(request, home, kind) as settings,
+        run_gateway(settings, port=settings.port) as made,
+    ):
+        yield made
 
 
 @pytest.fixture
 def browser(running):
     return Browser(running.url)
+
+
+@pytest.fixture
+def terminal(running, monkeypatch) -> list[str]:
+    """The first words of a command on the gateway's own machine."""
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(running.settings.secret_file))
+    if running.settings.database_url:
+        monkeypatch.setenv("AIRLOCK_DATABASE_URL", running.settings.database_url)
+    return ["--home", str(running.settings.home)]
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -319,6 +338,24 @@ def test_people_and_administrators_list_and_end_sessions(running, browser):
     assert code(other.get("/admin/v1/me")) == (401, "invalid_session")
 
 
+def test_sessions_are_listed_and_ended_on_the_terminal(running, browser, terminal, capsys):
+    browser.log_in("tess")
+    other = Browser(running.url)
+    other.log_in("tess")
+    person = browser.get("/admin/v1/me").json()["person_id"]
+    listing = (*terminal, "identities", "sessions", "--person", person, "--json")
+    assert main([*listing]) == 0
+    newest, oldest = json.loads(capsys.readouterr().out)
+    assert newest["created_at"] > oldest["created_at"]
+    assert main([*terminal, "identities", "end-session", newest["id"]]) == 0
+    assert code(other.get("/admin/v1/me")) == (401, "invalid_session")
+    assert browser.get("/admin/v1/me").status_code == 200
+    assert main([*terminal, "identities", "end-session", newest["id"]]) == 2
+    assert "no session" in capsys.readouterr().err
+    assert main([*listing]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == [oldest["id"]]
+
+
 def test_logging_out_ends_the_session(running, browser):
     browser.log_in("zoe")
     kept = dict(browser.cookies)
@@ -498,12 +535,9 @@ def test_a_service_asks_with_its_own_client_credentials(running):
     assert code(running.chat(token)) == (403, "unknown_person")
 
 
-def test_the_first_administrator(running, browser, capsys, monkeypatch):
+def test_the_first_administrator(running, browser, capsys, terminal):
     """A code from the terminal, good once, and only while there is no administrator."""
-    home = ["--home", str(running.settings.home)]
-    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(running.settings.secret_file))
-    if running.settings.database_url:
-        monkeypatch.setenv("AIRLOCK_DATABASE_URL", running.settings.database_url)
+    home = terminal
     assert main([*home, "bootstrap"]) == 2
     assert main([*home, "bootstrap", "--key"]) == 2
     assert "administrator already" in capsys.readouterr().err

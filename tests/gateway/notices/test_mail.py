@@ -207,6 +207,12 @@ def test_every_contact_tag_is_emitted_and_no_address_is_in_the_log(office):
     hook = office.add_webhook()["id"]
     office.admin("POST", f"/webhooks/{hook}/rotate", overlap_hours=1)
     office.admin("DELETE", f"/webhooks/{hook}")
+    office.receiver.mode = 410
+    office.add_webhook("/gone", events=["door.closed"])
+    office.workflow.must("dan", "POST", "/closures", domain="rivers", reason="r")
+    gone = {"tag": Tag.WEBHOOK_GONE}
+    wait_for(lambda: office.running.admin("GET", "/audit-events", params=gone).json())
+    office.receiver.mode = "ok"
     events = office.running.admin("GET", "/audit-events?limit=1000&tag=contact")
     tags = {str(tag) for tag in Tag if tag.startswith("contact:")}
     assert {event["tag"] for event in events.json()} == tags

@@ -18,6 +18,7 @@ from gateway.controlplane import grants, keys, people, webhooks
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.notice_schemas import WebhookIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.controlplane.webhooks import record_gone
 from gateway.db import Database
 from gateway.identity.secret import load_secret
 from gateway.metrics import Metrics
@@ -93,7 +94,7 @@ def send(settings) -> int:
     async def main() -> int:
         database, caller, taken = Database(settings), Caller(settings), 0
         made = notice_keys(load_secret(settings))
-        postman = Postman(settings, database, made, Metrics("0"))
+        postman = Postman(settings, database, made, Metrics("0"), record_gone)
         for channel in CHANNELS:
             while some := await postman.send_some(channel, caller):
                 taken += some
@@ -192,7 +193,9 @@ def test_who_has_lost_a_notice_to_another_gateway_does_not_write_to_it(told):
 
     async def main() -> None:
         database, caller = Database(settings), Caller(settings)
-        postman = Postman(settings, database, notice_keys(load_secret(settings)), Metrics("0"))
+        postman = Postman(
+            settings, database, notice_keys(load_secret(settings)), Metrics("0"), record_gone
+        )
         async with database.transaction() as session:
             taken = await postman._take(session, "webhook", datetime.now(UTC))
         async with database.transaction() as session:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -102,6 +104,38 @@ def test_what_does_not_take_it_is_asked_again_under_the_same_id(office, hook, mo
     assert not [one for one in office.receiver.received if one.path == "/inside"]
 
 
+@pytest.fixture
+def asks_for_time(office):
+    """A receiver that refuses, with what is set as `Retry-After`."""
+    yield office.receiver.headers
+    office.receiver.mode, office.receiver.headers = "ok", {}
+
+
+IN_TEN_MINUTES = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [("600", 580, 600), (IN_TEN_MINUTES, 300, 600), ("999999999", 21_580, 21_600)],
+)
+def test_a_receiver_that_says_when_is_asked_again_then(
+    office, hook, asks_for_time, said, least, most
+):
+    office.receiver.mode, asks_for_time["retry-after"] = 503, said
+    closure = close(office)
+    wait_for(lambda: row_of(office, hook, closure)["attempts"] >= 1)
+    next_at = datetime.fromisoformat(row_of(office, hook, closure)["next_at"])
+    assert least < (next_at - datetime.now(UTC)).total_seconds() <= most
+    assert len(came(office, hook)) == 1
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "soon", "Fri, 99 Xyz 2026"])
+def test_a_receiver_that_says_nothing_of_use_is_asked_as_usual(office, hook, asks_for_time, said):
+    office.receiver.mode, asks_for_time["retry-after"] = 503, said
+    closure = close(office)
+    wait_for(lambda: row_of(office, hook, closure)["attempts"] >= 3)
+
+
 def test_a_slow_receiver_holds_up_neither_requests_nor_mail(office, hook):
     email = office.give_address("ada")
     office.receiver.mode = "slow"
@@ -122,6 +156,8 @@ def test_who_is_gone_is_told_no_more(office, hook):
     office.receiver.mode = "ok"
     shown = {row["id"]: row for row in office.admin("GET", "/webhooks").json()}
     assert shown[hook["id"]]["ended_at"] is not None
+    (gone,) = office.admin("GET", "/audit-events?tag=contact:webhook:gone").json()
+    assert (gone["actor"], gone["subject"]) == ("gateway", hook["id"])
     again = close(office)
     assert [row for row in office.notices(event="door.closed") if row["subject"] == again
             and row["webhook_id"] == hook["id"]] == []  # fmt: skip

@@ -96,6 +96,16 @@ def test_attempts_wait_longer_and_longer_and_end(attempt, chance):
     assert sooner <= wait
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(None, FIRST), (timedelta(0), FIRST), (timedelta(seconds=-5), FIRST),
+     (timedelta(minutes=5), timedelta(minutes=5)), (timedelta(days=999), LONGEST_WAIT)],
+)  # fmt: skip
+def test_a_receiver_that_asks_for_time_gets_it_within_bounds(asked, expected):
+    assert wait_before(1, FIRST, 0.5, asked) == expected
+    assert wait_before(MAX_ATTEMPTS, FIRST, 0.5, asked) is None
+
+
 def test_attempts_last_for_about_a_day():
     waits = [wait_before(attempt, FIRST, 0.5) for attempt in range(1, MAX_ATTEMPTS)]
     total = sum((wait for wait in waits if wait is not None), timedelta())
