@@ -252,7 +252,8 @@ class Gateway:
             self._visa_key,
         )
         for each in ROUTERS:
-            app.include_router(each)
+            # As they are: `include_router` makes each route once more, which takes 10 MB.
+            app.router.routes.extend(each.routes)
         answer_faults(app)
         app.add_middleware(RequestIds)
 

@@ -2,8 +2,12 @@
 
 The only part of the gateway that reads the checkpoint store and the trust store. What cannot be
 read or verified counts as absent, which closes doors and opens none.
+
+Every look verifies everything anew. None is made while nothing can have changed: neither a file nor
+what the database says, and no key or release has begun or ended to count; but from time to time.
 """
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +16,20 @@ import anyio.to_thread
 
 from gateway.controlplane.serving import seen_releases, take_over
 from gateway.db import Database
+from gateway.identity.changed import Version, read_version
 from gateway.policy.attestation import Attested, Unattested
 from models.attestation import verify_attestation
 from models.documents import read_document
 from models.errors import DocumentError, SignatureError
+from models.marks import Mark, marks_of
 from models.release import CurrentReleases, Release, Seen, current_releases
 from models.revocation import verified_revocations
 from models.store import CheckpointStore
 from models.trust import TrustStore, trust_path
 
 NOBODY = TrustStore(keys=())
+LOOK_SECONDS = 10.0
+"""After so many a look is made, whatever the marks say: a release may have been of the future."""
 
 
 class Found(NamedTuple):
@@ -31,6 +39,31 @@ class Found(NamedTuple):
     current: CurrentReleases
     revoked: dict[str, str]
     problems: list[str]
+
+    def until(self, now: datetime) -> datetime | None:
+        """Return when a key or release that is known begins or ends to count; None for never."""
+        moments = [release.expires_at for release in self.current.valid]
+        for key in self.trust.keys:
+            moments += (key.not_before, key.expires_at)
+        return min((moment for moment in moments if moment > now), default=None)
+
+
+class Look(NamedTuple):
+    """When a look was made, and of what."""
+
+    version: Version | None
+    marks: frozenset[Mark] | None
+    at: float
+    """On the clock that nobody sets."""
+    until: datetime | None
+    """When it would find something else, if nothing changes."""
+
+    def stands(self, version: Version | None, marks: frozenset[Mark] | None, now: datetime) -> bool:
+        """Whether another would find the same."""
+        is_known = version is not None and marks is not None
+        is_same = is_known and (version, marks) == (self.version, self.marks)
+        is_young = time.monotonic() < self.at + LOOK_SECONDS
+        return is_same and is_young and (self.until is None or now < self.until)
 
 
 class Registry:
@@ -46,6 +79,7 @@ class Registry:
         """Those that count, at the last look."""
         self.problems: list[str] = []
         """What was wrong at the last look, for operators."""
+        self._last: Look | None = None
 
     async def follow(self) -> None:
         """Take over what is released and revoked now.
@@ -53,14 +87,20 @@ class Registry:
         Raises:
             NotReadyError: The database is down.
         """
-        now = datetime.now(UTC)
+        now, at = datetime.now(UTC), time.monotonic()
+        marks = await anyio.to_thread.run_sync(marks_of, self._store, self._trust_file)
         async with self._database.transaction() as session:
+            version = await read_version(session)
+            if self._last is not None and self._last.stands(version, marks, now):
+                return
             seen = await seen_releases(session)
+        self._last = None
         found = await anyio.to_thread.run_sync(self._look, now, seen)
         self.trust, self.problems = found.trust, found.problems
         self.releases = found.current.valid
         async with self._database.transaction() as session:
             await take_over(session, found.current, found.revoked, actor="registry", now=now)
+        self._last = Look(version, marks, at, found.until(now))
 
     def _look(self, now: datetime, seen: dict[str, Seen]) -> Found:
         problems = []

@@ -25,7 +25,7 @@ class Call:
     started_at: float
     alias: str = OTHER
     tier: str = OTHER
-    headers: dict[str, str] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     reservation: Reservation | None = None
     intended_by: Caller | None = None
     """Who asks, once it is in the audit log that the request is about to be sent on."""
@@ -44,7 +44,7 @@ class Call:
 
     def answer_headers(self) -> dict[str, str]:
         """The headers that every answer carries."""
-        known = {**intake.id_headers(self.path, self.request_id), **(self.headers or {})}
+        known = {**intake.id_headers(self.path, self.request_id), **self.headers}
         if self.reservation is not None:
             known.update(self.reservation.headers())
         return known
@@ -85,7 +85,7 @@ class Call:
         outcome, status = self.outcome, self.outcome.status
         if status is None and self.error is not None:
             status = http_error(self.error).status
-        checkpoint = (self.headers or {}).get("x-airlock-checkpoint", "")
+        checkpoint = self.headers.get("x-airlock-checkpoint", "")
         attributes: dict[str, str | int | float] = {
             "gen_ai.response.model": checkpoint,
             "gen_ai.usage.input_tokens": outcome.usage.prompt_tokens,

@@ -89,7 +89,7 @@ class EngineConnection(asyncio.Protocol):
             raise ConnectionLostError(was_silent=True)
         self._transport.write(request)
         while not (self._is_complete or (self._has_head and is_stream and self.status == 200)):
-            await self._wait()
+            await self._next()
         return self.status
 
     def whole(self) -> bytes:
@@ -108,7 +108,7 @@ class EngineConnection(asyncio.Protocol):
             if self._parts:
                 self._give(take)
             while not self._is_complete:
-                await self._wait()
+                await self._next()
         finally:
             self._take = None
 
@@ -140,14 +140,15 @@ class EngineConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _wait(self) -> None:
+    def _next(self) -> asyncio.Future[None]:
+        """Return what is done once more has come; one that is done or cancelled is woken no more.
+
+        No coroutine: the request is in it while it waits, and would come back through it.
+        """
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _give(self, take: Callable[[bytes], None]) -> None:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

@@ -96,7 +96,9 @@ async def read_body(
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
     body = exchange_of(scope).body_now()
-    if body is not None and len(body) <= limit_bytes:
+    if body is not None:
+        if len(body) > limit_bytes:
+            raise RequestTooLargeError(limit_bytes)
         return body
     try:
         async with asyncio.timeout(timeout_seconds):

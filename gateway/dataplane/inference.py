@@ -90,7 +90,7 @@ class Inference:
         digest = routed.alias.checkpoint
         if (field := request.image_field()) and digest not in snapshot.catalogue.sighted:
             raise e.UnsupportedParameterError(field, "the model takes no images")
-        call.headers = {**(call.headers or {}), "x-airlock-checkpoint": digest}
+        call.headers["x-airlock-checkpoint"] = digest
         if call.reservation is not None:
             call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
         permit = partial(self._forbid_violation, snapshot, routed, grants)

@@ -84,11 +84,16 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every fault becomes an error in the API's shape."""
-        call = Call(make_request_id(), scope["path"], time.monotonic())
-        if self._tracing is not None and scope["path"] in ENDPOINTS:
-            call.trace = self._tracing.begin(scope["path"], scope["headers"], call.request_id)
+        path = scope["path"]
+        call = Call(make_request_id(), path, time.monotonic())
+        endpoint = ENDPOINTS.get(path)
+        if self._tracing is not None and endpoint is not None:
+            call.trace = self._tracing.begin(path, scope["headers"], call.request_id)
         try:
-            work = self._dispatch(call, scope, receive, send)
+            if endpoint is not None:
+                work = self._infer(endpoint, call, scope, receive)
+            else:
+                work = self._dispatch(call, scope, receive, send)
             await self._answer(call, exchange_of(scope), work)
         finally:
             del scope[EXCHANGE]  # They hold each other, and would wait for the garbage collector.
@@ -149,13 +154,9 @@ class DataPlane:
             CONTEXT.reset(context)
 
     async def _dispatch(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what no engine answers."""
         path, method = scope["path"], scope["method"]
-        if method == "POST" and (endpoint := ENDPOINTS.get(path)) is not None:
-            await self._infer(endpoint, call, scope, receive)
-            return
         handler: Callable[[], Awaitable[None]]
-        if path in ENDPOINTS:
-            raise e.MethodNotAllowedError("POST")
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             allowed, handler = "GET", partial(self._models, call, scope, send)
         elif (found := find_handler(path, method)) is not None:
@@ -169,7 +170,7 @@ class DataPlane:
     async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot, principal = await self._callers.identify(scope, call.request_id)
         call.tier = principal.tier.name
-        call.headers = {"x-airlock-tier": call.tier}
+        call.headers["x-airlock-tier"] = call.tier
         return snapshot, principal
 
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
@@ -183,21 +184,28 @@ class DataPlane:
 
     async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:
         """Have an engine answer a request."""
+        if scope["method"] != "POST":
+            raise e.MethodNotAllowedError("POST")
         snapshot, principal = await self._authenticate(call, scope)
         _check_scope(principal, endpoint.path)
         call.reservation = self.limits.reserve(principal)
         call.reservation.enter()
         intake.check_media_type(scope)
+        exchange = exchange_of(scope)
+        is_slow = exchange.more_body
         body = await read_body(
             scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
         )
-        # A slow body may have outlived the access that it began with.
-        snapshot = self._keeper.current()
-        current = snapshot.directory.principal(principal.key_id, datetime.now(UTC))
-        if current is None:
-            raise e.RevokedKeyError
-        _check_scope(current, endpoint.path)
-        await self._inference.answer(call, endpoint, snapshot, current, body, exchange_of(scope))
+        if is_slow:
+            # It may have outlived the access that it began with. A body that was there has not:
+            # nothing else has run since its caller was identified.
+            snapshot = self._keeper.current()
+            current = snapshot.directory.principal(principal.key_id, datetime.now(UTC))
+            if current is None:
+                raise e.RevokedKeyError
+            _check_scope(current, endpoint.path)
+            principal = current
+        await self._inference.answer(call, endpoint, snapshot, principal, body, exchange)
 
     async def _infer_line(
         self, call: Call, key_id: str, endpoint: Endpoint, body: bytes, answer: Collected

@@ -2,6 +2,9 @@
 
 import re
 
+from gateway.app import create_app
+from gateway.controlplane.routers import ROUTERS
+from gateway.settings import Settings
 from tests.benchmarks.gateway.ours import airlock
 
 IMPORTED = re.compile(r"^import time: *\d+ \| *\d+ \| *([a-z0-9_]+)", re.MULTILINE)
@@ -27,3 +30,11 @@ def test_a_worker_that_answers_has_loaded_nothing_heavy(tmp_path):
     loaded = set(IMPORTED.findall(told))
     assert {"gateway", "uvicorn", "sqlalchemy", "fastapi"} <= loaded
     assert loaded & NOT_NEEDED == set()
+
+
+def test_no_admin_route_is_made_twice(tmp_path):
+    """Each has its models' validators; FastAPI would make them anew for the application."""
+    (tmp_path / "secret").write_bytes(b"s" * 32)
+    app = create_app(Settings(home=tmp_path, secret_file=tmp_path / "secret")).http
+    served = {id(route) for route in app.routes}
+    assert {id(route) for router in ROUTERS for route in router.routes} <= served
