@@ -196,6 +196,33 @@ def test_grants_need_the_terms_in_force_and_a_tier_that_holds_them(shared):
     shared.organisation("The Lab", "verified")
 
 
+def test_an_approver_who_is_one_no_more_opens_nothing(shared):
+    application = shared.to_approval(shared.apply("capitals"))
+    for who in ("dan", "app"):
+        assert shared.judge(who, application, "approve").status_code == 200
+    roles, person = f"/people/{shared.people['app']}/roles", f"/people/{shared.people['app']}"
+    for change, back in (
+        (("PUT", roles, {"roles": []}), ("PUT", roles, {"roles": ["approver"]})),
+        (("PATCH", person, {"state": "suspended"}), ("PATCH", person, {"state": "active"})),
+    ):
+        shared.admin(*change[:2], **change[2])
+        refused = shared.step("ada", application, "grants", terms=shared.terms)
+        shared.admin(*back[:2], **back[2])
+        assert code(refused) == (409, "conflict")
+        assert "two approvals" in refused.json()["error"]["message"]
+    assert shared.step("ada", application, "withdraw").status_code == 200
+
+
+def test_a_second_return_by_the_same_reviewer_keeps_its_reasons(shared):
+    application = shared.to_approval(shared.apply("capitals"))
+    assert shared.judge("dan", application, "return", rationale="one").status_code == 200
+    path, digest = f"/applications/{application['id']}", application["digest"]
+    again = shared.must("ada", "PUT", path, digest=digest, **content("capitals"))
+    said = shared.judge("dan", shared.to_approval(again), "reject", rationale="two").json()
+    against = [(one["decision"], one["rationale"]) for one in said["statements"]]
+    assert [one for one in against if one[0] != "pass"] == [("return", "one"), ("reject", "two")]
+
+
 REFUSALS = {
     "an unknown field": ("/applications", content("capitals", tier="x"),
                          (400, "unsupported_parameter")),
