@@ -245,11 +245,10 @@ async def test_a_rotation_during_a_revocation_brings_no_key_back(settings):
         except (ConflictError, NotReadyError) as error:
             outcomes.append(error)
 
-    async with anyio.create_task_group() as tasks:
-        async with database.transaction() as session:
-            await revoke_key(session, key_id, actor="test", now=now)
-            tasks.start_soon(rotate)
-            await anyio.sleep(0.3)  # By now it has read the key, or waits for its row.
+    async with anyio.create_task_group() as tasks, database.transaction() as session:
+        await revoke_key(session, key_id, actor="test", now=now)
+        tasks.start_soon(rotate)
+        await anyio.sleep(0.3)  # By now it has read the key, or waits for its row.
     async with database.transaction() as session:
         row = await session.get_one(ApiKey, key_id)
     await database.close()
