@@ -261,6 +261,13 @@ def test_evidence_is_accepted_by_an_independent_reviewer_from_a_source_that_coun
     assert code(shared.call("dan", "POST", f"/evidence/{item}/retract")) == (403, "not_permitted")
 
 
+def test_a_moment_that_is_of_no_year_is_the_callers_fault_and_not_the_databases(shared):
+    item = shared.must("ada", "POST", "/evidence", kind="federation", source="x")["id"]
+    given = acceptance("system", "9999-12-31T23:59:59-12:00")
+    refused = shared.call("ivy", "POST", f"/evidence/{item}/accept", **given)
+    assert code(refused) == (400, "invalid_request")
+
+
 def test_people_see_their_own_and_reviewers_see_all(shared):
     application = shared.apply("capitals")
     path = f"/applications/{application['id']}"
