@@ -69,7 +69,9 @@ FAULTS = {
         Finding.ALTERED,
     ),
     "a detail without a bottom": (
-        changed(5, make_leaf(entry(5, what="x").body.replace(b'"x"', b"[" * 1020 + b"]" * 1020), 5)),
+        changed(
+            5, make_leaf(entry(5, what="x").body.replace(b'"x"', b"[" * 1020 + b"]" * 1020), 5)
+        ),
         Finding.ALTERED,
     ),
     "two swapped": ([*GOOD[:2], GOOD[3], GOOD[2], *EXPORT[4:]], Finding.REORDERED),
