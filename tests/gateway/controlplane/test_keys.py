@@ -2,18 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
-import anyio
 import httpx
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.audit.intents import KEY_REFUSED
-from gateway.cli.tables import in_transaction, operator
-from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.keys import create_key, revoke_key, rotate_key
-from gateway.db import Database
-from gateway.errors import ConflictError, NotReadyError
+from gateway.cli.tables import in_transaction
+from gateway.errors import NotReadyError
 from gateway.tables import ApiKey
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -228,32 +224,6 @@ def test_a_successor_is_no_more_than_the_key_was(running):
     until = datetime.fromisoformat(rows[old["id"]]["revoked_at"])
     assert timedelta(days=6.9) < until - datetime.now(UTC) <= timedelta(days=7)
     assert code(running.admin("POST", path, json={})) == (409, "conflict")
-
-
-async def test_a_rotation_during_a_revocation_brings_no_key_back(settings):
-    database, now = Database(settings), datetime.now(UTC)
-    await database.prepare(settings)
-    given = {"pepper": b"p" * 32, "maker": operator(now), "now": now}
-    async with database.transaction() as session:
-        key_id = (await create_key(session, KeyIn(admin=True), **given)).row.id
-    outcomes = []
-
-    async def rotate() -> None:
-        try:
-            async with database.transaction() as session:
-                await rotate_key(session, key_id, timedelta(days=7), **given)
-        except (ConflictError, NotReadyError) as error:
-            outcomes.append(error)
-
-    async with anyio.create_task_group() as tasks, database.transaction() as session:
-        await revoke_key(session, key_id, actor="test", now=now)
-        tasks.start_soon(rotate)
-        await anyio.sleep(0.3)  # By now it has read the key, or waits for its row.
-    async with database.transaction() as session:
-        row = await session.get_one(ApiKey, key_id)
-    await database.close()
-    assert row.revoked_at == now
-    assert isinstance(outcomes[0], ConflictError)
 
 
 def test_an_expired_key_has_no_successor(running):
