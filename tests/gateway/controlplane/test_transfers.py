@@ -137,7 +137,8 @@ def test_an_import_restricts_and_never_permits(office):
     ["no json", "[]", line(record="airlock.person/2"), line(identities=[]), line(more=1),
      line(state="administrator"), line(name=""), line(grants=[GRANT | {"domain": "*"}]),
      line(identities=[{"issuer": "https://evil.example", "subject": "zoe"}]),
-     line(identities=[{"issuer": LAB.issuer, "subject": "s", "domains": []}])],
+     line(identities=[{"issuer": LAB.issuer, "subject": "s", "domains": []}]),
+     line("far", evidence=[EVIDENCE | {"expires_at": "9999-12-31T23:59:59-12:00"}])],
 )  # fmt: skip
 def test_a_line_that_is_wrong_is_refused_and_the_others_are_done(office, wrong):
     number = len(exported(office))
@@ -166,6 +167,13 @@ def test_what_is_over_or_has_no_zone_is_left_out(office):
     assert found["outcome"] == "made"
     assert len(found["left"]) == 4
     assert not [did for did in found["did"] if "drafted" in did or "evidence" in did]
+
+
+def test_what_only_a_signature_can_say_is_not_typed_in(office):
+    visa = EVIDENCE | {"kind": "affiliation_visa", "domain": None}
+    (found,) = bring(office, line("visa", evidence=[visa]))["lines"]
+    assert found["left"] == ["evidence affiliation_visa: its holder brings the visa"]
+    assert office.admin("GET", f"/evidence?person_id={found['person_id']}").json() == []
 
 
 def test_the_export_is_complete_and_comes_back_as_it_was(office, request, tmp_path):
