@@ -308,6 +308,8 @@ def test_unknown_roles_are_refused(shared, role):
 def test_terms_begin_one_after_the_other(shared):
     earlier = {"text": "Between.", "mandatory_from": "2020-01-01T00:00:00+00:00"}
     assert code(shared.running.admin("POST", "/terms", json=earlier)) == (400, "invalid_request")
+    last = {"text": "For ever.", "mandatory_from": "9999-01-01T00:00:00+00:00"}
+    assert code(shared.running.admin("POST", "/terms", json=last)) == (400, "invalid_request")
     same = {"text": "Be careful.", "mandatory_from": "2036-01-01T00:00:00+00:00"}
     assert code(shared.running.admin("POST", "/terms", json=same)) == (409, "conflict")
 
