@@ -27,7 +27,7 @@ from gateway.controlplane.permissions import (
     unwritable,
 )
 from gateway.controlplane.scopes import check_scope, scope_of
-from gateway.controlplane.sessions import find_session, proof_of
+from gateway.controlplane.sessions import find_session, note_seen, proof_of
 from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
 from gateway.errors import InvalidKeyError, NotPermittedError
@@ -123,6 +123,7 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
     row = await find_session(session, secret, pepper=parts.pepper, settings=parts.settings, now=now)
     if row.issuer not in parts.issuers.by_issuer:
         raise InvalidSessionError
+    await note_seen(parts.database, row, now)
     return replace(await proven_member(session, proof_of(row)), session_id=row.id)
 
 
