@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, event, func, inspect, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -57,6 +57,9 @@ class Database:
             # PostgreSQL's texts hold no zero byte, and its integers end; the database is well.
             raise InvalidRequestError("A value cannot be stored.") from error
         except SQLAlchemyError as error:
+            if isinstance(error, StatementError) and isinstance(error.orig, OverflowError):
+                # A moment of the last year that is one of no year in UTC: it was never sent.
+                raise InvalidRequestError("A value cannot be stored.") from error
             raise NotReadyError("The database did not answer") from error
 
     async def revisions(self) -> tuple[str | None, str | None]:

@@ -78,8 +78,11 @@ def read_leaf(raw: bytes) -> Leaf:
             body["detail"],
         )
         canonical = make_leaf(entry.body, seq)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError),
+        *(OverflowError, RecursionError),  # A moment beyond the last year, a detail too deep.
+    ) as error:
         raise AuditFileError("this is no entry of an audit log") from error
-    if canonical != raw:
+    if canonical != raw or seq < 0:
         raise AuditFileError("the entry is not canonical JSON of a known form")
     return Leaf(seq, entry)

@@ -110,9 +110,11 @@ def _order(export: _Export) -> Verified | None:
     known = set(numbers)
     if len(known) < len(numbers):
         return Verified(Finding.ALTERED, "a number stands for several entries")
-    gaps = [number for number in range(max(numbers, default=-1) + 1) if number not in known]
+    gaps = max(numbers, default=-1) + 1 - len(known)
     if gaps:
-        return Verified(Finding.MISSING, f"{len(gaps)} entries, the first of them {gaps[0]}")
+        # Found by what is there: a number that somebody made up may be beyond all counting.
+        first = next(place for place, number in enumerate(sorted(known)) if place != number)
+        return Verified(Finding.MISSING, f"{gaps} entries, the first of them {first}")
     for place, number in enumerate(numbers):
         if place != number:
             return Verified(Finding.REORDERED, f"entry {number} stands in place {place}")

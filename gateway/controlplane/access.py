@@ -16,7 +16,7 @@ from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
 from gateway.controlplane.keyholders import check_address, find_holder
 from gateway.controlplane.permissions import is_partly_writable
-from gateway.controlplane.sessions import find_session, proof_of
+from gateway.controlplane.sessions import find_session, note_seen, proof_of
 from gateway.controlplane.steps import Step, admit
 from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
@@ -108,6 +108,7 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
     row = await find_session(session, secret, pepper=parts.pepper, settings=parts.settings, now=now)
     if row.issuer not in parts.issuers.by_issuer:
         raise InvalidSessionError
+    await note_seen(parts.database, row, now)
     return replace(await proven_member(session, proof_of(row)), session_id=row.id)
 
 

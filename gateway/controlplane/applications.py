@@ -92,6 +92,7 @@ async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
         version=version.digest,
         round=row.round,
         needed=rules.needed,
+        people={by: await party(session, by) for by in {s.person_id for s in loaded.statements}},
         statements=tuple(
             Statement(
                 said.person_id,
@@ -228,9 +229,9 @@ async def accept_and_grant(
     loaded = await take_step(
         session, application_id, Action.ACCEPT_TERMS, given.digest, "", member=member, now=now
     )
-    grants = await grant_domains(
-        session, loaded.row, loaded.version, loaded.statements, given.terms, member, now
-    )
+    counted = (await facts(session, loaded)).approvals()
+    row, version = loaded.row, loaded.version
+    grants = await grant_domains(session, row, version, counted, given.terms, member, now)
     return loaded._replace(grants=grants)
 
 

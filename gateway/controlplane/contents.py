@@ -117,7 +117,9 @@ async def release(
     """
     opening = await _opening(session, opening_id)
     asking = await party(session, member.person_id)
-    _check(policy.release_refusal(opening.asked_by, opening.approved_at, asking, now))
+    agreed = await party(session, opening.approved_by) if opening.approved_by else None
+    word = (opening.asked_by, opening.approved_at, agreed)
+    _check(policy.release_refusal(*word, asking, now))
     if opening.released_at is not None:
         raise ConflictError("They were handed out before; ask again.")
     parts = await _kept(session, opening.request_id)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.people import get_person
 from gateway.controlplane.schemas import GrantIn
 from gateway.controlplane.tiers import get_tier
@@ -95,7 +95,7 @@ async def revoke_grant(session: AsyncSession, grant_id: str, *, actor: str, now:
         NotFoundError: There is none of that id.
         ConflictError: It was revoked before.
     """
-    grant = await session.get(Grant, grant_id)
+    grant = await locked(session, Grant, grant_id)
     if grant is None:
         raise NotFoundError(f"There is no grant '{grant_id}'.")
     if grant.revoked_at is not None:

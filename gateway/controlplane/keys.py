@@ -182,7 +182,8 @@ async def revoke_key(
 
 
 async def _get_key(session: AsyncSession, key_id: str) -> ApiKey:
-    key = await session.get(ApiKey, key_id)
+    # A rotation that had read the key before a revocation would put off its end by the overlap.
+    key = await locked(session, ApiKey, key_id)
     if key is None:
         raise NotFoundError(f"There is no key '{key_id}'.")
     return key

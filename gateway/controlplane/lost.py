@@ -55,7 +55,7 @@ async def end_again(session: AsyncSession, changes: Iterable[Leaf], now: datetim
     done = []
     for leaf in changes:
         entry, statement = leaf.entry, None
-        if entry.tag == Tag.KEY_REVOKED:
+        if entry.tag in (Tag.KEY_REVOKED, Tag.KEY_LEAKED):
             ends = update(ApiKey).where(ApiKey.id == entry.subject)
             statement = ends.where(ApiKey.revoked_at.is_(None) | (ApiKey.revoked_at > entry.at))
             statement = statement.values(revoked_at=entry.at).returning(ApiKey.id)

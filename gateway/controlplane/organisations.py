@@ -1,5 +1,6 @@
 """Organisations, and what people are trusted to do: facts about who takes part in the workflow."""
 
+import unicodedata
 import uuid
 from datetime import datetime
 from typing import Literal
@@ -20,9 +21,24 @@ STATES: dict[str, Literal["verified", "suspended"]] = {
 }
 
 
+# Besides what Unicode calls format and control: joiners, fillers and selectors of variants.
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f") | frozenset(
+    map(chr, range(0xFE00, 0xFE10))
+)
+
+
 def name_key(name: str) -> str:
-    """Return an organisation's name without case and spacing."""
-    return " ".join(name.split()).casefold()
+    """Return an organisation's name without case, spacing, width and what nobody sees.
+
+    A colleague must not be somebody of another organisation by how its name was typed.
+    """
+    wide = unicodedata.normalize("NFKC", name)
+    seen = "".join(
+        sign
+        for sign in wide
+        if sign.isspace() or (sign not in UNSEEN and unicodedata.category(sign) not in ("Cc", "Cf"))
+    )
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
 
 
 async def named_organisation(session: AsyncSession, name: str, now: datetime) -> Organisation:

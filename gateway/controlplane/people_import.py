@@ -14,6 +14,7 @@ from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.imported_person import Line, import_person
 from gateway.controlplane.transfer_schemas import ImportOut, LineOut, PersonRecord
 from gateway.db import Database
+from gateway.errors import InvalidRequestError
 
 MAX_LINES = 10_000
 
@@ -101,6 +102,9 @@ async def _each(
                 await import_person(session, record, line, issuers, actor, now)
                 if dry_run:
                     raise _DryRunError
+        except InvalidRequestError as error:
+            line = Line()  # Nothing of it was done.
+            line.refuse(str(error))
         except _DryRunError:
             if line.outcome == "made":
                 line.person_id = None  # It was the id of one who is not there any more.

@@ -52,6 +52,10 @@ async def take_over(
         row = rows.get(release.alias)
         if row is None or release.version > row.version:
             row = await _add(session, release, actor=actor, now=now)
+            # The log's head is ours by now: a revocation is made already, or will see the row.
+            made = await session.get(Revocation, release.checkpoint, populate_existing=True)
+            if made is not None:
+                known[made.checkpoint] = made.reason
         if release.checkpoint in known:
             reason = f"its checkpoint was revoked: {known[release.checkpoint]}"
             await _withdraw(session, row, reason, actor=actor, now=now)
@@ -126,13 +130,14 @@ async def revoke_checkpoint(
         raise ConflictError(f"{checkpoint} is revoked already.", "checkpoint")
     row = Revocation(checkpoint=checkpoint, reason=reason[:MAX_REASON], actor=actor, created_at=now)
     session.add(row)
+    # First, since it takes the log's head: whoever promotes meanwhile has done so, or will see it.
+    await record_change(
+        session, Tag.CHECKPOINT_REVOKED, checkpoint, actor=actor, now=now, reason=row.reason
+    )
     for promotion in await current_promotions(session):
         if promotion.checkpoint == checkpoint:
             why = f"its checkpoint was revoked: {reason}"
             await _withdraw(session, promotion, why, actor=actor, now=now)
-    await record_change(
-        session, Tag.CHECKPOINT_REVOKED, checkpoint, actor=actor, now=now, reason=row.reason
-    )
     return row
 
 

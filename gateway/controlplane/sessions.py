@@ -8,10 +8,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_event
+from gateway.db import Database
 from gateway.errors import NotFoundError
 from gateway.identity.cookie import SECRET_LENGTH, new_secret, secret_hmac
 from gateway.identity.login import LoggedIn
@@ -74,7 +75,7 @@ async def begin_session(
 async def find_session(
     session: AsyncSession, secret: str, *, pepper: bytes, settings: Settings, now: datetime
 ) -> LoginSession:
-    """Return the live session of a cookie, which counts as used now.
+    """Return the live session of a cookie.
 
     Raises:
         InvalidSessionError: There is none, or it has ended.
@@ -86,9 +87,23 @@ async def find_session(
         found = await session.scalar(query)
     if found is None or not is_live(found, settings, now):
         raise InvalidSessionError
-    if now - found.seen_at >= SEEN_EVERY:
-        found.seen_at = now
     return found
+
+
+async def note_seen(database: Database, row: LoginSession, now: datetime) -> None:
+    """Have a session count as used now, in a transaction of its own.
+
+    The request's own may go on for long beside others, as an import's does, and SQLite has but one
+    writer at a time.
+
+    Raises:
+        NotReadyError: The database is down.
+    """
+    if now - row.seen_at < SEEN_EVERY:
+        return
+    older = (LoginSession.id == row.id) & (LoginSession.seen_at < now)
+    async with database.transaction() as session:
+        await session.execute(update(LoginSession).where(older).values(seen_at=now))
 
 
 def is_live(row: LoginSession, settings: Settings, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """Terms of use: published in versions, accepted by digest."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +11,8 @@ from gateway.controlplane.verification_schemas import TermsIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.policy.terms import TermsVersion, in_force
 from gateway.tables import Terms, TermsAcceptance
+
+ANNOUNCED_AT_MOST = timedelta(days=366)
 
 
 async def list_terms(session: AsyncSession) -> list[Terms]:
@@ -25,13 +27,16 @@ async def publish_terms(
 
     Raises:
         ConflictError: This text was published before.
-        InvalidRequestError: It begins before a version that exists.
+        InvalidRequestError: It begins before a version that exists, or in over a year.
     """
     digest = "sha256:" + hashlib.sha256(given.text.encode()).hexdigest()
     if given.mandatory_from.tzinfo is None:
         raise InvalidRequestError("A moment needs a time zone.", "mandatory_from")
     if await session.get(Terms, digest) is not None:
         raise ConflictError(f"These terms were published before, as {digest}.", "text")
+    # Every later version begins after it, so that one of a year 9999 would be the last for ever.
+    if given.mandatory_from > now + ANNOUNCED_AT_MOST:
+        raise InvalidRequestError("Terms begin within a year.", "mandatory_from")
     # A version in between would let an older acceptance count for longer than it does now.
     for version in await list_terms(session):
         if given.mandatory_from <= version.mandatory_from:

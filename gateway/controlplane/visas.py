@@ -134,7 +134,7 @@ async def _add(
         person_id=person_id,
         kind=str(kind),
         domain=shown.domain,
-        source=f"{visa.source} says: {visa.value}"[:300],
+        source=_source(visa),
         document_digest=visa.digest,
         created_at=now,
         asserted_by=str(visa.by),
@@ -143,6 +143,12 @@ async def _add(
     )
     session.add(item)
     return shown.model_copy(update={"evidence_id": item.id})
+
+
+def _source(visa: Visa) -> str:
+    """Return what a reviewer reads: who has signed it, what it says, and in whose name."""
+    issuer, _ = visa.identity
+    return f"signed by {issuer[:100]}: {visa.value[:100]}, says {visa.source}"[:300]
 
 
 async def issue_visas(

@@ -18,16 +18,16 @@ from gateway.controlplane.tiers import get_tier
 from gateway.controlplane.verification_schemas import UsageReviewIn
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
-from gateway.policy.approval import Duty, Role, conflict
+from gateway.policy.approval import Duty, Role, Statement, conflict
 from gateway.policy.grants import USAGE_REVIEW_EVERY
-from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+from gateway.tables import Application, ApplicationVersion, Grant
 
 
 async def grant_domains(
     session: AsyncSession,
     application: Application,
     version: ApplicationVersion,
-    statements: Sequence[ApplicationStatement],
+    approvals: Sequence[Statement],
     terms: str,
     member: Member,
     now: datetime,
@@ -54,7 +54,7 @@ async def grant_domains(
             person_id=person.id,
             domain=domain,
             reason=f"application {application.id}, version {version.number}",
-            approved_by=", ".join(_approvers(application, version, statements, domain)),
+            approved_by=", ".join(_approvers(approvals, domain)),
             application_id=application.id,
             usage_review_due_at=now + USAGE_REVIEW_EVERY,
         )
@@ -65,19 +65,9 @@ async def grant_domains(
     return grants
 
 
-def _approvers(
-    application: Application,
-    version: ApplicationVersion,
-    statements: Iterable[ApplicationStatement],
-    domain: str,
-) -> list[str]:
+def _approvers(approvals: Iterable[Statement], domain: str) -> list[str]:
     """Return who approved a domain, at most four, as the column has room for."""
-    people = {
-        said.person_id
-        for said in statements
-        if (said.kind, said.domain) == ("approval", domain)
-        and (said.digest, said.round) == (version.digest, application.round)
-    }
+    people = {said.by for said in approvals if said.domain == domain}
     return [f"person:{person}" for person in sorted(people)][:4]
 
 

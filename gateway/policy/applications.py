@@ -16,7 +16,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from gateway.policy.approval import Duty, Party, Statement, approved_domains, conflict, current
+from gateway.policy.approval import (
+    Duty,
+    Party,
+    Statement,
+    approvals,
+    approved_domains,
+    conflict,
+    current,
+)
 from gateway.policy.evidence import (
     EVERYTHING,
     OF_THE_PERSON,
@@ -110,10 +118,16 @@ class Application:
     statements: tuple[Statement, ...] = ()
     needed: Requirements = field(default_factory=lambda: EVERYTHING)
     """What the applicant's tier requires to be verified."""
+    people: Mapping[str, Party] = field(default_factory=dict, compare=False)
+    """Who has said something of it, by id, as they are now."""
 
     def state_at(self, now: datetime) -> State:
         """Return the state at a moment."""
         return state_at(self.state, self.since, now)
+
+    def approvals(self) -> tuple[Statement, ...]:
+        """Return the approvals that count."""
+        return approvals(self.statements, self.applicant, self.version, self.round, self.people)
 
 
 def state_at(state: State, since: datetime, now: datetime) -> State:
@@ -150,7 +164,8 @@ def take(
 
     An edit's new version is the caller's to put in; its statements are void by having another.
     """
-    state = application.state_at(now)
+    people = {**application.people, step.by.id: step.by}
+    application, state = replace(application, people=people), application.state_at(now)
     rule = RULES.get((state, step.action))
     if rule is None:
         return Refused(f"an application that is {state} takes no '{step.action}'")
@@ -219,19 +234,13 @@ def _lacks(
         missing = unverified(domain, held, needed, now)
         if missing:
             return f"not verified for {domain}: {', '.join(missing)}"
-    if action is Action.ACCEPT_TERMS and application.domains - _approved(application):
-        return "a domain has not two approvals"
+    if action is Action.ACCEPT_TERMS and domains - approved_domains(application.approvals()):
+        return "a domain has not two approvals by people who may still give them"
     return None
 
 
-def _approved(application: Application) -> frozenset[str]:
-    return approved_domains(
-        application.statements, application.applicant, application.version, application.round
-    )
-
-
 def _statements(application: Application, step: Step) -> tuple[Statement, ...]:
-    """Return what a step says that was not said before; a repetition says nothing."""
+    """Return what a step says; an approval that is repeated says nothing."""
     by, state = step.by, application.state
     if state not in REVIEWS or step.action in (Action.EDIT, Action.WITHDRAW):
         return ()
@@ -248,6 +257,8 @@ def _statements(application: Application, step: Step) -> tuple[Statement, ...]:
         made = [said("domain", domain) for domain in covered]
     else:
         made = [said("approval", domain) for domain in covered]
+    if step.action in AGAINST:
+        return tuple(made)  # Each has reasons of its own, also by who has returned it before.
     return tuple(statement for statement in made if statement not in application.statements)
 
 
@@ -261,5 +272,5 @@ def _is_complete(application: Application, action: Action) -> bool:
         passed = current(application.statements, "domain", application.version, application.round)
         return application.domains <= {statement.domain for statement in passed}
     if action is Action.APPROVE:
-        return application.domains <= _approved(application)
+        return application.domains <= approved_domains(application.approvals())
     return True

@@ -2,11 +2,12 @@
 
 Two distinct people approve each domain, neither the applicant nor of the applicant's organisation,
 at least one of them a reviewer of that domain. What was said counts for the version that it was
-said of, and only in the round in which it was said: an edit voids it, and so does an appeal.
+said of, and only in the round in which it was said: an edit voids it, and so does an appeal. An
+approval counts for as long as who gave it may give one: a role may be taken away for a reason.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -95,15 +96,36 @@ def current(
     )
 
 
-def approved_domains(
-    statements: Iterable[Statement], applicant: Party, version: str, turn: int
-) -> frozenset[str]:
-    """Return the domains with enough approvals of a version."""
-    counted = [
-        statement
-        for statement in current(statements, "approval", version, turn)
-        if statement.by != applicant.id and statement.organisation != applicant.organisation
-    ]
+def approvals(
+    statements: Iterable[Statement],
+    applicant: Party,
+    version: str,
+    turn: int,
+    people: Mapping[str, Party],
+) -> tuple[Statement, ...]:
+    """Return the approvals of a version that count.
+
+    Args:
+        statements: All that was said.
+        applicant: Whose application it is.
+        version: Its digest.
+        turn: Its round.
+        people: Who has said something, by id, as they are now; who is not there counts no more.
+    """
+    counted = []
+    for said in current(statements, "approval", version, turn):
+        by = people.get(said.by)
+        if by is None or said.organisation == applicant.organisation or conflict(applicant, by):
+            continue
+        is_expert = by.has(Duty.DOMAIN_REVIEWER, said.domain)
+        if is_expert or by.has(Duty.APPROVER):
+            counted.append(replace(said, expert=said.expert and is_expert))
+    return tuple(counted)
+
+
+def approved_domains(counted: Iterable[Statement]) -> frozenset[str]:
+    """Return the domains with enough of the approvals that count."""
+    counted = tuple(counted)
     return frozenset(
         domain
         for domain in {statement.domain for statement in counted}

@@ -38,13 +38,27 @@ def approval_refusal(
 
 
 def release_refusal(
-    asked_by: str, approved_at: datetime | None, party: Party, now: datetime
+    asked_by: str,
+    approved_at: datetime | None,
+    approved_by: Party | None,
+    party: Party,
+    now: datetime,
 ) -> str | None:
-    """Return why contents are not handed out to a person; None when they are."""
+    """Return why contents are not handed out to a person; None when they are.
+
+    Args:
+        asked_by: Id of who asked.
+        approved_at: When somebody agreed.
+        approved_by: Who, as they are now.
+        party: Who wants to have them.
+        now: The moment.
+    """
     if party.id != asked_by:
         return "contents are handed out to who has asked"
-    if approved_at is None:
+    if approved_at is None or approved_by is None:
         return "nobody has agreed yet"
+    if _refusal(approved_by, APPROVE) is not None:
+        return "who agreed may not do so any more; ask again"
     if now >= approved_at + APPROVED_LAPSES_AFTER:
         return "it is over an hour since somebody agreed; ask again"
     return _refusal(party, (Duty.AUDITOR,))

@@ -9,9 +9,9 @@ from gateway.tables.metadata import Base, Moment
 
 
 class Organisation(Base):
-    """An organisation; `name_key` is its name without case and spacing, so that it exists once.
+    """An organisation; `name_key` is its name as it looks, so that it exists once.
 
-    A character may become three when its case is taken away.
+    A character may become several when its case or its width is taken away.
     """
 
     __tablename__ = "organisations"

@@ -54,6 +54,26 @@ FAULTS = {
     "one altered": (changed(5, OTHER[5]), Finding.ALTERED),
     "one altered into no entry": (changed(5, GOOD[5][:-1]), Finding.ALTERED),
     "one added": ([*GOOD[:5], GOOD[4], *EXPORT[5:]], Finding.ALTERED),
+    "a number beyond all counting": (
+        [*EXPORT, make_leaf(entry(3).body, 2**63 - 1)],
+        Finding.MISSING,
+    ),
+    "a number below all counting": ([*EXPORT, make_leaf(entry(3).body, -1)], Finding.ALTERED),
+    "a moment beyond the last year": (
+        changed(
+            5,
+            GOOD[5].replace(
+                GOOD[5][GOOD[5].index(b'"at":"') + 6 :][:32], b"9999-12-31T23:59:59.000000-12:00"
+            ),
+        ),
+        Finding.ALTERED,
+    ),
+    "a detail without a bottom": (
+        changed(
+            5, make_leaf(entry(5, what="x").body.replace(b'"x"', b"[" * 1020 + b"]" * 1020), 5)
+        ),
+        Finding.ALTERED,
+    ),
     "two swapped": ([*GOOD[:2], GOOD[3], GOOD[2], *EXPORT[4:]], Finding.REORDERED),
     "two contents swapped": (
         [*GOOD[:2], make_leaf(entry(3).body, 2), make_leaf(entry(2).body, 3), *EXPORT[4:]],

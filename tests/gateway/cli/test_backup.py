@@ -16,6 +16,7 @@ from gateway.audit.log_key import log_signer
 from gateway.cli import main
 from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import grants, keys, people
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.restored import FILE, write_epoch
 from gateway.controlplane.schemas import GrantIn, PersonIn
@@ -178,6 +179,20 @@ def test_there_and_back_with_what_was_revoked_meanwhile(settings, ids, run, tmp_
         *("audit", "verify", tmp_path / "after.jsonl", "--key", log_key(run), "--kept", kept)
     )
     assert status in (11, 13), said
+
+
+def test_a_key_that_leaked_after_the_backup_ends_again(settings, ids, run, tmp_path):
+    backup, export = tmp_path / "backup", tmp_path / "audit.jsonl"
+    assert run("backup", "--to", backup)[0] == 0
+
+    async def leak(session):
+        await keys.revoke_key(session, ids["key"], tag=Tag.KEY_LEAKED, **CONTEXT)
+
+    in_transaction(settings, leak)
+    assert run("audit", "export", "--to", export)[0] == 0
+    status, said = run("restore", backup, "--lost", export)
+    assert (status, f"done again: identity:key:leaked {ids['key']}" in said) == (0, True), said
+    assert state(settings)[0].revoked_at is not None
 
 
 def log_key(run) -> str:

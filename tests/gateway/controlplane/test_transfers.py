@@ -3,15 +3,23 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
-from gateway.cli.tables import with_database
+from gateway.cli.tables import in_transaction, with_database
+from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.people_export import export_lines
 from gateway.controlplane.people_import import import_lines
+from gateway.controlplane.sessions import begin_session
+from gateway.identity.cookie import SESSION, csrf_token
+from gateway.identity.login import LoggedIn
+from gateway.identity.proof import Assurance, Proof
+from gateway.identity.secret import load_secret
 from gateway.setting_types import IssuerSetting
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow
+from tests.servers import PLAIN
 
 LAB = IssuerSetting(name="lab", issuer="https://lab.example")
 NOW = datetime.now(UTC)
@@ -137,7 +145,8 @@ def test_an_import_restricts_and_never_permits(office):
     ["no json", "[]", line(record="airlock.person/2"), line(identities=[]), line(more=1),
      line(state="administrator"), line(name=""), line(grants=[GRANT | {"domain": "*"}]),
      line(identities=[{"issuer": "https://evil.example", "subject": "zoe"}]),
-     line(identities=[{"issuer": LAB.issuer, "subject": "s", "domains": []}])],
+     line(identities=[{"issuer": LAB.issuer, "subject": "s", "domains": []}]),
+     line("far", evidence=[EVIDENCE | {"expires_at": "9999-12-31T23:59:59-12:00"}])],
 )  # fmt: skip
 def test_a_line_that_is_wrong_is_refused_and_the_others_are_done(office, wrong):
     number = len(exported(office))
@@ -166,6 +175,13 @@ def test_what_is_over_or_has_no_zone_is_left_out(office):
     assert found["outcome"] == "made"
     assert len(found["left"]) == 4
     assert not [did for did in found["did"] if "drafted" in did or "evidence" in did]
+
+
+def test_what_only_a_signature_can_say_is_not_typed_in(office):
+    visa = EVIDENCE | {"kind": "affiliation_visa", "domain": None}
+    (found,) = bring(office, line("visa", evidence=[visa]))["lines"]
+    assert found["left"] == ["evidence affiliation_visa: its holder brings the visa"]
+    assert office.admin("GET", f"/evidence?person_id={found['person_id']}").json() == []
 
 
 def test_the_export_is_complete_and_comes_back_as_it_was(office, request, tmp_path):
@@ -228,3 +244,34 @@ def test_an_import_is_bounded(office):
     assert code(answer) == (400, "invalid_request")
     answer = office.running.admin("POST", "/people-import", content=b"x" * (16 * 1024 * 1024 + 1))
     assert code(answer) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_who_logged_in_a_while_ago_imports_too(office, idempotent):
+    """The session's row is written beside the import's own transactions; SQLite has one writer."""
+    person, running = office.people["rex"], office.running
+    subject = f"rex-{idempotent}"
+    office.admin("POST", "/identities", issuer="lab", subject=subject, person_id=person)
+    office.admin("PUT", f"/people/{person}/roles", roles=["administrator"])
+    now, pepper = datetime.now(UTC), load_secret(running.settings).derive(PEPPER_PURPOSE)
+    assurance = Assurance(LAB.issuer, None, now.timestamp())
+    proof = Proof(LAB.issuer, subject, now.timestamp() + 3600, assurance)
+
+    async def log_in(session) -> str:
+        given = {"pepper": pepper, "settings": running.settings, "now": now}
+        new = await begin_session(session, LoggedIn(proof, "Rex", None, None), person, **given)
+        new.row.seen_at = now - timedelta(minutes=5)
+        return new.secret
+
+    secret = in_transaction(running.settings, log_in)
+    headers = {
+        "cookie": f"{SESSION}={secret}",
+        "sec-fetch-site": "same-origin",
+        "x-csrf-token": csrf_token(pepper, secret),
+    } | ({"idempotency-key": subject} if idempotent else {})
+    url = f"{running.url}/admin/v1/people-import?dry_run=false"
+    answer = httpx.post(
+        url, headers=headers, content=json.dumps(line(f"by-{subject}")), verify=PLAIN, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["made"] == 1

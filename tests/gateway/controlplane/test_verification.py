@@ -196,6 +196,33 @@ def test_grants_need_the_terms_in_force_and_a_tier_that_holds_them(shared):
     shared.organisation("The Lab", "verified")
 
 
+def test_an_approver_who_is_one_no_more_opens_nothing(shared):
+    application = shared.to_approval(shared.apply("capitals"))
+    for who in ("dan", "app"):
+        assert shared.judge(who, application, "approve").status_code == 200
+    roles, person = f"/people/{shared.people['app']}/roles", f"/people/{shared.people['app']}"
+    for change, back in (
+        (("PUT", roles, {"roles": []}), ("PUT", roles, {"roles": ["approver"]})),
+        (("PATCH", person, {"state": "suspended"}), ("PATCH", person, {"state": "active"})),
+    ):
+        shared.admin(*change[:2], **change[2])
+        refused = shared.step("ada", application, "grants", terms=shared.terms)
+        shared.admin(*back[:2], **back[2])
+        assert code(refused) == (409, "conflict")
+        assert "two approvals" in refused.json()["error"]["message"]
+    assert shared.step("ada", application, "withdraw").status_code == 200
+
+
+def test_a_second_return_by_the_same_reviewer_keeps_its_reasons(shared):
+    application = shared.to_approval(shared.apply("capitals"))
+    assert shared.judge("dan", application, "return", rationale="one").status_code == 200
+    path, digest = f"/applications/{application['id']}", application["digest"]
+    again = shared.must("ada", "PUT", path, digest=digest, **content("capitals"))
+    said = shared.judge("dan", shared.to_approval(again), "reject", rationale="two").json()
+    against = [(one["decision"], one["rationale"]) for one in said["statements"]]
+    assert [one for one in against if one[0] != "pass"] == [("return", "one"), ("reject", "two")]
+
+
 REFUSALS = {
     "an unknown field": ("/applications", content("capitals", tier="x"),
                          (400, "unsupported_parameter")),
@@ -232,6 +259,13 @@ def test_evidence_is_accepted_by_an_independent_reviewer_from_a_source_that_coun
     shared.must("ivy", "POST", path, **acceptance("so"))
     assert code(shared.call("ivy", "POST", path, **acceptance("so"))) == (409, "conflict")
     assert code(shared.call("dan", "POST", f"/evidence/{item}/retract")) == (403, "not_permitted")
+
+
+def test_a_moment_that_is_of_no_year_is_the_callers_fault_and_not_the_databases(shared):
+    item = shared.must("ada", "POST", "/evidence", kind="federation", source="x")["id"]
+    given = acceptance("system", "9999-12-31T23:59:59-12:00")
+    refused = shared.call("ivy", "POST", f"/evidence/{item}/accept", **given)
+    assert code(refused) == (400, "invalid_request")
 
 
 def test_people_see_their_own_and_reviewers_see_all(shared):
@@ -274,6 +308,8 @@ def test_unknown_roles_are_refused(shared, role):
 def test_terms_begin_one_after_the_other(shared):
     earlier = {"text": "Between.", "mandatory_from": "2020-01-01T00:00:00+00:00"}
     assert code(shared.running.admin("POST", "/terms", json=earlier)) == (400, "invalid_request")
+    last = {"text": "For ever.", "mandatory_from": "9999-01-01T00:00:00+00:00"}
+    assert code(shared.running.admin("POST", "/terms", json=last)) == (400, "invalid_request")
     same = {"text": "Be careful.", "mandatory_from": "2036-01-01T00:00:00+00:00"}
     assert code(shared.running.admin("POST", "/terms", json=same)) == (409, "conflict")
 

@@ -184,6 +184,9 @@ def test_a_visa_becomes_evidence_that_a_reviewer_accepts_for_as_long_as_it_holds
     rows = {row["id"]: row for row in office.admin("GET", mine).json()}
     assert len(rows) == 5
     assert {row["accepted_at"] for row in rows.values()} == {None}
+    assert {row["source"].partition(": ")[0] for row in rows.values()} == {
+        f"signed by {issuer.url}"
+    }
     assert office.admin("GET", f"/grants?person_id={office.people['ada']}").json() == []
     access = rows[done[3]["evidence_id"]]
     assert (access["kind"], access["domain"], access["asserted_by"]) == (

@@ -103,6 +103,39 @@ def test_an_edit_voids_what_was_said():
     assert again.state is State.APPROVAL, "the approval of before counts no more"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"roles": frozenset()},
+        {"roles": APPROVER},
+        {"is_active": False},
+        {"organisation_state": "suspended"},
+        {"organisation": "lab"},
+    ],
+)
+def test_an_approval_counts_while_who_gave_it_may_give_it(change):
+    approved = walk(application(), *TO_APPROVAL, (Action.APPROVE, DAN), (Action.APPROVE, APP))
+    accept = Step(Action.ACCEPT_TERMS, ADA, "v1")
+    assert isinstance(take(approved, accept, EVIDENCE, NOW), Application)
+    changed = replace(approved, people=approved.people | {"dan": replace(DAN, **change)})
+    refused = take(changed, accept, EVIDENCE, NOW)
+    assert isinstance(refused, Refused)
+    assert "two approvals" in refused.reason
+
+
+def test_who_lost_the_role_is_not_one_of_two():
+    approved = walk(application(), *TO_APPROVAL, (Action.APPROVE, DAN))
+    changed = replace(approved, people={"dan": replace(DAN, roles=frozenset())})
+    assert walk(changed, (Action.APPROVE, APP)).state is State.APPROVAL
+
+
+def test_every_return_says_why_also_of_who_has_returned_it_before():
+    returned = walk(application(), *TO_APPROVAL, (Action.RETURN, DAN))
+    again = replace(walk(returned, (Action.EDIT, ADA)), version="v2")
+    rejected = walk(again, *TO_APPROVAL, (Action.REJECT, DAN))
+    assert len([said for said in rejected.statements if said.kind == "approval"]) == 2
+
+
 def test_an_appeal_is_heard_once_and_by_others():
     rejected = walk(application(), *TO_APPROVAL[:3], (Action.REJECT, DAN))
     appealed = walk(rejected, (Action.APPEAL, ADA))
@@ -196,6 +229,7 @@ class Courses(RuleBasedStateMachine):
             application(State.DRAFT, *domains), applicant=PEOPLE[0], version="v0"
         )
         self.approvals: dict[str, set[str]] = {}
+        self.dismissed: set[str] = set()
 
     @rule(action=st.sampled_from(Action), by=st.sampled_from(PEOPLE))
     def step(self, action, by):
@@ -214,17 +248,31 @@ class Courses(RuleBasedStateMachine):
         self._take(Action.EDIT, PEOPLE[0])
 
     def _take(self, action, by) -> bool:
-        before = self.application
+        by = self._as_now(by)
+        before = replace(
+            self.application,
+            people={one: self._as_now(who) for one, who in self.application.people.items()},
+        )
         after = take(before, Step(action, by, before.version), self.held, self.now)
         if isinstance(after, Refused) or after == before:
             return False
         if action is Action.APPROVE:
             self.approvals.setdefault(after.version + str(after.round), set()).add(by.id)
+        if action is Action.ACCEPT_TERMS:
+            key = after.version + str(after.round)
+            assert len(self.approvals[key] - self.dismissed) >= 2
         if action is Action.EDIT:
             self.edits += 1
             after = replace(after, version=f"v{self.edits}")
         self.application = after
         return True
+
+    def _as_now(self, person):
+        return replace(person, roles=frozenset()) if person.id in self.dismissed else person
+
+    @rule(person=st.sampled_from(PEOPLE))
+    def dismiss(self, person):
+        self.dismissed.add(person.id)
 
     @rule(index=st.integers(0, 5))
     def retract(self, index):

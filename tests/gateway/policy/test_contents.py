@@ -31,13 +31,13 @@ def test_an_auditor_asks_and_another_person_agrees():
     assert asking_refusal(ULLA, "ada") is None
     assert approval(OTTO) is None
     assert approval(APP) is None
-    assert release_refusal("ulla", NOW, ULLA, NOW) is None
+    assert release_refusal("ulla", NOW, APP, ULLA, NOW) is None
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda party: party.id)
 def test_nobody_else_asks_or_gets_them(other):
     assert asking_refusal(other, "ada") is not None
-    assert release_refusal(other.id, NOW, other, NOW) is not None
+    assert release_refusal(other.id, NOW, APP, other, NOW) is not None
     if not other.has(Duty.APPROVER):
         assert approval(other) is not None
 
@@ -46,19 +46,20 @@ def test_two_people_neither_the_caller():
     assert approval(ULLA) is not None
     assert asking_refusal(ULLA, "ulla") is not None
     assert approval(APP, about="app") is not None
-    assert release_refusal("ulla", NOW, OTTO, NOW) is not None
+    assert release_refusal("ulla", NOW, APP, OTTO, NOW) is not None
 
 
 def test_words_lapse():
     assert approval(APP, late=7 * DAY - timedelta(seconds=1)) is None
     assert approval(APP, late=7 * DAY) is not None
-    assert release_refusal("ulla", None, ULLA, NOW) is not None
-    assert release_refusal("ulla", NOW - HOUR + timedelta(seconds=1), ULLA, NOW) is None
-    assert release_refusal("ulla", NOW - HOUR, ULLA, NOW) is not None
+    assert release_refusal("ulla", None, None, ULLA, NOW) is not None
+    assert release_refusal("ulla", NOW - HOUR + timedelta(seconds=1), APP, ULLA, NOW) is None
+    assert release_refusal("ulla", NOW - HOUR, APP, ULLA, NOW) is not None
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"organisation_state": "suspended"}])
 def test_who_is_suspended_does_neither(change):
     assert asking_refusal(replace(ULLA, **change), "ada") is not None
     assert approval(replace(APP, **change)) is not None
-    assert release_refusal("ulla", NOW, replace(ULLA, **change), NOW) is not None
+    assert release_refusal("ulla", NOW, APP, replace(ULLA, **change), NOW) is not None
+    assert release_refusal("ulla", NOW, replace(APP, **change), ULLA, NOW) is not None
