@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     """The header in which they give it; the other one is never read."""
     terminal_key_seconds: int = Field(86_400, ge=60, le=86_400)
     """How long a key that was made on the server's terminal takes steps that ask for a login."""
+    direct_grants: bool = False
+    """Whether one administrator may give grants that nobody applied for and no two people approved:
+    for trying things out, and until there are reviewers."""
     database_url: str | None = None
     """SQLAlchemy URL (`postgresql+psycopg://…`); without one, SQLite under `home`."""
     database_password_file: Path | None = None

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="grants, the newest first")
     listing.add_argument("--person")
     add_page(listing)
-    create = actions.add_parser("create", help="open one domain to one person for a time")
+    create = actions.add_parser(
+        "create", help="open one domain to one person for a time, where grants may be direct"
+    )
     create.add_argument("person", help="id")
     create.add_argument("--domain", required=True)
     create.add_argument("--days", type=int, default=90, help="default: %(default)s")
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         show([GrantOut.model_validate(row) for row in rows], as_json=args.json)
         return 0
     if args.action == "create":
+        grants.check_direct(settings)
         given = GrantIn(
             person_id=args.person, domain=args.domain, days=args.days, reason=args.reason
         )

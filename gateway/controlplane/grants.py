@@ -10,7 +10,8 @@ from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.people import get_person
 from gateway.controlplane.schemas import GrantIn
 from gateway.controlplane.tiers import get_tier
-from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
+from gateway.errors import ConflictError, InvalidRequestError, NotFoundError, NotPermittedError
+from gateway.settings import Settings
 from gateway.tables import Grant
 
 
@@ -22,6 +23,19 @@ async def list_grants(
     if person_id is not None:
         query = query.where(Grant.person_id == person_id)
     return list(await session.scalars(query))
+
+
+def check_direct(settings: Settings) -> None:
+    """Let grants be given here without an application.
+
+    Raises:
+        NotPermittedError: Two people decide on each.
+    """
+    if not settings.direct_grants:
+        raise NotPermittedError(
+            "Not permitted: a grant comes from an application that two people approve. "
+            "AIRLOCK_DIRECT_GRANTS=true lets one administrator give them, for trying things out."
+        )
 
 
 async def create_grant(

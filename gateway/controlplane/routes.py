@@ -143,8 +143,11 @@ async def get_grants(
 
 
 @router.post("/grants", tags=["grants"], status_code=201)
-async def post_grant(given: GrantIn, session: Session, admin: Admin, now: Now) -> GrantOut:
-    """Grant one hazard domain to one person for a time."""
+async def post_grant(
+    given: GrantIn, session: Session, admin: Admin, now: Now, parts: Parts
+) -> GrantOut:
+    """Grant one hazard domain to one person for a time, where grants may be direct."""
+    grants.check_direct(parts.settings)
     return GrantOut.model_validate(
         await grants.create_grant(session, given, actor=admin.actor, now=now)
     )

@@ -70,7 +70,13 @@ def make_settings(request, home: Path, kind: str, **given) -> Settings:
     """
     secret = home / "secret"
     secret.write_bytes(b"s" * 32)
-    given = {"home": home, "secret_file": secret, "privileged_max_age_seconds": 30.0, **given}
+    given = {
+        "home": home,
+        "secret_file": secret,
+        "privileged_max_age_seconds": 30.0,
+        "direct_grants": True,
+        **given,
+    }
     if kind == "postgresql":
         server = pixeltable_address(request)
         name = f"test_{uuid.uuid4().hex}"

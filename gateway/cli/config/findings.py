@@ -89,6 +89,7 @@ def findings_of(settings: Settings) -> list[Finding]:
         *_database(settings),
         *_secret_files(settings),
         *_trust(settings),
+        *_grants(settings),
         *_engines(settings),
         *_times(settings),
         *_audit(settings),
@@ -171,6 +172,15 @@ def _trust(settings: Settings) -> Iterator[Finding]:
         )
     elif path.stat().st_mode & 0o022:
         yield problem("trust_file", f"others can write {path}", "chmod go-w it.")
+
+
+def _grants(settings: Settings) -> Iterator[Finding]:
+    if settings.direct_grants and not settings.is_embedded:
+        yield warning(
+            "direct_grants",
+            "one administrator opens a base checkpoint to anybody",
+            "leave this out once there are reviewers; see docs/verification.md.",
+        )
 
 
 def _engines(settings: Settings) -> Iterator[Finding]:

@@ -165,7 +165,7 @@ class Job:
             children.start(
                 "gateway",
                 ["--home", str(self._home), "serve", "--port", str(port)],
-                {"AIRLOCK_ENGINES": json.dumps(engines)},
+                {"AIRLOCK_ENGINES": json.dumps(engines), "AIRLOCK_DIRECT_GRANTS": "true"},
             )
             self._wait_for_gateway(children, facts)
         write_facts(self._home, facts)

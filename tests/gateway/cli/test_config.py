@@ -80,6 +80,7 @@ def test_nothing_is_said_against_a_whole_setup(home, capsys, monkeypatch):
         ({"FILES_FOLDER": None}, "warning", "FILES_FOLDER"),
         ({"ALLOW_NEWER_SCHEMA": "true"}, "warning", "ALLOW_NEWER_SCHEMA"),
         ({"REQUIRE_ATTESTATION": "false"}, "warning", "REQUIRE_ATTESTATION"),
+        ({"DIRECT_GRANTS": "true"}, "warning", "DIRECT_GRANTS"),
         ({"AUDIT_WITNESS_URL": None, "AUDIT_WITNESS_KEY": None}, "warning", "AUDIT_WITNESS_URL"),
         ({"PUBLIC_URL": "https://airlock.example.org"}, "warning", "ISSUERS"),
     ],

@@ -11,6 +11,7 @@ from gateway.cli import VERBS, main, requested_verb
 def airlock(settings, monkeypatch, capsys):
     """Run a verb on a database of each kind; return what `--json` prints."""
     monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(settings.secret_file))
+    monkeypatch.setenv("AIRLOCK_DIRECT_GRANTS", "true")
     if settings.database_url:
         monkeypatch.setenv("AIRLOCK_DATABASE_URL", settings.database_url)
 
@@ -252,6 +253,13 @@ def test_refusals_are_one_line_and_a_status(airlock):
     wrong = airlock("grants", "create", "x", "--domain", "No Such", "--reason", "r", status=2)
     assert wrong.err.startswith("error: domain: ")
     assert airlock("keys", "revoke", "nope", status=2).err.count("\n") == 1
+
+
+def test_one_person_gives_no_grant_unless_the_operator_says_so(airlock, monkeypatch):
+    monkeypatch.delenv("AIRLOCK_DIRECT_GRANTS")
+    refused = airlock("grants", "create", "nobody", "--domain", "bio", "--reason", "r", status=2)
+    assert "two people approve" in refused.err
+    assert "AIRLOCK_DIRECT_GRANTS" in refused.err
 
 
 def test_migrate_says_what_it_would_do(airlock):

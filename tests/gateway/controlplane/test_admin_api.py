@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from gateway.controlplane.changes import Tag
+from tests.gateway.conftest import make_settings, run_gateway
 from tests.servers import wait_for
 
 DIGEST = "sha256:" + "d" * 64
@@ -145,6 +146,15 @@ def test_grants_follow_their_tier(running):
     assert code(running.admin("POST", "/grants", json=grant)) == (400, "invalid_request")
     grant |= {"person_id": running.people["researcher"], "days": 181}
     assert code(running.admin("POST", "/grants", json=grant)) == (400, "invalid_request")
+
+
+def test_one_administrator_gives_no_grant_unless_the_operator_says_so(request, tmp_path):
+    settings = make_settings(request, tmp_path, "sqlite", direct_grants=False)
+    with run_gateway(settings) as running:
+        grant = {"person_id": running.people["researcher"], "domain": "bio", "reason": "x"}
+        before = running.admin("GET", "/grants").json()
+        assert code(running.admin("POST", "/grants", json=grant)) == (403, "not_permitted")
+        assert running.admin("GET", "/grants").json() == before
 
 
 def test_moving_a_researcher_to_the_public_tier_closes_the_base_at_once(fresh):
