@@ -19,6 +19,7 @@ applicant's must be; a suspended one suspends every grant of its people.
 examples:
   airlock organisations list
   airlock organisations set ORGANISATION --state verified --ror 05dxps055
+  airlock organisations set ORGANISATION --mail-domains society.example cs.society.example
   airlock organisations set ORGANISATION --state suspended --dry-run
 """
 
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("organisation", help="id")
     change.add_argument("--state", choices=("verified", "suspended"))
     change.add_argument("--ror", help="id in the Research Organization Registry")
+    change.add_argument(
+        "--mail-domains",
+        nargs="*",
+        metavar="DOMAIN",
+        help="of its people's addresses, sub-domains by name too; none takes all away",
+    )
     change.add_argument(
         "--dry-run", action="store_true", help="only list the grants that a suspension stops"
     )
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         show(in_transaction(settings, _stopped(args.organisation, now)), as_json=args.json)
         return 0
-    change = OrganisationChange(state=args.state, ror_id=args.ror)
+    change = OrganisationChange(state=args.state, ror_id=args.ror, mail_domains=args.mail_domains)
     row = in_transaction(
         settings,
         lambda s: organisations.change_organisation(

@@ -1,7 +1,7 @@
 """What an admin route needs: the transaction, who is calling, the gateway's parts."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -99,11 +99,29 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
     if token is not None and parts.issuers.by_issuer:
         proof = await parts.issuers.bearer.prove(token, now.timestamp())
         return await proven_member(session, proof)
-    secret = request.cookies.get(SESSION)
-    if authorization is not None or secret is None:
+    if authorization is not None or SESSION not in request.cookies:
         return None
+    return await by_session(request, parts, session, request.headers)
+
+
+async def by_session(
+    request: Request, parts: ControlPlane, session: AsyncSession, headers: Mapping[str, str]
+) -> Member:
+    """Return who came with a session.
+
+    Args:
+        request: The request.
+        parts: The parts.
+        session: The transaction.
+        headers: The request's; with the token for changes, where a form has brought that.
+
+    Raises:
+        InvalidSessionError: There is none, or it has ended.
+        ForgedRequestError: Another page than ours has made the request.
+    """
+    now, secret = datetime.now(UTC), request.cookies.get(SESSION, "")
     origin = parts.settings.public_url
-    if not is_ours(request.method, request.headers, origin, csrf_token(parts.pepper, secret)):
+    if not is_ours(request.method, headers, origin, csrf_token(parts.pepper, secret)):
         raise ForgedRequestError
     row = await find_session(session, secret, pepper=parts.pepper, settings=parts.settings, now=now)
     if row.issuer not in parts.issuers.by_issuer:

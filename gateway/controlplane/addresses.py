@@ -58,6 +58,16 @@ async def get_address(session: AsyncSession, owner: Owner) -> Address | None:
     return await _find(session, owner)
 
 
+def check_mail_is_sent(settings: Settings) -> None:
+    """Raise where a link could not be mailed.
+
+    Raises:
+        ConflictError: Something is not set; it says what.
+    """
+    if settings.mail_host is None or settings.public_url is None:
+        raise ConflictError("No mail is sent here: AIRLOCK_MAIL_HOST or _PUBLIC_URL is not set.")
+
+
 async def ask_to_confirm(
     session: AsyncSession,
     owner: Owner,
@@ -73,8 +83,7 @@ async def ask_to_confirm(
         NotFoundError: There is no such person or organisation.
         ConflictError: No mail is sent here, or one was a moment ago.
     """
-    if settings.mail_host is None or settings.public_url is None:
-        raise ConflictError("No mail is sent here: AIRLOCK_MAIL_HOST or _PUBLIC_URL is not set.")
+    check_mail_is_sent(settings)
     await _check_owner(session, owner, to_change=True)
     address = await _find(session, owner)
     if address is None:

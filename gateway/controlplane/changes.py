@@ -75,6 +75,8 @@ class Tag(StrEnum):
     ADDRESS_ASKED = "contact:address:asked"
     ADDRESS_CONFIRMED = "contact:address:confirmed"
     ADDRESS_ERASED = "contact:address:erased"
+    INSTITUTION_MAIL_ASKED = "contact:institution_mail:asked"
+    INSTITUTION_MAIL_REFUSED = "contact:institution_mail:refused"
     SPONSOR_SET = "contact:sponsor:set"
     SPONSOR_REMOVED = "contact:sponsor:removed"
     WEBHOOK_ADDED = "contact:webhook:added"

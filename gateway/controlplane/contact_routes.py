@@ -12,6 +12,7 @@ from gateway.controlplane.access import Acting, Admin, Now, Parts, Session
 from gateway.controlplane.addresses import Owner
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.contact_schemas import AddressIn, AddressOut, SponsorIn, SponsorOut
+from gateway.controlplane.pages import page
 from gateway.controlplane.routes import ERRORS
 from gateway.errors import NotFoundError
 from gateway.notices.recipients import CONFIRM_PATH
@@ -104,22 +105,6 @@ async def delete_sponsor(grant_id: str, session: Session, by: Admin, now: Now) -
     await sponsors.remove_sponsor(session, grant_id, actor=by.actor, now=now)
 
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Airlock</title>
-<h1>Airlock</h1><p>{sentence}</p>{form}</html>
-"""
-HEADERS = {
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-}
-
-
-def _page(sentence: str, form: str = "", status: int = 200) -> Response:
-    text = PAGE.format(sentence=escape(sentence), form=form)
-    return Response(text, status, HEADERS, media_type="text/html; charset=utf-8")
-
-
 @router.get(CONFIRM_PATH + "/{address_id}", include_in_schema=False)
 async def get_confirmation(
     address_id: str, session: Session, parts: Parts, now: Now, code: str = ""
@@ -127,12 +112,12 @@ async def get_confirmation(
     """Ask the reader of a mail to press a button: programs that scan mail open links, too."""
     address = await session.get(Address, address_id)
     if address is None or not addresses.is_good(address, code, parts.notices, now):
-        return _page("The link is not good, or not any more. Ask for another one.", status=404)
+        return page("The link is not good, or not any more. Ask for another one.", status=404)
     sentence = f"Shall notices go to {address.pending_email}?"
     action = (
         f'<form method="post" action="{CONFIRM_PATH}/{escape(address_id)}?code={escape(code)}">'
     )
-    return _page(sentence, f"{action}<button>Yes, it is my address</button></form>")
+    return page(sentence, f"{action}<button>Yes, it is my address</button></form>")
 
 
 @router.post(CONFIRM_PATH + "/{address_id}", include_in_schema=False)
@@ -143,8 +128,8 @@ async def post_confirmation(
     try:
         await addresses.confirm(session, address_id, code, keys=parts.notices, now=now)
     except NotFoundError as error:
-        return _page(str(error), status=404)
-    return _page("Thank you. Notices go to this address from now on.")
+        return page(str(error), status=404)
+    return page("Thank you. Notices go to this address from now on.")
 
 
 router.include_router(admin)

@@ -1,12 +1,15 @@
 """The shapes of addresses and sponsors."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from gateway.controlplane.schemas import In, Out
+from gateway.policy.mail_domains import normal_email
 from gateway.setting_types import MailAddress
+
+ADDRESS = TypeAdapter(MailAddress)
 
 
 class AddressIn(In):
@@ -23,6 +26,34 @@ class AddressOut(Out):
     verified_by: str | None = Field(description="`mail`, or the issuer that says so.")
     pending_email: str | None = Field(description="One that nobody has confirmed yet.")
     pending_until: datetime | None
+
+
+def _normal(value: str) -> str:
+    try:
+        return ADDRESS.validate_python(normal_email(value))
+    except ValueError as error:
+        raise ValueError("this is no e-mail address") from error
+
+
+class InstitutionMailIn(In):
+    """An address at one's institution."""
+
+    email: Annotated[str, StringConstraints(max_length=254), AfterValidator(_normal)]
+
+
+class InstitutionMailOut(Out):
+    """That a mail is on its way, unless too many went there; nothing is said of the address."""
+
+    id: str
+    email: str
+    asked_at: datetime
+    expires_at: datetime
+
+
+class InstitutionCodeIn(In):
+    """What the mail holds."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 
 
 class SponsorIn(In):

@@ -7,6 +7,7 @@ from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
+from gateway.controlplane.institution_mail import check_is_ours
 from gateway.controlplane.organisations import party, roles_of
 from gateway.controlplane.verification_schemas import EvidenceAcceptance, EvidenceIn
 from gateway.errors import (
@@ -24,6 +25,9 @@ from gateway.tables import EvidenceItem
 OF_A_DOMAIN = frozenset(
     {EvidenceKind.TRAINING, EvidenceKind.APPROVAL_LETTER, EvidenceKind.ACCESS_VISA}
 )
+
+OF_THEIR_SOURCE = OF_VISAS | {EvidenceKind.INSTITUTION_MAIL}
+"""What says itself who has asserted it; a reviewer accepts that or nothing."""
 
 
 async def list_evidence(
@@ -49,10 +53,14 @@ async def add_evidence(
 
     Raises:
         InvalidRequestError: It names a domain and is about none, or the reverse; or only a visa
-            can say it.
+            or a mail can say it.
     """
     if given.kind in OF_VISAS:
         raise InvalidRequestError("This comes with a visa: POST /admin/v1/me/visas.", "kind")
+    if given.kind is EvidenceKind.INSTITUTION_MAIL:
+        raise InvalidRequestError(
+            "This comes with a mail: POST /admin/v1/me/institution-mail.", "kind"
+        )
     if (given.kind in OF_A_DOMAIN) != (given.domain is not None):
         raise InvalidRequestError(
             "Training and approval letters are for one domain, other evidence for none.", "domain"
@@ -111,7 +119,11 @@ async def accept_evidence(
     if not given.asserted_at <= now < given.expires_at:
         raise InvalidRequestError("It must have been asserted and not be over yet.", "expires_at")
     _check_source(item, given)
-    item.asserted_by, item.asserted_at = str(given.asserted_by), given.asserted_at
+    if item.kind == EvidenceKind.INSTITUTION_MAIL:
+        await check_is_ours(session, item)
+    else:
+        item.asserted_at = given.asserted_at
+    item.asserted_by = str(given.asserted_by)
     item.accepted_by, item.accepted_at = member.person_id, now
     item.expires_at = given.expires_at
     await record_change(
@@ -136,8 +148,8 @@ def _check_source(item: EvidenceItem, given: EvidenceAcceptance) -> None:
     if item.not_after is not None and given.expires_at > item.not_after:
         end = item.not_after.isoformat(timespec="seconds")
         raise InvalidRequestError(f"Its source has set its end to {end}.", "expires_at")
-    if item.kind in OF_VISAS and str(given.asserted_by) != item.asserted_by:
-        raise InvalidRequestError(f"The visa says '{item.asserted_by}'.", "asserted_by")
+    if item.kind in OF_THEIR_SOURCE and str(given.asserted_by) != item.asserted_by:
+        raise InvalidRequestError(f"Its source says '{item.asserted_by}'.", "asserted_by")
 
 
 async def retract_evidence(

@@ -51,7 +51,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "reason": "Sources that we can ask back.",
     },
     ("post", "/tier-changes/{change_id}/approve"): STEP,
-    ("patch", "/organisations/{organisation_id}"): {"state": "verified", "ror_id": "05dxps055"},
+    ("patch", "/organisations/{organisation_id}"): {
+        "state": "verified",
+        "ror_id": "05dxps055",
+        "mail_domains": ["society.example", "cs.society.example"],
+    },
     ("post", "/terms"): {"text": "Ask only what you applied for.", "mandatory_from": LATER},
     ("post", "/evidence"): {"kind": "training", "domain": "capitals", "source": "Course 12"},
     ("post", "/evidence/{item_id}/accept"): {
@@ -69,6 +73,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/applications/{application_id}/judgements"): JUDGED,
     ("post", "/applications/{application_id}/grants"): STEP | {"terms": DIGEST},
     ("put", "/me/address"): {"email": "ada@society.example"},
+    ("post", "/me/institution-mail"): {"email": "ada@society.example"},
+    ("post", "/me/institution-mail/confirm"): {
+        "code": "hT3kq1v0aYB2yYt6Qm0cQkq7nqXlS2dD1b1pP9G6c5E"
+    },
     ("put", "/me/unwanted-notices"): {"unwanted": ["application.passed"]},
     ("put", "/organisations/{organisation_id}/contact"): {"email": "office@society.example"},
     ("put", "/grants/{grant_id}/sponsor"): {"person_id": PERSON},

@@ -19,12 +19,13 @@ def answer_faults(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_defect)
 
 
-def _render(error: e.AirlockError) -> Response:
+def render(error: e.AirlockError) -> Response:
+    """Return the answer to an error."""
     return Response(error_body(error), http_error(error).status, error_headers(error))
 
 
 async def _on_airlock_error(_: Request, error: Exception) -> Response:
-    return _render(error if isinstance(error, e.AirlockError) else e.InternalError())
+    return render(error if isinstance(error, e.AirlockError) else e.InternalError())
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:
@@ -32,22 +33,20 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
     field = ".".join(place) or None
     if first.get("type") == "json_invalid":
-        return _render(e.InvalidJsonError("The body is not valid JSON."))
+        return render(e.InvalidJsonError("The body is not valid JSON."))
     if first.get("type") == "extra_forbidden" and field:
-        return _render(e.UnsupportedParameterError(field))
-    return _render(e.InvalidRequestError(f"{field or 'body'}: {first.get('msg', '')}", field))
+        return render(e.UnsupportedParameterError(field))
+    return render(e.InvalidRequestError(f"{field or 'body'}: {first.get('msg', '')}", field))
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405 and isinstance(error, HTTPException):
-        return _render(
-            e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method"))
-        )
+        return render(e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method")))
     if status == 404:
-        return _render(e.NotFoundError("There is nothing at this path."))
-    return _render(e.InvalidRequestError("The request could not be understood."))
+        return render(e.NotFoundError("There is nothing at this path."))
+    return render(e.InvalidRequestError("The request could not be understood."))
 
 
 async def _on_defect(_: Request, error: Exception) -> Response:
-    return _render(e.InternalError())
+    return render(e.InternalError())

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.controlplane.access import Now, Parts, Session, Vouched
 from gateway.controlplane.logins import person_of
+from gateway.controlplane.pages import read_form
 from gateway.controlplane.sessions import (
     begin_session,
     end_logged_out,
@@ -26,7 +27,6 @@ from gateway.identity_errors import InvalidSessionError, LoginFailedError
 router = APIRouter(include_in_schema=False)
 LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}")
 """A path on this very host: a browser takes `//` and a backslash for another one."""
-MAX_FORM_BYTES = 16_384
 
 
 @router.get("/login")
@@ -94,12 +94,7 @@ async def post_backchannel_logout(
     name: str, request: Request, session: Session, parts: Parts, now: Now
 ) -> Response:
     """Take a provider's word that somebody has logged out there."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise InvalidRequestError("A logout token is shorter.", "logout_token")
-    form = dict(parse_qsl(body.decode("ascii", "replace")))
+    form = await read_form(request)
     provider = parts.issuers.named(name)
     said = await read_logout(provider, form.get("logout_token", ""), now.timestamp())
     await end_logged_out(session, said, now)

@@ -106,6 +106,8 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("GET", "/me/address"): ANYBODY,
     ("PUT", "/me/address"): ANYBODY,
     ("DELETE", "/me/address"): ANYBODY,
+    ("POST", "/me/institution-mail"): PEOPLE,
+    ("POST", "/me/institution-mail/confirm"): PEOPLE,
     ("GET", "/people/{person_id}/address"): ADMINISTRATORS,
     ("DELETE", "/people/{person_id}/address"): ADMINISTRATORS,
     ("GET", "/organisations/{organisation_id}/contact"): ADMINISTRATORS,

@@ -6,6 +6,7 @@ from gateway.controlplane.breakglass_routes import router as breakglass_router
 from gateway.controlplane.contact_routes import router as contact_router
 from gateway.controlplane.contents_routes import router as contents_router
 from gateway.controlplane.identity_routes import router as identity_router
+from gateway.controlplane.institution_routes import router as institution_router
 from gateway.controlplane.leaks import router as leaks_router
 from gateway.controlplane.login_routes import router as login_router
 from gateway.controlplane.me_routes import router as me_router
@@ -27,6 +28,7 @@ ROUTERS = (
     login_router,
     me_router,
     contact_router,
+    institution_router,
     notice_router,
     transfer_router,
     visa_router,

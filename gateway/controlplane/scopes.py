@@ -63,6 +63,8 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/openings/{opening_id}/confirm"): Scope.EMERGENCY,
     ("PUT", "/me/address"): Scope.APPLY,
     ("DELETE", "/me/address"): Scope.APPLY,
+    ("POST", "/me/institution-mail"): Scope.APPLY,
+    ("POST", "/me/institution-mail/confirm"): Scope.APPLY,
     ("PUT", "/me/unwanted-notices"): Scope.APPLY,
     ("POST", "/me/visas"): Scope.APPLY,
     ("POST", "/me/passport"): Scope.APPLY,

@@ -49,6 +49,8 @@ AT_ANY_AGE = frozenset(
         ("POST", "/applications/{application_id}/appeal"),
         ("POST", "/applications/{application_id}/grants"),
         ("DELETE", "/me/address"),
+        ("POST", "/me/institution-mail"),
+        ("POST", "/me/institution-mail/confirm"),
         ("PUT", "/me/unwanted-notices"),
         ("POST", "/me/visas"),
         ("DELETE", "/people/{person_id}/address"),

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from gateway.controlplane.schemas import DigestText, GrantOut, In, Name, Out, Reason, Text
 from gateway.policy.evidence import AssertedBy, EvidenceKind
+from gateway.policy.mail_domains import is_free_mail, normal_domain
 
 Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 RoleText = Annotated[
@@ -27,11 +28,30 @@ def _distinct(values: list[str]) -> list[str]:
 Domains = Annotated[list[Name], Field(min_length=1, max_length=8), AfterValidator(_distinct)]
 
 
+def _once_each(values: list[str]) -> list[str]:
+    return sorted(set(values))
+
+
+def _mail_domain(value: str) -> str:
+    domain = normal_domain(value)
+    if is_free_mail(domain):
+        raise ValueError("anybody gets an address of this domain, so it is no organisation's")
+    return domain
+
+
+MailDomain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_mail_domain)]
+
+
 class OrganisationChange(In):
     """What to change of an organisation."""
 
     state: Literal["verified", "suspended"] | None = None
     ror_id: Annotated[str, StringConstraints(pattern=r"^0[a-z0-9]{8}$")] | None = None
+    mail_domains: Annotated[list[MailDomain], AfterValidator(_once_each)] | None = Field(
+        None,
+        max_length=50,
+        description="Of its people's e-mail addresses, sub-domains by name too; replaces what was.",
+    )
 
 
 class OrganisationOut(Out):
@@ -41,6 +61,7 @@ class OrganisationOut(Out):
     name: str
     state: str
     ror_id: str | None
+    mail_domains: list[str]
     created_at: datetime
 
 

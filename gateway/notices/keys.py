@@ -23,6 +23,10 @@ class NoticeKeys:
         made = hmac.digest(self.codes, text, hashlib.sha256)
         return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
+    def mailbox(self, mailbox: str) -> bytes:
+        """Return what is kept of a mailbox, to know it again without its address."""
+        return hmac.digest(self.codes, b"mailbox/" + mailbox.encode(), hashlib.sha256)
+
     def is_code(self, given: str, address_id: str, email: str, nonce: str) -> bool:
         """Whether a code is the address's; the time it takes tells nothing."""
         return hmac.compare_digest(given.encode(), self.code(address_id, email, nonce).encode())

@@ -118,6 +118,12 @@ WORDS: Mapping[Event, Words] = {
     Event.ADDRESS_CHANGING: Words(
         "Your address is about to change", "Another address was named in the place of this one."
     ),
+    Event.INSTITUTION_MAIL: Words(
+        "Show that this is your address",
+        "Somebody who is logged in at Airlock says that they read this address at their "
+        "institution. If it was you, open the link within an hour, logged in as yourself, or show "
+        "what stands after code= with your workflow key. Do nothing otherwise.",
+    ),
 }
 
 

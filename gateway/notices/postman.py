@@ -26,12 +26,12 @@ from gateway.notices.delivery import Dropped, Failed
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.letters import Sender, letter
 from gateway.notices.mail import Mailer
-from gateway.notices.recipients import find_mailbox, find_receiver
+from gateway.notices.recipients import COUNTED, find_mailbox, find_receiver
 from gateway.notices.reminders import remind
 from gateway.notices.webhooks import Caller, payload
 from gateway.policy.notices import Event, wait_before
 from gateway.settings import Settings
-from gateway.tables import Notice, Webhook
+from gateway.tables import InstitutionMail, Notice, Webhook
 from gateway.trouble import Trouble
 
 Channel = Literal["mail", "webhook"]
@@ -110,6 +110,12 @@ class Postman:
                 await remind(session, now)
                 before = now - timedelta(days=self._settings.notice_days)
                 await session.execute(delete(Notice).where(Notice.ended_at < before))
+                await session.execute(
+                    delete(InstitutionMail).where(
+                        InstitutionMail.evidence_id.is_(None),
+                        InstitutionMail.asked_at < now - COUNTED,
+                    )
+                )
             count = select(func.count()).select_from(Notice)
             waiting = await session.scalar(count.where(Notice.state == "waiting"))
             dead = await session.scalar(count.where(Notice.state == "dead"))

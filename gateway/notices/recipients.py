@@ -1,6 +1,7 @@
 """Where a notice goes, looked up when it is sent: what was erased meanwhile gets nothing."""
 
-from datetime import datetime
+import hmac
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -9,9 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.notices.delivery import Dropped
 from gateway.notices.keys import NoticeKeys
 from gateway.policy.notices import SECURITY, Event
-from gateway.tables import Address, Notice, UnwantedNotice, Webhook
+from gateway.tables import Address, InstitutionMail, Notice, UnwantedNotice, Webhook
 
 CONFIRM_PATH = "/confirm-address"
+INSTITUTION_PATH = "/institution-mail"
+COUNTED = timedelta(days=1)
+"""How long a mail to an institution counts among others; its address is kept no longer."""
 
 
 class Mailbox(NamedTuple):
@@ -36,6 +40,8 @@ async def find_mailbox(
     Raises:
         Dropped: It is for nobody any more.
     """
+    if notice.event == Event.INSTITUTION_MAIL:
+        return await _to_institution(session, notice, keys, now)
     owner = (
         Address.person_id == notice.person_id
         if notice.person_id is not None
@@ -62,6 +68,26 @@ def _to_confirm(address: Address, notice: Notice, keys: NoticeKeys, now: datetim
         raise Dropped("it was asked for again, or too long ago")
     code = keys.code(address.id, address.pending_email, address.nonce)
     return Mailbox(address.pending_email, f"{CONFIRM_PATH}/{address.id}?code={code}")
+
+
+async def _to_institution(
+    session: AsyncSession, notice: Notice, keys: NoticeKeys, now: datetime
+) -> Mailbox:
+    row = await session.get(InstitutionMail, notice.subject)
+    if row is None or row.email is None or row.expires_at <= now:
+        raise Dropped("it was asked for again, used, or too long ago")
+    return Mailbox(row.email, f"{INSTITUTION_PATH}/{row.id}?code={institution_code(row, keys)}")
+
+
+def institution_code(row: InstitutionMail, keys: NoticeKeys) -> str:
+    """Return the code of a mail, of which nothing counts for another person or organisation."""
+    bound_to = f"institution/{row.id}/{row.person_id}/{row.organisation_id}"
+    return keys.code(bound_to, row.email or "", row.nonce or "")
+
+
+def is_institution_code(given: str, row: InstitutionMail, keys: NoticeKeys) -> bool:
+    """Whether a code is a mail's; the time it takes tells nothing."""
+    return hmac.compare_digest(given.encode(), institution_code(row, keys).encode())
 
 
 def moment_text(address: Address) -> str | None:

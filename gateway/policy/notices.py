@@ -43,6 +43,7 @@ class Event(StrEnum):
     KEY_LEAKED = "key.leaked"
     ADDRESS_TO_CONFIRM = "address.to_confirm"
     ADDRESS_CHANGING = "address.changing"
+    INSTITUTION_MAIL = "institution_mail.to_confirm"
 
 
 SECURITY = frozenset(
@@ -59,10 +60,11 @@ SECURITY = frozenset(
         Event.KEY_LEAKED,
         Event.ADDRESS_TO_CONFIRM,
         Event.ADDRESS_CHANGING,
+        Event.INSTITUTION_MAIL,
     }
 )
 """What nobody turns off: somebody else may have done it in their name, or must be watched."""
-MAIL_ONLY = frozenset({Event.ADDRESS_TO_CONFIRM, Event.ADDRESS_CHANGING})
+MAIL_ONLY = frozenset({Event.ADDRESS_TO_CONFIRM, Event.ADDRESS_CHANGING, Event.INSTITUTION_MAIL})
 """What concerns nobody but the reader of one address."""
 
 AHEAD_DAYS = (1, 7, 30)

@@ -4,7 +4,7 @@ from gateway.tables.applications import Application, ApplicationStatement, Appli
 from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNode
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
-from gateway.tables.contacts import Address, Sponsor
+from gateway.tables.contacts import Address, InstitutionMail, Sponsor
 from gateway.tables.contents import ContentKey, ContentOpening, KeptContent
 from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.keys import ApiKey
@@ -46,6 +46,7 @@ __all__ = [
     "Grant",
     "IdempotentRequest",
     "Identity",
+    "InstitutionMail",
     "KeptContent",
     "LoginSession",
     "Notice",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -41,6 +41,38 @@ class Address(Base):
     nonce: Mapped[str | None] = mapped_column(String(43))
     pending_until: Mapped[datetime | None] = mapped_column(Moment)
     asked_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class InstitutionMail(Base):
+    """One mail to an address at a person's institution, whose code makes evidence once.
+
+    The code is made of everything here and the gateway's secret, and kept nowhere. Ended, the row
+    has no address any more: `mailbox` is a keyed digest of it, to count mails by and to see that
+    two people do not show the same one.
+    """
+
+    __tablename__ = "institution_mails"
+    __table_args__ = (
+        CheckConstraint(
+            "(email IS NULL) = (ended_at IS NOT NULL) AND (email IS NULL) = (nonce IS NULL)",
+            name="ended",
+        ),
+        CheckConstraint("evidence_id IS NULL OR ended_at IS NOT NULL", name="used"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    email: Mapped[str | None] = mapped_column(String(254))
+    mailbox: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
+    nonce: Mapped[str | None] = mapped_column(String(43))
+    asked_at: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    attempts: Mapped[int]
+    """How many wrong codes were shown."""
+    ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    evidence_id: Mapped[str | None] = mapped_column(ForeignKey("evidence.id"), unique=True)
 
 
 class Sponsor(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.tables.metadata import Base, Moment
@@ -25,6 +25,8 @@ class Organisation(Base):
     ror_id: Mapped[str | None] = mapped_column(String(9), unique=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)
+    mail_domains: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    """Of its people's addresses, as an administrator has found; in ASCII, letter for letter."""
 
 
 class PersonRole(Base):

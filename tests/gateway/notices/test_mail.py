@@ -24,7 +24,7 @@ def test_an_address_is_its_readers_once_the_link_was_opened(office):
     page = httpx.get(link, verify=PLAIN)
     assert "ada@lab.example" in page.text
     assert page.headers["cache-control"] == "no-store"
-    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert "script" not in page.text
     seen = office.call("ada", "GET", "/me/address").json()
     assert seen["email"] is None, "a program that scans mail opens links, too"
