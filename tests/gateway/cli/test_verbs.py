@@ -3,8 +3,14 @@
 import json
 
 import pytest
+from sqlalchemy import select
 
 from gateway.cli import VERBS, main, requested_verb
+from gateway.cli.tables import in_transaction
+from gateway.identity.secret import load_secret
+from gateway.notices.keys import notice_keys
+from gateway.notices.recipients import institution_code
+from gateway.tables import InstitutionMail
 
 
 @pytest.fixture
@@ -238,6 +244,36 @@ def test_identities_are_bound_and_unbound(airlock, monkeypatch):
     airlock("identities", "log-out", person)
     left = {row["subject"] for row in airlock("identities", "list", *whose)}
     assert left == {"job", "narrow"}
+
+
+def test_a_code_is_mailed_to_an_institution_and_shown(airlock, settings, monkeypatch, tmp_path):
+    words = ("people", "add", "Ada", "--organisation", "The Lab", "--tier", "researcher", "--json")
+    person = airlock(*words)
+    key = airlock("keys", "create", "--person", person["id"], "--workflow", "--json")
+    (tmp_path / "ada.key").write_text(key["key"])
+    own = ("--key-file", str(tmp_path / "ada.key"), "--json")
+    (lab,) = airlock("organisations", "list", "--json")
+    change = ("organisations", "set", lab["id"], "--json", "--mail-domains")
+    assert airlock(*change, "LAB.example")["mail_domains"] == ["lab.example"]
+    assert "it is no organisation's" in airlock(*change, "gmail.com", status=2).err
+    ask = ("evidence", "mail", "ada@lab.example", *own)
+    assert "AIRLOCK_MAIL_HOST" in airlock(*ask, status=2).err
+    monkeypatch.setenv("AIRLOCK_MAIL_HOST", "127.0.0.1")
+    monkeypatch.setenv("AIRLOCK_MAIL_FROM", "airlock@gateway.example")
+    monkeypatch.setenv("AIRLOCK_PUBLIC_URL", "https://gateway.example")
+    mail = airlock(*ask)
+    assert "ten minutes" in airlock(*ask, status=2).err
+
+    async def code_of(session) -> str:
+        row = await session.get_one(InstitutionMail, mail["id"])
+        return institution_code(row, notice_keys(load_secret(settings)))
+
+    assert "not good" in airlock("evidence", "confirm-mail", "x", *own, status=2).err
+    attempts = select(InstitutionMail.attempts)
+    assert in_transaction(settings, lambda session: session.scalar(attempts)) == 1
+    item = airlock("evidence", "confirm-mail", in_transaction(settings, code_of), *own)
+    assert (item["kind"], item["asserted_by"]) == ("institution_mail", "system")
+    assert airlock(*change)["mail_domains"] == []
 
 
 def test_the_first_administrator_is_made_once(airlock):

@@ -56,6 +56,7 @@ MATRIX = {
     "GET /openings": ROLES, "POST /openings": OWN, "POST /openings/{opening_id}/confirm": OWN,
     "GET /audit-events": READ,
     "GET /me/address": SELF, "PUT /me/address": SELF, "DELETE /me/address": SELF,
+    "POST /me/institution-mail": OWN, "POST /me/institution-mail/confirm": OWN,
     "GET /people/{person_id}/address": ADMIN, "DELETE /people/{person_id}/address": ADMIN,
     "GET /organisations/{organisation_id}/contact": ADMIN,
     "PUT /organisations/{organisation_id}/contact": ADMIN,

@@ -1,22 +1,27 @@
 """Logins by a real identity provider: in, stronger, out; and what is not let in."""
 
 import json
+import re
 import time
 from base64 import urlsafe_b64encode
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from html import unescape
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
+from gateway.identity.secret import load_secret
+from gateway.notices.keys import notice_keys
+from gateway.notices.recipients import institution_code
 from gateway.setting_types import IssuerSetting
-from gateway.tables import LoginSession
+from gateway.tables import EvidenceItem, InstitutionMail, LoginSession
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
@@ -311,6 +316,82 @@ def test_changes_by_cookie_need_our_origin_and_the_sessions_token(running, brows
     assert code(browser.request("DELETE", path, headers=same)) == (404, "not_found")
     # Models are not asked with a cookie.
     assert code(browser.get("/v1/models")) == (401, "missing_api_key")
+
+
+def mailed(running, person: str) -> str:
+    """Return the path of the link in a mail to a person, as if one had gone."""
+    (lab,) = [
+        row for row in running.admin("GET", "/organisations").json() if row["name"] == "The Lab"
+    ]
+    domains = {"mail_domains": ["lab.example"]}
+    assert running.admin("PATCH", f"/organisations/{lab['id']}", json=domains).status_code == 200
+    now = datetime.now(UTC)
+    row = InstitutionMail(
+        id="a-mail", person_id=person, organisation_id=lab["id"], email="<zoe>@lab.example",
+        mailbox=b"m" * 32, nonce="n", asked_at=now, expires_at=now + timedelta(hours=1), attempts=0,
+    )  # fmt: skip
+
+    async def add(session) -> str:
+        session.add(row)
+        return institution_code(row, notice_keys(load_secret(running.settings)))
+
+    return f"/institution-mail/a-mail?code={in_transaction(running.settings, add)}"
+
+
+def fields(page: httpx.Response) -> dict[str, str]:
+    found = re.findall(r'name="([a-z_]+)" value="([^"]*)"', page.text)
+    return {name: unescape(value) for name, value in found}
+
+
+def test_a_mailed_link_is_opened_logged_in_and_counts_by_a_button(running):
+    zoe, eve = Browser(running.url), Browser(running.url)
+    zoe.log_in("zoe")
+    eve.log_in("eve")
+    path = mailed(running, zoe.get("/admin/v1/me").json()["person_id"])
+    action = path.partition("?")[0]
+
+    stranger = Browser(running.url)
+    first = stranger.get(path)
+    (login,) = re.findall(r'href="([^"]+)"', first.text)
+    begun = stranger.get(unescape(login))
+    back = stranger.get(stranger.visit_provider(begun.headers["location"], "eve"))
+    assert back.headers["location"] == path, "who logs in comes back"
+    assert code(stranger.request("POST", action, content="code=x")) == (403, "forged_request")
+    assert code(Browser(running.url).request("POST", action)) == (401, "invalid_session")
+
+    others = eve.get(path)
+    assert (others.status_code, "zoe" in others.text) == (404, False)
+    page = zoe.get(path)
+    assert "&lt;zoe&gt;@lab.example" in page.text
+    assert "<script" not in page.text
+    assert page.headers["cache-control"] == "no-store"
+    # A browser sends `Origin: null` from a page with no referrer at all.
+    assert page.headers["referrer-policy"] == "same-origin"
+    given = fields(page)
+    ours = {"origin": running.url}
+    for forged in ({"origin": "https://evil.example"}, {"origin": "null"}, {}):
+        answer = zoe.request("POST", action, data=given, headers=forged)
+        assert code(answer) == (403, "forged_request")
+    no_token = zoe.request("POST", action, data={"code": given["code"]}, headers=ours)
+    assert code(no_token) == (403, "forged_request")
+    own = {"code": given["code"], "csrf_token": eve.csrf}
+    assert eve.request("POST", action, data=own, headers=ours).status_code == 404
+    wrong = zoe.request("POST", action, data=given | {"code": "\u00e5"}, headers=ours)
+    assert wrong.status_code == 404
+    long = zoe.request("POST", action, data=given | {"code": "x" * 20_000}, headers=ours)
+    assert code(long) == (400, "invalid_request")
+    done = zoe.request("POST", action, data=given, headers=ours)
+    assert (done.status_code, "Thank you" in done.text) == (200, True)
+    assert zoe.request("POST", action, data=given, headers=ours).status_code == 404
+    assert zoe.get(path).status_code == 404
+
+    async def shown(session) -> list[str]:
+        kind = EvidenceItem.kind == "institution_mail"
+        kinds = await session.scalars(select(EvidenceItem.kind).where(kind))
+        attempts = await session.scalar(select(InstitutionMail.attempts))
+        return [*kinds, str(attempts)]
+
+    assert in_transaction(running.settings, shown) == ["institution_mail", "1"]
 
 
 def test_people_and_administrators_list_and_end_sessions(running, browser):

@@ -204,6 +204,10 @@ def test_every_contact_tag_is_emitted_and_no_address_is_in_the_log(office):
     office.admin("PUT", f"/grants/{office.running.grants['researcher']}/sponsor",
                  person_id=office.workflow.people["rex"])  # fmt: skip
     office.admin("DELETE", f"/grants/{office.running.grants['researcher']}/sponsor")
+    lab = f"/organisations/{office.workflow.organisations['The Lab']}"
+    office.admin("PATCH", lab, mail_domains=["lab.example"])
+    office.call("mate", "POST", "/me/institution-mail", email="mate@lab.example")
+    office.call("mate", "POST", "/me/institution-mail/confirm", code="x")
     hook = office.add_webhook()["id"]
     office.admin("POST", f"/webhooks/{hook}/rotate", overlap_hours=1)
     office.admin("DELETE", f"/webhooks/{hook}")
