@@ -26,7 +26,7 @@ from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.transfer_schemas import EvidenceRecord, GrantRecord, PersonRecord
 from gateway.controlplane.verification_schemas import ApplicationIn
 from gateway.identity.members import find_identity
-from gateway.policy.evidence import OF_VISAS
+from gateway.policy.evidence import OF_VISAS, EvidenceKind
 from gateway.tables import Application, EvidenceItem, Grant, Person
 
 NAMESPACE = uuid.UUID("5b0e3a8e-3f0b-5c52-8a1d-6d2a0f5a9b10")
@@ -167,6 +167,9 @@ async def _add_evidence(
     if record.kind in OF_VISAS:
         # A reviewer takes it for what a signature has said, and a line is signed by nobody.
         line.left.append(f"evidence {record.kind}: its holder brings the visa")
+        return
+    if record.kind is EvidenceKind.INSTITUTION_MAIL:
+        line.left.append(f"evidence {record.kind}: here it takes a mail of this gateway's own")
         return
     if (record.kind in OF_A_DOMAIN) != (record.domain is not None):
         line.left.append(f"evidence {record.kind}: it names a domain and is of none, or reversely")

@@ -166,14 +166,15 @@ def test_two_lines_of_one_identity_and_one_line_of_two_people(office):
     assert refused["left"] == ["its identities are two people here"]
 
 
-def test_what_is_over_or_has_no_zone_is_left_out(office):
+def test_what_is_over_has_no_zone_or_was_mailed_elsewhere_is_left_out(office):
     over = {"expires_at": (NOW - timedelta(days=1)).isoformat()}
     naive = {"expires_at": "2100-01-01T00:00:00"}
+    mail = {"kind": "institution_mail", "domain": None, "asserted_by": "system"}
     given = line("late", grants=[GRANT | over, GRANT | naive],
-                 evidence=[EVIDENCE | over, EVIDENCE | {"domain": None}])  # fmt: skip
+                 evidence=[EVIDENCE | over, EVIDENCE | {"domain": None}, EVIDENCE | mail])  # fmt: skip
     (found,) = bring(office, given)["lines"]
     assert found["outcome"] == "made"
-    assert len(found["left"]) == 4
+    assert len(found["left"]) == 5
     assert not [did for did in found["did"] if "drafted" in did or "evidence" in did]
 
 
