@@ -170,8 +170,8 @@ def test_what_is_over_has_no_zone_or_was_mailed_elsewhere_is_left_out(office):
     over = {"expires_at": (NOW - timedelta(days=1)).isoformat()}
     naive = {"expires_at": "2100-01-01T00:00:00"}
     mail = {"kind": "institution_mail", "domain": None, "asserted_by": "system"}
-    given = line("late", grants=[GRANT | over, GRANT | naive],
-                 evidence=[EVIDENCE | over, EVIDENCE | {"domain": None}, EVIDENCE | mail])  # fmt: skip
+    evidence = [EVIDENCE | over, EVIDENCE | {"domain": None}, EVIDENCE | mail]
+    given = line("late", grants=[GRANT | over, GRANT | naive], evidence=evidence)
     (found,) = bring(office, given)["lines"]
     assert found["outcome"] == "made"
     assert len(found["left"]) == 5
