@@ -27,6 +27,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/keys/{key_id}/rotate"): {"overlap_hours": 1},
     ("post", "/me/keys"): {"label": "laptop", "days": 90, "domains": []},
     ("patch", "/me/keys/{key_id}"): {"domains": [], "expires_at": LATER},
+    ("patch", "/keys/{key_id}"): {"domains": [], "expires_at": LATER},
     ("post", "/me/keys/{key_id}/rotate"): {"overlap_hours": 24},
     ("post", "/me/first-administrator"): {"code": "AAAA-BBBB-CCCC-DDDD-EEEE"},
     ("post", "/grants"): {"person_id": PERSON, "domain": "capitals", "days": 30, "reason": "Demo"},

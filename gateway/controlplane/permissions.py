@@ -53,6 +53,8 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/people/{person_id}/sessions"): OPERATORS,
     ("GET", "/keys"): READERS,
     ("POST", "/keys"): ADMINISTRATORS,
+    ("GET", "/keys/{key_id}"): READERS,
+    ("PATCH", "/keys/{key_id}"): OPERATORS,
     ("POST", "/keys/{key_id}/rotate"): ADMINISTRATORS,
     ("POST", "/keys/{key_id}/revoke"): OPERATORS,
     ("GET", "/grants"): READERS,

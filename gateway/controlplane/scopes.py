@@ -33,6 +33,7 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/me/keys/{key_id}/revoke"): Scope.RESTRICT,
     ("DELETE", "/sessions/{session_id}"): Scope.RESTRICT,
     ("DELETE", "/people/{person_id}/sessions"): Scope.RESTRICT,
+    ("PATCH", "/keys/{key_id}"): Scope.RESTRICT,
     ("POST", "/keys/{key_id}/revoke"): Scope.RESTRICT,
     ("POST", "/grants/{grant_id}/revoke"): Scope.RESTRICT,
     ("POST", "/grants/{grant_id}/suspend"): Scope.RESTRICT,
