@@ -44,7 +44,7 @@ VERBS = {
     "visas": Verb("gateway.cli.visas", "take GA4GH visas as evidence, and issue visas of grants"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "engines": Verb("gateway.cli.engines", "add, list and remove the engines that are asked"),
-    "contents": Verb("gateway.cli.contents", "ask for kept contents, agree, and read them offline"),
+    "contents": Verb("gateway.cli.contents", "open or destroy kept contents, by two people"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),

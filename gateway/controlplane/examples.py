@@ -88,6 +88,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "minutes": 60,
         "reason": "An outbreak of wrong capitals.",
     },
+    ("post", "/contents/destructions"): {
+        "request_id": "req_" + "3f" * 16,
+        "reason": "Sent by mistake; case 13.",
+    },
     ("post", "/contents/openings"): {"request_id": "req_" + "3f" * 16, "reason": "Case 12."},
 }
 """By method and path under `/admin/v1`."""

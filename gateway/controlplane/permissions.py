@@ -133,6 +133,9 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("POST", "/contents/openings"): AUDITORS,
     ("POST", "/contents/openings/{opening_id}/approve"): AUDITORS | {Duty.APPROVER},
     ("POST", "/contents/openings/{opening_id}/release"): AUDITORS,
+    ("GET", "/contents/destructions"): READERS,
+    ("POST", "/contents/destructions"): AUDITORS,
+    ("POST", "/contents/destructions/{destruction_id}/approve"): AUDITORS | {Duty.APPROVER},
 }
 """By method and path under `/admin/v1`."""
 

@@ -81,6 +81,8 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/contents/openings"): Scope.CONTENTS,
     ("POST", "/contents/openings/{opening_id}/approve"): Scope.CONTENTS,
     ("POST", "/contents/openings/{opening_id}/release"): Scope.CONTENTS,
+    ("POST", "/contents/destructions"): Scope.CONTENTS,
+    ("POST", "/contents/destructions/{destruction_id}/approve"): Scope.CONTENTS,
 }
 """By method and path under `/admin/v1`; whatever only reads needs `admin:read`."""
 

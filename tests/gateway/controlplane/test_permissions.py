@@ -72,6 +72,8 @@ MATRIX = {
     "GET /contents/openings": READ, "POST /contents/openings": "U",
     "POST /contents/openings/{opening_id}/approve": "UA",
     "POST /contents/openings/{opening_id}/release": "U",
+    "GET /contents/destructions": READ, "POST /contents/destructions": "U",
+    "POST /contents/destructions/{destruction_id}/approve": "UA",
 }  # fmt: skip
 PEOPLE = {
     "M": ["administrator"], "O": ["operator"], "U": ["auditor"], "I": ["identity_reviewer"],
