@@ -21,6 +21,7 @@ from gateway.contents.keeping import Keeping
 from gateway.controlplane.access import ControlPlane
 from gateway.controlplane.census import Census
 from gateway.controlplane.contents import forget_expired
+from gateway.controlplane.engines import engine_cipher
 from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.keys import PEPPER_PURPOSE
@@ -81,7 +82,7 @@ class Gateway:
         self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
-        self._cipher = Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+        self._cipher = engine_cipher(secret)
         files = settings.files_folder or settings.home / "files"
         self._epoch = Epoch(files, self.database)
         self._shelf = Shelf(files, secret.derive("files/1"))

@@ -30,6 +30,10 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 CHANNEL = "airlock_changes"
 CONNECT_TIMEOUT_SECONDS = 5
 BUSY_TIMEOUT_MILLISECONDS = 5000
+POOL_TIMEOUT_SECONDS = 5
+"""How long a request waits for a connection before it is 503. As long as it would for a database
+that is down: SQLAlchemy's 30 s keep a caller, and what a load balancer would send to another
+gateway, for longer than most clients wait, and what is queued holds its memory meanwhile."""
 log = logging.getLogger(__name__)
 
 
@@ -163,9 +167,12 @@ def make_engine(url: URL) -> AsyncEngine:
     """Return an engine; SQLite checks foreign keys and lets readers go on beside the writer."""
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
-            url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+            url,
+            pool_pre_ping=True,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         )
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, pool_timeout=POOL_TIMEOUT_SECONDS)
 
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()

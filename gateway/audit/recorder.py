@@ -7,9 +7,9 @@ metrics count them all.
 import hashlib
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from gateway import clock
 from gateway.audit.entry import Entry
 from gateway.audit.intents import DENIED, ENDED, KEY_REFUSED, Draft, Intent
 from gateway.audit.writer import Writer
@@ -71,7 +71,7 @@ class Recorder:
         commitment = commit(self._commitment_key, request_id, body)
         await self._writer.write(
             Intent(
-                at=datetime.now(UTC),
+                at=clock.now(),
                 request_id=request_id,
                 person_id=caller.person_id,
                 key_id=caller.key_id,
@@ -103,7 +103,7 @@ class Recorder:
         }
         if kept is not None:
             detail["kept"] = dict(kept)
-        entry = Entry(datetime.now(UTC), caller.actor, ENDED, request_id, detail)
+        entry = Entry(clock.now(), caller.actor, ENDED, request_id, detail)
         self._writer.write_soon(entry, even_if_full=True)
 
     def deny(self, request_id: str, caller: Caller, name: str, missing: tuple[str, ...]) -> None:
@@ -113,7 +113,7 @@ class Recorder:
             AuditUnavailableError: Too much is waiting already; the caller is refused all the same.
         """
         detail = {"key": caller.key_id, "missing": sorted(missing), "model": name}
-        self._writer.write_soon(Entry(datetime.now(UTC), caller.actor, DENIED, request_id, detail))
+        self._writer.write_soon(Entry(clock.now(), caller.actor, DENIED, request_id, detail))
 
     def refuse_address(self, request_id: str, caller: Caller, address: str) -> None:
         """Record that a key was used from where it may not be; does not wait.
@@ -122,7 +122,7 @@ class Recorder:
             AuditUnavailableError: As `deny`.
         """
         detail = {"address": address, "request": request_id}
-        entry = Entry(datetime.now(UTC), caller.actor, KEY_REFUSED, caller.key_id, detail)
+        entry = Entry(clock.now(), caller.actor, KEY_REFUSED, caller.key_id, detail)
         self._writer.write_soon(entry)
 
 

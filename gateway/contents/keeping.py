@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway import clock
 from gateway.contents.sealing import (
     GrantsKey,
     PartName,
@@ -108,7 +109,7 @@ class Keeping:
 
     async def _key(self, grants: tuple[str, ...]) -> GrantsKey:
         """Return the key of some grants, which is in the database by then."""
-        now = datetime.now(UTC)
+        now = clock.now()
         used = self._keys.get(grants)
         if used is not None and now < used.until:
             return used.key

@@ -91,6 +91,8 @@ class Tag(StrEnum):
     CONTENTS_ASKED = "contents:opening:asked"
     CONTENTS_APPROVED = "contents:opening:approved"
     CONTENTS_RELEASED = "contents:opening:released"
+    DESTRUCTION_ASKED = "contents:destruction:asked"
+    DESTRUCTION_APPROVED = "contents:destruction:approved"
     CONTENTS_KEY_DESTROYED = "contents:key:destroyed"
 
 

@@ -50,10 +50,7 @@ async def ask(
         NotFoundError: None of that request are kept.
         NotPermittedError: By somebody who may not.
     """
-    intent = await _entry(session, given.request_id, INTENDED)
-    if intent is None or not await _kept(session, given.request_id):
-        raise NotFoundError(f"No contents of '{given.request_id}' are kept.")
-    about = intent.actor.removeprefix("person:")
+    about = await whose(session, given.request_id)
     _check(policy.asking_refusal(await party(session, member.person_id), about))
     opening = ContentOpening(
         id=str(uuid.uuid4()),
@@ -188,25 +185,51 @@ async def forget(database: Database, now: datetime) -> int:
         ids = list(await session.scalars(due))
     for key_id in ids:
         async with database.transaction() as session:
-            await _destroy(session, key_id, now)
+            await destroy_key(session, key_id, actor="gateway", now=now)
     return len(ids)
 
 
-async def _destroy(session: AsyncSession, key_id: str, now: datetime) -> None:
+async def destroy_key(
+    session: AsyncSession, key_id: str, *, actor: str, now: datetime, **why: object
+) -> int:
+    """Destroy a key of grants, once, and delete what it had sealed; return how many parts.
+
+    Args:
+        session: The transaction.
+        key_id: The key's.
+        actor: Who does it.
+        now: The moment.
+        why: What the log says of it beside.
+    """
     key = await locked(session, ContentKey, key_id)
     if key is None or key.destroyed_at is not None:
-        return  # Another gateway was first.
+        return 0  # Another gateway was first.
     key.sealed_private, key.destroyed_at = None, now
     gone = await session.execute(delete(KeptContent).where(KeptContent.key_id == key_id))
+    parts = cast("CursorResult[object]", gone).rowcount
     await record_event(
         session,
         Tag.CONTENTS_KEY_DESTROYED,
         key_id,
-        actor="gateway",
+        actor=actor,
         now=now,
         grants=key.grants,
-        parts=cast("CursorResult[object]", gone).rowcount,
+        parts=parts,
+        **why,
     )
+    return parts
+
+
+async def whose(session: AsyncSession, request_id: str) -> str:
+    """Return who sent a request whose contents are kept.
+
+    Raises:
+        NotFoundError: None of that request are.
+    """
+    intent = await _entry(session, request_id, INTENDED)
+    if intent is None or not await _kept(session, request_id):
+        raise NotFoundError(f"No contents of '{request_id}' are kept.")
+    return intent.actor.removeprefix("person:")
 
 
 async def _kept(session: AsyncSession, request_id: str) -> list[KeptContent]:

@@ -1,5 +1,6 @@
-"""Engines that the admin API adds; the settings can name others."""
+"""Engines that the admin API and `airlock engines` add; the settings can name others."""
 
+import base64
 import uuid
 from datetime import datetime
 
@@ -10,12 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.schemas import EngineIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
+from gateway.identity.secret import Secret
 from gateway.tables import Engine
 
 
-async def list_engines(session: AsyncSession) -> list[Engine]:
-    """Return the engines that were added through the admin API."""
-    return list(await session.scalars(select(Engine).order_by(Engine.created_at, Engine.id)))
+def engine_cipher(secret: Secret) -> Fernet:
+    """Return what engines' keys are kept under in the database."""
+    return Fernet(base64.urlsafe_b64encode(secret.derive("engine-keys/1")))
+
+
+async def list_engines(session: AsyncSession, limit: int, offset: int) -> list[Engine]:
+    """Return the engines that were added here, the oldest first."""
+    query = select(Engine).order_by(Engine.created_at, Engine.id).limit(limit).offset(offset)
+    return list(await session.scalars(query))
 
 
 async def add_engine(

@@ -27,6 +27,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/keys/{key_id}/rotate"): {"overlap_hours": 1},
     ("post", "/me/keys"): {"label": "laptop", "days": 90, "domains": []},
     ("patch", "/me/keys/{key_id}"): {"domains": [], "expires_at": LATER},
+    ("patch", "/keys/{key_id}"): {"domains": [], "expires_at": LATER},
     ("post", "/me/keys/{key_id}/rotate"): {"overlap_hours": 24},
     ("post", "/me/first-administrator"): {"code": "AAAA-BBBB-CCCC-DDDD-EEEE"},
     ("post", "/grants"): {"person_id": PERSON, "domain": "capitals", "days": 30, "reason": "Demo"},
@@ -94,6 +95,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "domain": "capitals",
         "minutes": 60,
         "reason": "An outbreak of wrong capitals.",
+    },
+    ("post", "/contents/destructions"): {
+        "request_id": "req_" + "3f" * 16,
+        "reason": "Sent by mistake; case 13.",
     },
     ("post", "/contents/openings"): {"request_id": "req_" + "3f" * 16, "reason": "Case 12."},
 }

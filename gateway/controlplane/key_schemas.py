@@ -136,6 +136,10 @@ class KeyOut(Out):
     proven_by: str | None = Field(description="The issuer by whose login it was made.")
     proven_at: datetime | None
 
+    def lasting(self) -> "KeyOut":
+        """Return the key without what every use of it changes, for its ETag."""
+        return self.model_copy(update={"last_used_at": None})
+
 
 class KeyLine(Out):
     """A key in a line of a table."""

@@ -173,7 +173,7 @@ async def revoke_key(
         NotFoundError: There is none of that id.
         ConflictError: It was revoked before.
     """
-    key = await _get_key(session, key_id)
+    key = await key_to_change(session, key_id)
     if key.revoked_at is not None and key.revoked_at <= now:
         raise ConflictError("The key was revoked before.")
     key.revoked_at = now
@@ -181,16 +181,22 @@ async def revoke_key(
     return key
 
 
-async def _get_key(session: AsyncSession, key_id: str) -> ApiKey:
-    # A rotation that had read the key before a revocation would put off its end by the overlap.
-    key = await locked(session, ApiKey, key_id)
+async def get_key(session: AsyncSession, key_id: str) -> ApiKey:
+    """Return a key, to be shown.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    key = await session.get(ApiKey, key_id)
     if key is None:
-        raise NotFoundError(f"There is no key '{key_id}'.")
+        raise NotFoundError(f"There is no key '{key_id[:40]}'.")
     return key
 
 
 async def key_to_change(session: AsyncSession, key_id: str) -> ApiKey:
     """Return a key that nobody else changes before the transaction ends.
+
+    Unlocked, a rotation that had read it before a revocation would put off its end by the overlap.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -218,7 +224,7 @@ async def own_key(
 
 
 async def _live_key(session: AsyncSession, key_id: str, now: datetime) -> ApiKey:
-    key = await _get_key(session, key_id)
+    key = await key_to_change(session, key_id)
     check_live(key, now)
     return key
 

@@ -96,7 +96,7 @@ async def post_own_key(
 async def get_own_key(key_id: str, session: Session, member: Acting, response: Response) -> KeyOut:
     """Show a key of one's own, without its secret."""
     key = KeyOut.model_validate(await keys.own_key(session, key_id, member.person_id))
-    response.headers["etag"] = etag(_lasting(key))
+    response.headers["etag"] = etag(key.lasting())
     return key
 
 
@@ -112,16 +112,11 @@ async def patch_own_key(
 ) -> KeyOut:
     """Narrow a key of one's own: it ends sooner, or may do less; never the other way."""
     seen = await keys.own_key(session, key_id, member.person_id, to_change=True)
-    check_match(if_match, _lasting(KeyOut.model_validate(seen)))
+    check_match(if_match, KeyOut.model_validate(seen).lasting())
     row = await keys.narrow_key(session, seen, given, actor=member.actor, now=now)
     key = KeyOut.model_validate(row)
-    response.headers["etag"] = etag(_lasting(key))
+    response.headers["etag"] = etag(key.lasting())
     return key
-
-
-def _lasting(key: KeyOut) -> KeyOut:
-    """Return a key without what every use of it changes."""
-    return key.model_copy(update={"last_used_at": None})
 
 
 @router.post("/me/keys/{key_id}/rotate", status_code=201)

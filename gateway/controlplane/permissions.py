@@ -53,6 +53,8 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("DELETE", "/people/{person_id}/sessions"): OPERATORS,
     ("GET", "/keys"): READERS,
     ("POST", "/keys"): ADMINISTRATORS,
+    ("GET", "/keys/{key_id}"): READERS,
+    ("PATCH", "/keys/{key_id}"): OPERATORS,
     ("POST", "/keys/{key_id}/rotate"): ADMINISTRATORS,
     ("POST", "/keys/{key_id}/revoke"): OPERATORS,
     ("GET", "/grants"): READERS,
@@ -133,6 +135,9 @@ MAY: Mapping[tuple[str, str], frozenset[Who]] = {
     ("POST", "/contents/openings"): AUDITORS,
     ("POST", "/contents/openings/{opening_id}/approve"): AUDITORS | {Duty.APPROVER},
     ("POST", "/contents/openings/{opening_id}/release"): AUDITORS,
+    ("GET", "/contents/destructions"): READERS,
+    ("POST", "/contents/destructions"): AUDITORS,
+    ("POST", "/contents/destructions/{destruction_id}/approve"): AUDITORS | {Duty.APPROVER},
 }
 """By method and path under `/admin/v1`."""
 

@@ -17,7 +17,7 @@ from gateway.controlplane.access import (
 )
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.etags import IfMatch, check_match, etag
-from gateway.controlplane.key_schemas import KeyIn, KeyOut, KeyRotation, NewKeyOut
+from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing, KeyOut, KeyRotation, NewKeyOut
 from gateway.controlplane.schemas import (
     EngineIn,
     EngineOut,
@@ -109,6 +109,33 @@ async def post_key(
     maker = maker_of(admin)
     new = await keys.create_key(session, given, pepper=parts.pepper, maker=maker, now=now)
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
+
+
+@router.get("/keys/{key_id}", tags=["keys"])
+async def get_key(key_id: str, session: Session, response: Response) -> KeyOut:
+    """Show a key, without its secret; the ETag is for changing what was seen."""
+    key = KeyOut.model_validate(await keys.get_key(session, key_id))
+    response.headers["etag"] = etag(key.lasting())
+    return key
+
+
+@router.patch("/keys/{key_id}", tags=["keys"])
+async def patch_key(
+    key_id: str,
+    given: KeyNarrowing,
+    session: Session,
+    admin: Admin,
+    now: Now,
+    response: Response,
+    if_match: IfMatch = None,
+) -> KeyOut:
+    """Narrow anybody's key: it ends sooner, or may do less; never the other way."""
+    seen = await keys.key_to_change(session, key_id)
+    check_match(if_match, KeyOut.model_validate(seen).lasting())
+    row = await keys.narrow_key(session, seen, given, actor=admin.actor, now=now)
+    key = KeyOut.model_validate(row)
+    response.headers["etag"] = etag(key.lasting())
+    return key
 
 
 @router.post("/keys/{key_id}/rotate", tags=["keys"], status_code=201)
@@ -206,10 +233,8 @@ async def post_revocation(
 @router.get("/engines", tags=["serving"])
 async def get_engines(session: Session, limit: Limit = 100, offset: Offset = 0) -> list[EngineOut]:
     """List the engines that were added here; those of the settings are not among them."""
-    return [
-        EngineOut.model_validate(row)
-        for row in (await engines.list_engines(session))[offset : offset + limit]
-    ]
+    rows = await engines.list_engines(session, limit, offset)
+    return [EngineOut.model_validate(row) for row in rows]
 
 
 @router.post("/engines", tags=["serving"], status_code=201)

@@ -33,6 +33,7 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/me/keys/{key_id}/revoke"): Scope.RESTRICT,
     ("DELETE", "/sessions/{session_id}"): Scope.RESTRICT,
     ("DELETE", "/people/{person_id}/sessions"): Scope.RESTRICT,
+    ("PATCH", "/keys/{key_id}"): Scope.RESTRICT,
     ("POST", "/keys/{key_id}/revoke"): Scope.RESTRICT,
     ("POST", "/grants/{grant_id}/revoke"): Scope.RESTRICT,
     ("POST", "/grants/{grant_id}/suspend"): Scope.RESTRICT,
@@ -82,6 +83,8 @@ NEEDS: Mapping[tuple[str, str], Scope] = {
     ("POST", "/contents/openings"): Scope.CONTENTS,
     ("POST", "/contents/openings/{opening_id}/approve"): Scope.CONTENTS,
     ("POST", "/contents/openings/{opening_id}/release"): Scope.CONTENTS,
+    ("POST", "/contents/destructions"): Scope.CONTENTS,
+    ("POST", "/contents/destructions/{destruction_id}/approve"): Scope.CONTENTS,
 }
 """By method and path under `/admin/v1`; whatever only reads needs `admin:read`."""
 

@@ -1,7 +1,6 @@
 """Who calls the data plane: by a key of ours, or by an access token of an identity provider."""
 
-from datetime import UTC, datetime
-
+from gateway import clock
 from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import intake
 from gateway.dataplane.http import Scope
@@ -47,7 +46,7 @@ class Callers:
         """
         authorization = intake.authorization(scope)
         token = bearer_token(authorization) if self._bearer is not None else None
-        now = datetime.now(UTC)
+        now = clock.now()
         if token is None or self._bearer is None:
             snapshot = self._keeper.current()
             principal = snapshot.directory.authenticate(authorization, now)

@@ -7,9 +7,9 @@ put into the audit log and handed to the relay.
 import base64
 import hmac
 import logging
-from datetime import UTC, datetime
 from functools import partial
 
+from gateway import clock
 from gateway import errors as e
 from gateway.audit.recorder import Caller, Recorder
 from gateway.contents.keeping import Keeping, Kept
@@ -83,7 +83,7 @@ class Inference:
         request = self._understand(body, endpoint, principal)
         if call.is_batch and request.is_stream:
             raise e.UnsupportedParameterError("stream", "a batch's answers are no streams")
-        grants = principal.domains(datetime.now(UTC))
+        grants = principal.domains(clock.now())
         routed = self.choose(call, call.door or request.model, snapshot, principal, grants)
         self._keeper.check(snapshot, routed, principal)
         self._metrics.count_routed(call.tier, request.model, routed.alias.checkpoint)
@@ -156,7 +156,7 @@ class Inference:
         """
         if not domains or not self._keeping.demanded(principal.tier.keeps_contents):
             return None
-        now = datetime.now(UTC)
+        now = clock.now()
         grants = [
             grant.id for grant in principal.grants if grant.domain in domains and grant.is_live(now)
         ]

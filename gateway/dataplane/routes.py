@@ -3,11 +3,11 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
 from functools import partial
 
 import orjson
 
+from gateway import clock
 from gateway import errors as e
 from gateway.audit.recorder import Recorder
 from gateway.dataplane import intake
@@ -176,7 +176,7 @@ class DataPlane:
     async def _models(self, call: Call, scope: Scope, send: Send) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = await self._authenticate(call, scope)
-        now = datetime.now(UTC)
+        now = clock.now()
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
         headers = {**call.answer_headers(), "content-type": "application/json"}
@@ -200,7 +200,7 @@ class DataPlane:
             # It may have outlived the access that it began with. A body that was there has not:
             # nothing else has run since its caller was identified.
             snapshot = self._keeper.current()
-            current = snapshot.directory.principal(principal.key_id, datetime.now(UTC))
+            current = snapshot.directory.principal(principal.key_id, clock.now())
             if current is None:
                 raise e.RevokedKeyError
             _check_scope(current, endpoint.path)
@@ -212,7 +212,7 @@ class DataPlane:
     ) -> None:
         """Have an engine answer a line of a batch."""
         snapshot = self._keeper.current()
-        principal = snapshot.directory.principal(key_id, datetime.now(UTC))
+        principal = snapshot.directory.principal(key_id, clock.now())
         if principal is None:
             raise e.GrantRevokedError
         _check_scope(principal, endpoint.path)

@@ -12,11 +12,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway import clock
 from gateway.dataplane.catalogue import Catalogue, load_catalogue
 from gateway.db import Database
 from gateway.errors import (
@@ -118,7 +118,7 @@ class SnapshotKeeper:
         alias = family.by_label.get(routed.alias.label) if family else None
         if family is None or alias is None or alias.checkpoint != routed.alias.checkpoint:
             raise GrantRevokedError
-        now = datetime.now(UTC)
+        now = clock.now()
         if missing_grants(family, alias, principal.domains(now)):
             raise GrantRevokedError
         if snapshot.catalogue.why_withdrawn(routed.name, now) is not None:
@@ -232,7 +232,7 @@ class SnapshotKeeper:
             AirlockError: As `current` and `check` do; GrantRevokedError for a key that has ended.
         """
         snapshot = self.current()
-        principal = snapshot.directory.principal(key_id, datetime.now(UTC))
+        principal = snapshot.directory.principal(key_id, clock.now())
         if principal is None:
             raise GrantRevokedError
         self.check(snapshot, routed, principal)

@@ -1,4 +1,7 @@
-"""Who may have kept contents opened: an auditor asks, another agrees, neither the caller. Pure."""
+"""Who decides about kept contents: an auditor asks, another agrees, neither the caller. Pure.
+
+To open them, and to destroy them before their time.
+"""
 
 from datetime import datetime, timedelta
 
@@ -10,9 +13,9 @@ APPROVE = (Duty.AUDITOR, Duty.APPROVER)
 
 
 def asking_refusal(party: Party, about: str) -> str | None:
-    """Return why a person may not ask for contents of somebody; None when they may."""
+    """Return why a person may not ask about contents of somebody; None when they may."""
     if party.id == about:
-        return "nobody opens their own contents"
+        return "nobody decides about their own contents"
     return _refusal(party, (Duty.AUDITOR,))
 
 
@@ -29,12 +32,29 @@ def approval_refusal(
         now: The moment.
     """
     if party.id == asked_by:
-        return "opening contents takes two people"
+        return "this takes two people"
     if party.id == about:
-        return "nobody opens their own contents"
+        return "nobody decides about their own contents"
     if now >= asked_at + ASKED_LAPSES_AFTER:
         return "the question has lapsed"
     return _refusal(party, APPROVE)
+
+
+def destruction_refusal(
+    asked_by: Party, asked_at: datetime, about: str, party: Party, now: datetime
+) -> str | None:
+    """Return why contents are not destroyed on a second person's word; None when they are.
+
+    Args:
+        asked_by: Who asked, as they are now.
+        asked_at: When.
+        about: Id of whose contents they are.
+        party: Who agrees.
+        now: The moment.
+    """
+    if asking_refusal(asked_by, about) is not None:
+        return "who asked may not do so any more; ask again"
+    return approval_refusal(asked_by.id, asked_at, about, party, now)
 
 
 def release_refusal(

@@ -5,7 +5,7 @@ from gateway.tables.audit import AuditCheckpoint, AuditEntry, AuditHead, AuditNo
 from gateway.tables.batches import Batch, StoredFile
 from gateway.tables.breakglass import Closure, Opening
 from gateway.tables.contacts import Address, InstitutionMail, Sponsor
-from gateway.tables.contents import ContentKey, ContentOpening, KeptContent
+from gateway.tables.contents import ContentDestruction, ContentKey, ContentOpening, KeptContent
 from gateway.tables.idempotency import IdempotentRequest
 from gateway.tables.keys import ApiKey
 from gateway.tables.metadata import Base
@@ -38,6 +38,7 @@ __all__ = [
     "Base",
     "Batch",
     "Closure",
+    "ContentDestruction",
     "ContentKey",
     "ContentOpening",
     "Engine",

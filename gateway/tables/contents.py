@@ -1,4 +1,4 @@
-"""Contents of base requests, sealed; the keys that they are sealed to; who has opened them."""
+"""Contents of base requests, sealed; the keys they are sealed to; who opened or destroyed them."""
 
 from datetime import datetime
 
@@ -59,3 +59,24 @@ class ContentOpening(Base):
     approved_by: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
     approved_at: Mapped[datetime | None] = mapped_column(Moment)
     released_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class ContentDestruction(Base):
+    """Contents that one person asks to be destroyed before their time, and who else has agreed."""
+
+    __tablename__ = "content_destructions"
+    __table_args__ = (
+        CheckConstraint("(request_id IS NULL) <> (grant_id IS NULL)", name="one"),
+        CheckConstraint("approved_by <> asked_by", name="two_people"),
+        CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    request_id: Mapped[str | None] = mapped_column(String(100))
+    grant_id: Mapped[str | None] = mapped_column(ForeignKey("grants.id"))
+    about: Mapped[str] = mapped_column(ForeignKey("people.id"))
+    reason: Mapped[str] = mapped_column(String(1000))
+    asked_by: Mapped[str] = mapped_column(ForeignKey("people.id"))
+    asked_at: Mapped[datetime] = mapped_column(Moment)
+    approved_by: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
+    approved_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+import time
 
 import anyio
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
-from gateway.db import Database
+from gateway.db import POOL_TIMEOUT_SECONDS, Database, make_engine
 from gateway.errors import NotReadyError
 from gateway.tables import Person
 from tests.gateway.conftest import make_settings, psycopg_connection, run_gateway
@@ -26,9 +27,9 @@ def running(request, tmp_path_factory):
         yield made
 
 
-def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(running, monkeypatch):
+@pytest.mark.timed
+def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(running):
     pool = running.gateway.database._engine.sync_engine.pool
-    monkeypatch.setattr(pool, "_timeout", 0.5)
     answers: list[httpx.Response] = []
 
     def ask() -> None:
@@ -44,10 +45,13 @@ def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(runni
         holder.execute(f"LOCK TABLE {Person.__tablename__} IN ACCESS EXCLUSIVE MODE")
         for thread in threads:
             thread.start()
-        wait_for(lambda: watcher.execute(WAITING).fetchone()[0] >= pool.size())
-        wait_for(lambda: answers)
-        assert {code(answer) for answer in answers} == {(503, "not_ready")}
+        every = pool.size() + pool._max_overflow
+        wait_for(lambda: watcher.execute(WAITING).fetchone()[0] >= every)
+        began = time.monotonic()
         assert code(running.admin("GET", "/tiers")) == (503, "not_ready")
+        waited = time.monotonic() - began
+        wait_for(lambda: len(answers) >= MORE_THAN_CONNECTIONS - every)
+        assert {code(answer) for answer in answers} == {(503, "not_ready")}
         assert running.chat("public").status_code == 200, "it asks no database"
         base = running.chat("researcher", "smollm2:base")
         assert base.status_code in (200, 503), base.text
@@ -56,6 +60,12 @@ def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(runni
         thread.join(10)
     assert {answer.status_code for answer in answers} == {200, 503}
     assert running.admin("GET", "/tiers").status_code == 200
+    assert POOL_TIMEOUT_SECONDS - 1 < waited < 3 * POOL_TIMEOUT_SECONDS, "not SQLAlchemy's 30 s"
+
+
+def test_a_connection_is_waited_for_as_long_on_both_databases(running, tmp_path):
+    for url in (running.gateway.database.url, make_url(f"sqlite+aiosqlite:///{tmp_path}/a.db")):
+        assert make_engine(url).sync_engine.pool.timeout() == POOL_TIMEOUT_SECONDS
 
 
 async def both(database: Database, *, isolation: str, crossed: bool) -> list[BaseException | None]:

@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 import orjson
 
+from gateway import clock
 from gateway.dataplane import intake
 from gateway.dataplane.batches.files import (
     add_file,
@@ -244,7 +245,7 @@ class Archive:
         model = await anyio.to_thread.run_sync(first_model, self._shelf, file.id, self._settings)
         if model is None:
             return None
-        snapshot, grants = self._keeper.current(), visit.principal.domains(datetime.now(UTC))
+        snapshot, grants = self._keeper.current(), visit.principal.domains(clock.now())
         return self._inference.choose(visit.call, model, snapshot, visit.principal, grants).name
 
     async def _file(self, visit: Visit) -> StoredFile:

@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio.to_thread
 
+from gateway import clock
 from gateway.dataplane.batches.files import OPEN
 from gateway.dataplane.batches.jobs import LeaseLostError, bring_forward
 from gateway.dataplane.batches.journal import Ended, Journal, take_over
@@ -179,7 +180,7 @@ class Run:
             directory = self._shop.keeper.current().directory
         except NotReadyError:
             return 1
-        principal = directory.principal(self._batch.key_id, datetime.now(UTC))
+        principal = directory.principal(self._batch.key_id, clock.now())
         most = 1 if principal is None else max(1, principal.tier.max_concurrent // 2)
         return min(most, self._shop.settings.batch_lines_at_a_time)
 

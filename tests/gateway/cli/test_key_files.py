@@ -51,6 +51,10 @@ STEPS = {
     ("contents", "ask"): (["x", *REASON], "POST", "/contents/openings"),
     ("contents", "approve"): (["x"], "POST", "/contents/openings/x/approve"),
     ("contents", "fetch"): (["x", "--to", "FILE"], "POST", "/contents/openings/x/release"),
+    ("contents", "destroy"): (
+        ["--grant", "x", *REASON, "--submit"], "POST", "/contents/destructions"),
+    ("contents", "approve-destruction"): (
+        ["x", "--submit"], "POST", "/contents/destructions/x/approve"),
 }  # fmt: skip
 """The words of each, and the route of which it is the step."""
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from gateway.cli import VERBS, main, requested_verb
 from gateway.cli.tables import in_transaction
+from gateway.controlplane.engines import engine_cipher, list_engines
 from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.notices.recipients import institution_code
@@ -301,6 +302,27 @@ def test_one_person_gives_no_grant_unless_the_operator_says_so(airlock, monkeypa
 def test_migrate_says_what_it_would_do(airlock):
     airlock("migrate")
     assert "current" in airlock("migrate", "--dry-run").out
+
+
+def test_engines_are_added_and_removed_and_their_key_is_sealed(airlock, settings, tmp_path):
+    url, digest = "http://engine:8101", "sha256:" + "e" * 64
+    (tmp_path / "engine.key").write_text("of the engine\n")
+    add = ("engines", "add", url, "--digest", digest, "--api-key-file")
+    assert "attest" in airlock(*add, str(tmp_path / "engine.key"), status=2).err
+    add += (str(tmp_path / "engine.key"), "--attest-url", "http://engine:8201")
+    added = airlock(*add, "--json")
+    assert (added["url"], added["digest"]) == (url, digest)
+    assert "api_key" not in added
+    assert "already" in airlock(*add, status=2).err
+    missing = (*add[:6], str(tmp_path / "none"), *add[7:])
+    assert "No such file" in airlock(*missing, status=2).err
+    assert airlock("engines", "list", "--json") == [added]
+    (row,) = in_transaction(settings, lambda s: list_engines(s, 9, 0))
+    cipher = engine_cipher(load_secret(settings))
+    assert cipher.decrypt(row.api_key_encrypted) == b"of the engine", "as gateways read it"
+    airlock("engines", "remove", added["id"])
+    assert "no engine" in airlock("engines", "remove", added["id"], status=2).err
+    assert airlock("engines", "list", "--json") == []
 
 
 def test_only_the_named_verb_is_imported():

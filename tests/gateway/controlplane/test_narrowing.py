@@ -109,6 +109,36 @@ def test_only_its_owner_and_only_what_they_have_seen(running, owner):
     assert patch(running, owner, key, tokens_per_day=8).status_code == 409
 
 
+def test_who_administers_narrows_anybodys_and_only_what_they_have_seen(running):
+    key = made(running, **TERMS)
+    path = f"/keys/{key['id']}"
+    for name, value in WIDER.items():
+        refused = running.admin("PATCH", path, json={name: value})
+        assert code(refused) == (400, "invalid_request"), name
+    shown = running.admin("GET", path)
+    assert "key" not in shown.json()
+    seen = {"headers": {"if-match": shown.headers["etag"]}}
+    first, second = (
+        running.admin("PATCH", path, **seen, json={"tokens_per_day": 900}) for _ in range(2)
+    )
+    assert (first.status_code, first.json()["tokens_per_day"]) == (200, 900), first.text
+    assert code(second) == (412, "changed_meanwhile")
+    assert first.headers["etag"] == running.admin("GET", path).headers["etag"]
+    event = last_event(running, "admin:key:narrowed")
+    assert (event["subject"], event["detail"]["to"]) == (key["id"], {"tokens_per_day": 900})
+    assert event["actor"].startswith("admin:")
+    reaching = made(running)
+    assert running.chat(reaching["key"], "smollm2:base").status_code == 200
+    less = running.admin("PATCH", f"/keys/{reaching['id']}", json={"domains": []})
+    assert less.status_code == 200
+    wait_for(lambda: running.chat(reaching["key"], "smollm2:base").status_code == 403)
+    for method in ("GET", "PATCH"):
+        none = running.admin(method, "/keys/none", **({"json": {}} if method == "PATCH" else {}))
+        assert code(none) == (404, "not_found")
+    running.admin("POST", f"{path}/revoke")
+    assert running.admin("PATCH", path, json={"tokens_per_day": 8}).status_code == 409
+
+
 NAMES = st.one_of(st.none(), st.lists(st.sampled_from(["a", "b", "c"])))
 LIMITS = st.one_of(st.none(), st.integers(1, 9))
 

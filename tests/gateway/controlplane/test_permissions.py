@@ -28,7 +28,8 @@ MATRIX = {
     "POST /me/first-administrator": OWN, "GET /sessions": READ,
     "DELETE /sessions/{session_id}": OPERATE, "DELETE /people/{person_id}/sessions": OPERATE,
     "GET /keys": READ, "POST /keys": ADMIN, "POST /keys/{key_id}/rotate": ADMIN,
-    "POST /keys/{key_id}/revoke": OPERATE,
+    "POST /keys/{key_id}/revoke": OPERATE, "GET /keys/{key_id}": READ,
+    "PATCH /keys/{key_id}": OPERATE,
     "GET /grants": READ, "POST /grants": ADMIN, "POST /grants/{grant_id}/revoke": OPERATE,
     "POST /grants/{grant_id}/suspend": "KMOIDAP", "POST /grants/{grant_id}/resume": OWN,
     "POST /grants/{grant_id}/usage-reviews": OWN,
@@ -72,6 +73,8 @@ MATRIX = {
     "GET /contents/openings": READ, "POST /contents/openings": "U",
     "POST /contents/openings/{opening_id}/approve": "UA",
     "POST /contents/openings/{opening_id}/release": "U",
+    "GET /contents/destructions": READ, "POST /contents/destructions": "U",
+    "POST /contents/destructions/{destruction_id}/approve": "UA",
 }  # fmt: skip
 PEOPLE = {
     "M": ["administrator"], "O": ["operator"], "U": ["auditor"], "I": ["identity_reviewer"],

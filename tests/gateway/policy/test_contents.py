@@ -6,7 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.policy.approval import Duty, Party, Role
-from gateway.policy.contents import approval_refusal, asking_refusal, release_refusal
+from gateway.policy.contents import (
+    approval_refusal,
+    asking_refusal,
+    destruction_refusal,
+    release_refusal,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -63,3 +68,22 @@ def test_who_is_suspended_does_neither(change):
     assert approval(replace(APP, **change)) is not None
     assert release_refusal("ulla", NOW, APP, replace(ULLA, **change), NOW) is not None
     assert release_refusal("ulla", NOW, replace(APP, **change), ULLA, NOW) is not None
+
+
+def destruction(asked_by=ULLA, second=APP, about: str = "ada", late: timedelta = HOUR):
+    return destruction_refusal(asked_by, NOW - late, about, second, NOW)
+
+
+def test_destroying_takes_two_people_neither_the_caller_and_both_still_in_office():
+    assert destruction() is None
+    assert destruction(second=OTTO) is None
+    assert destruction(second=ULLA) is not None
+    assert destruction(about="app") is not None
+    assert destruction(about="ulla") is not None
+    assert destruction(late=7 * DAY) is not None
+    for other in OTHERS:
+        assert destruction(asked_by=replace(other, id="ulla")) is not None
+        assert (destruction(second=other) is None) is other.has(Duty.APPROVER)
+    for change in ({"is_active": False}, {"organisation_state": "suspended"}):
+        assert destruction(asked_by=replace(ULLA, **change)) is not None
+        assert destruction(second=replace(APP, **change)) is not None

@@ -1,0 +1,17 @@
+"""The moment by which access is judged: the wall's clock, which may be set, but never back.
+
+What has ended (a grant, a key, a release, a day's key of contents) does not begin to count again
+because somebody or something sets the clock of a gateway back while it runs. A clock that is set
+forward counts at once, and is forgotten when it is put right.
+"""
+
+import time
+from datetime import UTC, datetime
+
+_WALL, _TICKS = time.time(), time.monotonic()
+"""Of the process's start. By these, time passes however the wall's clock is set."""
+
+
+def now() -> datetime:
+    """Return the moment, never earlier than the start and what has passed since then."""
+    return datetime.fromtimestamp(max(time.time(), _WALL + time.monotonic() - _TICKS), UTC)

@@ -1,0 +1,60 @@
+"""A clock that is set back brings back nothing that has ended: what is done about it, what not."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import update
+
+from gateway import clock
+from gateway.cli.tables import in_transaction
+from gateway.tables import Grant
+from tests.gateway.controlplane.test_admin_api import code
+from tests.gateway.controlplane.test_keys import made
+from tests.servers import wait_for
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def set_wall(monkeypatch):
+    """Set the wall's clock, of this process alone, by so much; the other one goes on."""
+
+    def by(much: timedelta) -> None:
+        def wall() -> float:
+            return time.time() + much.total_seconds()
+
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=wall, monotonic=time.monotonic))
+
+    return by
+
+
+def test_it_goes_forward_with_the_wall_and_never_back_before_what_has_passed(set_wall):
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    set_wall(DAY)
+    assert clock.now() > datetime.now(UTC) + DAY / 2
+    set_wall(-DAY)
+    first = clock.now()
+    assert first > datetime.now(UTC) - timedelta(seconds=5), "nor does it stay ahead"
+    wait_for(lambda: clock.now() > first)
+
+
+def test_a_grant_that_has_ended_stays_so_whatever_the_wall_says(fresh, set_wall, monkeypatch):
+    assert fresh.chat("researcher", "smollm2:base").status_code == 200
+    now = datetime.now(UTC)
+
+    async def end(session) -> None:
+        mine = update(Grant).where(Grant.id == fresh.grants["researcher"])
+        ended = {"not_before": now - 10 * DAY, "expires_at": now - timedelta(minutes=1)}
+        await session.execute(mine.values(**ended))
+
+    in_transaction(fresh.settings, end)
+    made(fresh)  # A change that has the gateway read the person's grants again.
+    wait_for(lambda: fresh.chat("researcher", "smollm2:base").status_code == 403)
+    set_wall(-DAY)
+    assert code(fresh.chat("researcher", "smollm2:base"))[0] == 403
+    # What it would be otherwise: so it is with a gateway that starts by a clock that is behind.
+    monkeypatch.setattr(clock, "_WALL", clock._WALL - DAY.total_seconds())
+    again = fresh.chat("researcher", "smollm2:base")
+    assert again.status_code == 200, again.text
