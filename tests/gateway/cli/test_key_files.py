@@ -32,6 +32,8 @@ STEPS = {
     ("evidence", "add"): (["--kind", "federation", "--source", "s"], "POST", "/evidence"),
     ("evidence", "accept"): (
         ["x", "--asserted-by", "so", *WHEN, "--no-conflict"], "POST", "/evidence/x/accept"),
+    ("evidence", "mail"): (["ada@example.org"], "POST", "/me/institution-mail"),
+    ("evidence", "confirm-mail"): (["a" * 64], "POST", "/me/institution-mail/confirm"),
     ("evidence", "retract"): (["x"], "POST", "/evidence/x/retract"),
     ("terms", "accept"): ([DIGEST], "POST", f"/terms/{DIGEST}/accept"),
     ("notices", "unwant"): ([], "PUT", "/me/unwanted-notices"),
