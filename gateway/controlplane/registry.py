@@ -8,12 +8,13 @@ what the database says, and no key or release has begun or ended to count; but f
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio.to_thread
 
+from gateway import clock
 from gateway.controlplane.serving import seen_releases, take_over
 from gateway.db import Database
 from gateway.identity.changed import Version, read_version
@@ -87,7 +88,7 @@ class Registry:
         Raises:
             NotReadyError: The database is down.
         """
-        now, at = datetime.now(UTC), time.monotonic()
+        now, at = clock.now(), time.monotonic()
         marks = await anyio.to_thread.run_sync(marks_of, self._store, self._trust_file)
         async with self._database.transaction() as session:
             version = await read_version(session)
@@ -125,7 +126,7 @@ class Registry:
     def verify(self, raw: bytes, nonce: str) -> Attested | Unattested:
         """Return what an engine's launcher has signed for a nonce, or why that does not count."""
         try:
-            attestation = verify_attestation(raw, self.trust, nonce, datetime.now(UTC))
+            attestation = verify_attestation(raw, self.trust, nonce, clock.now())
         except SignatureError as error:
             return Unattested(str(error))
         return Attested(
