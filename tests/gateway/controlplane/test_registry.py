@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
+from gateway import clock
 from gateway.controlplane import registry as module
 from gateway.controlplane.registry import LOOK_SECONDS, Look, Registry
 from gateway.db import Database
@@ -93,6 +94,13 @@ def test_a_key_that_expires_is_a_reason_to_look(settings, looks):
     untils = []
     follow(settings, lambda registry: untils.append(registry._last.until))
     assert untils == [ends]
+
+
+def test_a_look_goes_by_the_clock_that_is_never_set_back(settings, looks, monkeypatch):
+    """As if the wall's clock had been set back by two days since the start."""
+    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * 86_400)
+    follow(settings)
+    assert min(looks) > datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.mark.parametrize(
