@@ -5,10 +5,10 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import Connection, event, func, inspect, make_url, select, text
+from sqlalchemy import Connection, Select, event, func, inspect, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from gateway.errors import ConfigurationError, InvalidRequestError, NotReadyError
+from gateway.poll import Columns, Poll
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Database:
         self.url = database_url(settings)
         self._engine = make_engine(self.url)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        # Apart from the pool, so that no number of requests keeps anybody from asking.
+        self._unpooled = make_engine(self.url, is_pooled=False)
+        self._polls: list[Poll[*tuple[Any, ...]]] = []
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -65,6 +69,12 @@ class Database:
                 # A moment of the last year that is one of no year in UTC: it was never sent.
                 raise InvalidRequestError("A value cannot be stored.") from error
             raise NotReadyError("The database did not answer") from error
+
+    def poll(self, question: Select[*Columns]) -> Poll[*Columns]:
+        """Return what asks one question again and again, until the database is closed."""
+        poll = Poll(self._unpooled, question)
+        self._polls.append(poll)
+        return poll
 
     async def revisions(self) -> tuple[str | None, str | None]:
         """Return the schema's revision in the database and the newest one in the code.
@@ -135,6 +145,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        for poll in self._polls:
+            await poll.close()
         await self._engine.dispose()
 
 
@@ -163,16 +175,19 @@ def database_url(settings: Settings) -> URL:
     return url
 
 
-def make_engine(url: URL) -> AsyncEngine:
+def make_engine(url: URL, *, is_pooled: bool = True) -> AsyncEngine:
     """Return an engine; SQLite checks foreign keys and lets readers go on beside the writer."""
+    pool: dict[str, Any] = (
+        {"pool_timeout": POOL_TIMEOUT_SECONDS} if is_pooled else {"poolclass": NullPool}
+    )
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,
             pool_pre_ping=True,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            **pool,
         )
-    engine = create_async_engine(url, pool_timeout=POOL_TIMEOUT_SECONDS)
+    engine = create_async_engine(url, **pool)
 
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()

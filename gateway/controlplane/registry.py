@@ -17,7 +17,7 @@ import anyio.to_thread
 from gateway import clock
 from gateway.controlplane.serving import seen_releases, take_over
 from gateway.db import Database
-from gateway.identity.changed import Version, read_version
+from gateway.identity.changed import VERSION, Version
 from gateway.policy.attestation import Attested, Unattested
 from models.attestation import verify_attestation
 from models.documents import read_document
@@ -75,6 +75,7 @@ class Registry:
         self._store = CheckpointStore(home / "store")
         self._trust_file = trust_file or trust_path(home)
         self._database = database
+        self._version = database.poll(VERSION)
         self.trust = NOBODY
         self.releases: tuple[Release, ...] = ()
         """Those that count, at the last look."""
@@ -90,10 +91,12 @@ class Registry:
         """
         now, at = clock.now(), time.monotonic()
         marks = await anyio.to_thread.run_sync(marks_of, self._store, self._trust_file)
+        # Before what it is the version of: a change that lands in between raises it again.
+        row = await self._version.ask()
+        version = None if row is None else Version(*row)
+        if self._last is not None and self._last.stands(version, marks, now):
+            return
         async with self._database.transaction() as session:
-            version = await read_version(session)
-            if self._last is not None and self._last.stands(version, marks, now):
-                return
             seen = await seen_releases(session)
         self._last = None
         found = await anyio.to_thread.run_sync(self._look, now, seen)

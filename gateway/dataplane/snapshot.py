@@ -25,7 +25,7 @@ from gateway.errors import (
     NotReadyError,
     ReleaseWithdrawnError,
 )
-from gateway.identity.changed import Version, changes_between, follow, read_version
+from gateway.identity.changed import VERSION, Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
@@ -80,6 +80,7 @@ class SnapshotKeeper:
         """Start without a snapshot; nothing is served until the first `refresh`."""
         self._settings = settings
         self._database = database
+        self._version = database.poll(VERSION)
         self._pepper = pepper
         self._cipher = cipher
         self._metrics = metrics
@@ -141,7 +142,18 @@ class SnapshotKeeper:
         Raises:
             NotReadyError: The database is down.
         """
-        asked_at = time.monotonic()
+        asked_at, held = time.monotonic(), self._snapshot
+        if held is None or await self._version.ask() != held.version:
+            asked_at = time.monotonic()
+            self._snapshot = await self._reload(held)
+        if self._current_at > float("-inf"):
+            self._metrics.health.snapshot_lag_seconds.observe(self.age_seconds)
+        # Not the moment of the answer: what was read may be as old as the question.
+        self._current_at = asked_at
+        if self._snapshot is not held:
+            self.cut_uncovered()
+
+    async def _reload(self, held: Snapshot | None) -> Snapshot:
         async with self._database.transaction() as session:
             # The version is read first: a change that lands during the reload raises it again.
             version = await read_version(session)
@@ -149,15 +161,9 @@ class SnapshotKeeper:
                 version = await read_version(session)
             if version is None:
                 raise NotReadyError("The database has no authorization version")
-            held = self._snapshot
-            if held is None or version != held.version:
-                self._snapshot = await self._read(session, held, version)
-        if self._current_at > float("-inf"):
-            self._metrics.health.snapshot_lag_seconds.observe(self.age_seconds)
-        # Not the moment of the answer: what was read may be as old as the question.
-        self._current_at = asked_at
-        if self._snapshot is not held:
-            self.cut_uncovered()
+            if held is not None and version == held.version:
+                return held
+            return await self._read(session, held, version)
 
     async def _raised(self, session: AsyncSession, version: Version) -> bool:
         """Whether the version had gone down: in a restored database every door is closed first."""

@@ -14,10 +14,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Literal, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.db import Database
@@ -38,6 +37,20 @@ Channel = Literal["mail", "webhook"]
 RecordGone = Callable[[AsyncSession, str, datetime], Awaitable[None]]
 CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
 AT_A_TIME = 16
+
+
+def _outbox() -> Select[int, int, int, int]:
+    is_waiting, is_mail = Notice.state == "waiting", Notice.webhook_id.is_(None)
+    is_due = is_waiting & (Notice.next_at <= bindparam("now", type_=Notice.next_at.type))
+    return select(
+        func.count().filter(is_waiting).label("waiting"),
+        func.count().filter(Notice.state == "dead").label("dead"),
+        func.count().filter(is_due & is_mail).label("mails"),
+        func.count().filter(is_due & ~is_mail).label("webhooks"),
+    ).where(Notice.state.in_(("waiting", "dead")))
+
+
+OUTBOX = _outbox()
 log = logging.getLogger(__name__)
 
 
@@ -73,54 +86,58 @@ class Postman:
         self._attempt_seconds = 3 * longest
         self._lease = timedelta(seconds=2 * self._attempt_seconds + 10)
         self._remind_at = datetime.now(UTC)
+        self._outbox = database.poll(OUTBOX)
+        self._is_due = {channel: asyncio.Event() for channel in CHANNELS}
 
     async def run(self) -> None:
         """Send, for ever; what one channel waits for does not hold up the other."""
         caller = Caller(self._settings)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(
-                    self._again("notices", lambda: self._look_after(datetime.now(UTC)))
-                )
+                tasks.create_task(self._look())
                 for channel in CHANNELS:
-                    tasks.create_task(
-                        self._again(f"{channel}s", partial(self._send_all, channel, caller))
-                    )
+                    tasks.create_task(self._send_all(channel, caller))
         finally:
             await caller.close()
 
-    async def _again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        trouble = Trouble(log, f"{what} could not be looked for")
+    async def _look(self) -> None:
+        """Count what waits, and wake whoever sends it, for ever; look after the rest meanwhile."""
+        trouble = Trouble(log, "notices could not be looked for")
         while True:
             with trouble.watched():
-                await work()
+                now = datetime.now(UTC)
+                if now >= self._remind_at:
+                    await self._look_after(now)
+                if (row := await self._outbox.ask({"now": now})) is not None:
+                    self._metrics.background.notices_waiting.set(row.waiting)
+                    self._metrics.background.notices_dead.set(row.dead)
+                    for channel, count in zip(CHANNELS, (row.mails, row.webhooks), strict=True):
+                        if count:
+                            self._is_due[channel].set()
             await asyncio.sleep(self._settings.notice_poll_seconds)
 
     async def _send_all(self, channel: Channel, caller: Caller) -> None:
-        while await self.send_some(channel, caller):
-            pass
+        trouble = Trouble(log, f"{channel}s could not be looked for")
+        while True:
+            await self._is_due[channel].wait()
+            self._is_due[channel].clear()
+            with trouble.watched():
+                while await self.send_some(channel, caller):
+                    pass
 
     async def _look_after(self, now: datetime) -> None:
-        """Count what waits; now and then leave reminders, and clear away what is old."""
-        is_time = now >= self._remind_at
-        if is_time:
-            self._remind_at = now + timedelta(seconds=self._settings.notice_remind_seconds)
+        """Leave reminders, and clear away what is old."""
+        self._remind_at = now + timedelta(seconds=self._settings.notice_remind_seconds)
         async with self._database.transaction() as session:
-            if is_time:
-                await remind(session, now)
-                before = now - timedelta(days=self._settings.notice_days)
-                await session.execute(delete(Notice).where(Notice.ended_at < before))
-                await session.execute(
-                    delete(InstitutionMail).where(
-                        InstitutionMail.evidence_id.is_(None),
-                        InstitutionMail.asked_at < now - COUNTED,
-                    )
+            await remind(session, now)
+            before = now - timedelta(days=self._settings.notice_days)
+            await session.execute(delete(Notice).where(Notice.ended_at < before))
+            await session.execute(
+                delete(InstitutionMail).where(
+                    InstitutionMail.evidence_id.is_(None),
+                    InstitutionMail.asked_at < now - COUNTED,
                 )
-            count = select(func.count()).select_from(Notice)
-            waiting = await session.scalar(count.where(Notice.state == "waiting"))
-            dead = await session.scalar(count.where(Notice.state == "dead"))
-        self._metrics.background.notices_waiting.set(waiting or 0)
-        self._metrics.background.notices_dead.set(dead or 0)
+            )
 
     async def send_some(self, channel: Channel, caller: Caller) -> int:
         """Send what is due by one channel, so many at a time; return how many were taken."""

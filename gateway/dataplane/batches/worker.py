@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 
 import anyio
 
-from gateway.dataplane.batches.jobs import LeaseLostError, claim_batch, release_batch
+from gateway.dataplane.batches.jobs import (
+    CLAIMABLE,
+    LeaseLostError,
+    claim_batch,
+    release_batch,
+)
 from gateway.dataplane.batches.run import Run, Workshop
 from gateway.dataplane.batches.sweep import sweep
 from gateway.errors import AirlockError
@@ -24,6 +29,7 @@ class Worker:
     def __init__(self, workshop: Workshop) -> None:
         """Work with what every run shares."""
         self._shop = workshop
+        self._claimable = workshop.database.poll(CLAIMABLE)
         self._running: set[str] = set()
         self._swept_at = float("-inf")
         workshop.metrics.background.batches_running.set_function(self._running.__len__)
@@ -40,6 +46,8 @@ class Worker:
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         shop = self._shop
         while len(self._running) < shop.settings.batches_at_a_time:
+            if await self._claimable.ask({"now": datetime.now(UTC)}) is None:
+                break
             async with shop.database.transaction() as session:
                 batch = await claim_batch(session, datetime.now(UTC), shop.settings)
             if batch is None:
