@@ -67,4 +67,4 @@ def test_an_administrators_key_that_has_ended_opens_nothing_whatever_the_wall_sa
     assert ask(fresh, key, "GET", "/tiers").status_code == 200
     # Two days have passed by the clock that nobody sets; the wall's was set back by as much.
     monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
-    assert code(ask(fresh, key, "GET", "/tiers")) == (401, "key_expired")
+    assert code(ask(fresh, key, "GET", "/tiers")) == (401, "expired_api_key")

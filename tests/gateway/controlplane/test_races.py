@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import operator
 from gateway.controlplane import (
     grants,
+    identities,
     institution_mail,
     keys,
     logins,
@@ -19,6 +20,7 @@ from gateway.controlplane import (
     people,
     serving,
 )
+from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.db import Database
@@ -156,7 +158,8 @@ async def test_of_two_first_logins_of_one_subject_at_once_both_are_one_person(da
         tasks.start_soon(log_in, 0.3)
         await anyio.sleep(0.1)
         tasks.start_soon(log_in, 0)
-    assert len(found) == 2 and len(set(found)) == 1
+    assert len(found) == 2
+    assert len(set(found)) == 1
 
 
 async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_domain(database):
@@ -194,3 +197,16 @@ async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_
 
     first, second = codes
     await meanwhile(database, show(first), show(second))
+
+
+async def test_a_subject_that_is_being_bound_is_bound_already(database):
+    issuer = IssuerSetting(name="one", issuer="https://one.example", audience="api")
+    async with database.transaction() as session:
+        given = PersonIn(name="P", organisation="Lab", tier="public")
+        person = await people.add_person(session, given, actor="a", now=NOW)
+
+    def bind(session: AsyncSession) -> Awaitable[object]:
+        given = IdentityIn(issuer="one", subject="s", person_id=person.id, label="x")
+        return identities.bind_identity(session, given, issuer, actor="a", now=NOW)
+
+    await meanwhile(database, bind, bind)
