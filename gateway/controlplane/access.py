@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from joserfc.jwk import ECKey
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway import clock
 from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
 from gateway.controlplane.keyholders import check_address, find_holder
@@ -94,7 +95,7 @@ async def vouch(request: Request, parts: Parts, session: Session) -> Member | No
     The person is looked up in the database, never in a cache. A request that says who is calling
     in its `Authorization` header has no use for a cookie that came along.
     """
-    now, authorization = datetime.now(UTC), request.headers.get("authorization")
+    now, authorization = clock.now(), request.headers.get("authorization")
     token = bearer_token(authorization)
     if token is not None and parts.issuers.by_issuer:
         proof = await parts.issuers.bearer.prove(token, now.timestamp())
@@ -119,7 +120,7 @@ async def by_session(
         InvalidSessionError: There is none, or it has ended.
         ForgedRequestError: Another page than ours has made the request.
     """
-    now, secret = datetime.now(UTC), request.cookies.get(SESSION, "")
+    now, secret = clock.now(), request.cookies.get(SESSION, "")
     origin = parts.settings.public_url
     if not is_ours(request.method, headers, origin, csrf_token(parts.pepper, secret)):
         raise ForgedRequestError
@@ -149,7 +150,7 @@ async def authenticate(
     path = route.path_format.removeprefix("/admin/v1")
     body = await _body(request) if is_partly_writable(request.method, path) else {}
     step = Step(request.method, path, body)
-    who = await admit(session, found, step, parts.settings, datetime.now(UTC))
+    who = await admit(session, found, step, parts.settings, clock.now())
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
     session.autoflush = True
     if isinstance(found, Member) and Duty.ADMINISTRATOR in who:
@@ -167,7 +168,7 @@ async def by_key(
         AddressNotAllowedError: It may not be used from there.
     """
     holder = await find_holder(
-        session, parts.pepper, request.headers.get("authorization"), datetime.now(UTC)
+        session, parts.pepper, request.headers.get("authorization"), clock.now()
     )
     await check_address(parts.database, parts.gate, holder, request.scope)
     return holder.caller

@@ -1,7 +1,7 @@
 """Evidence about people: added by themselves, accepted by an identity reviewer, retracted."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +28,8 @@ OF_A_DOMAIN = frozenset(
 
 OF_THEIR_SOURCE = OF_VISAS | {EvidenceKind.INSTITUTION_MAIL}
 """What says itself who has asserted it; a reviewer accepts that or nothing."""
+HOLDS_AT_MOST = timedelta(days=5 * 366)
+"""As long as training certificates do; what is accepted for ever is never looked at again."""
 
 
 async def list_evidence(
@@ -118,6 +120,8 @@ async def accept_evidence(
             raise InvalidRequestError("A moment needs a time zone.", name)
     if not given.asserted_at <= now < given.expires_at:
         raise InvalidRequestError("It must have been asserted and not be over yet.", "expires_at")
+    if given.expires_at - now > HOLDS_AT_MOST:
+        raise InvalidRequestError("Evidence is accepted for five years at most.", "expires_at")
     _check_source(item, given)
     if item.kind == EvidenceKind.INSTITUTION_MAIL:
         await check_is_ours(session, item)

@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
@@ -51,7 +52,11 @@ async def bind_identity(
         domains=None if given.domains is None else sorted(set(given.domains)),
         created_at=now,
     )
-    session.add(identity)
+    try:
+        async with session.begin_nested():
+            session.add(identity)
+    except IntegrityError as error:  # By somebody else, or a first login, at the same moment.
+        raise ConflictError("The subject is bound already.", "subject") from error
     await record_change(
         session,
         Tag.IDENTITY_BOUND,

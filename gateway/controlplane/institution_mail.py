@@ -225,6 +225,11 @@ async def _end_earlier(session: AsyncSession, person_id: str, now: datetime) -> 
 
 async def _check_sole(session: AsyncSession, row: InstitutionMail, now: datetime) -> None:
     """Let a mailbox stand for one person: two accounts of one human would approve each other."""
+    # Organisations that list one domain share no lock, so whoever else may show the mailbox now is
+    # waited for; in one order, so that nobody waits for each other.
+    live = (InstitutionMail.mailbox == row.mailbox, InstitutionMail.ended_at.is_(None))
+    for mail_id in sorted(await session.scalars(select(InstitutionMail.id).where(*live))):
+        await locked(session, InstitutionMail, mail_id)
     others = (
         select(InstitutionMail.id)
         .join(EvidenceItem, EvidenceItem.id == InstitutionMail.evidence_id)

@@ -3,6 +3,7 @@
 import uuid
 from datetime import datetime
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.addresses import take_from_issuer
@@ -29,7 +30,12 @@ async def person_of(
     proof = logged_in.proof
     identity = await find_identity(session, proof.issuer, proof.subject)
     if identity is None:
-        person_id = await _add(session, logged_in, issuer, now)
+        try:
+            async with session.begin_nested():
+                person_id = await _add(session, logged_in, issuer, now)
+        except IntegrityError:
+            # Another login of theirs was first, at the same moment: they are who that has added.
+            return await person_of(session, logged_in, issuer, now)
     elif identity.domains is not None or not await is_active(session, identity.person_id):
         raise UnknownPersonError
     else:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
@@ -43,20 +44,24 @@ def name_key(name: str) -> str:
 
 async def named_organisation(session: AsyncSession, name: str, now: datetime) -> Organisation:
     """Return the organisation of a name, made unverified when there is none."""
-    found = await session.scalar(
-        select(Organisation).where(Organisation.name_key == name_key(name))
+    query = select(Organisation).where(Organisation.name_key == name_key(name))
+    found = await session.scalar(query)
+    if found is not None:
+        return found
+    made = Organisation(
+        id=str(uuid.uuid4()),
+        name=name,
+        name_key=name_key(name),
+        state="unverified",
+        created_at=now,
     )
-    if found is None:
-        found = Organisation(
-            id=str(uuid.uuid4()),
-            name=name,
-            name_key=name_key(name),
-            state="unverified",
-            created_at=now,
-        )
-        session.add(found)
-        await session.flush()  # The row must exist before people who name it.
-    return found
+    try:
+        async with session.begin_nested():
+            session.add(made)  # The row must exist before people who name it.
+    except IntegrityError:
+        # Somebody else has named it first meanwhile; it is the same organisation.
+        return (await session.scalars(query)).one()
+    return made
 
 
 async def list_organisations(session: AsyncSession, limit: int, offset: int) -> list[Organisation]:

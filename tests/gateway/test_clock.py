@@ -11,7 +11,7 @@ from gateway import clock
 from gateway.cli.tables import in_transaction
 from gateway.tables import Grant
 from tests.gateway.controlplane.test_admin_api import code
-from tests.gateway.controlplane.test_keys import made
+from tests.gateway.controlplane.test_keys import ask, made
 from tests.servers import wait_for
 
 DAY = timedelta(days=1)
@@ -58,3 +58,13 @@ def test_a_grant_that_has_ended_stays_so_whatever_the_wall_says(fresh, set_wall,
     monkeypatch.setattr(clock, "_WALL", clock._WALL - DAY.total_seconds())
     again = fresh.chat("researcher", "smollm2:base")
     assert again.status_code == 200, again.text
+
+
+def test_an_administrators_key_that_has_ended_opens_nothing_whatever_the_wall_says(
+    fresh, monkeypatch
+):
+    key = made(fresh, None, admin=True)["key"]
+    assert ask(fresh, key, "GET", "/tiers").status_code == 200
+    # Two days have passed by the clock that nobody sets; the wall's was set back by as much.
+    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
+    assert code(ask(fresh, key, "GET", "/tiers")) == (401, "expired_api_key")

@@ -1,19 +1,37 @@
 """What ends something, while somebody else is changing it: the end stays, and is one."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import operator
-from gateway.controlplane import grants, keys, people, serving
+from gateway.controlplane import (
+    grants,
+    identities,
+    institution_mail,
+    keys,
+    logins,
+    organisations,
+    people,
+    serving,
+)
+from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.db import Database
 from gateway.errors import ConflictError
-from gateway.tables import ApiKey, Grant
+from gateway.identity.login import LoggedIn
+from gateway.identity.principal import Member
+from gateway.identity.proof import Assurance, Proof
+from gateway.notices.keys import NoticeKeys
+from gateway.notices.recipients import institution_code
+from gateway.setting_types import IssuerSetting
+from gateway.tables import ApiKey, Grant, InstitutionMail
 from models.release import CurrentReleases
 from models.store import CheckpointStore
 from tests.models.checkpoints import put_base
@@ -103,3 +121,92 @@ async def test_a_grant_is_revoked_once_and_by_who_came_first(database):
     async with database.transaction() as session:
         row = await session.get_one(Grant, grant)
     assert (row.revoked_at, row.revoked_by) == (NOW, "first")
+
+
+async def test_of_two_who_name_a_new_organisation_at_once_both_are_of_it(database):
+    names = []
+
+    async def add(hold: float) -> None:
+        async with database.transaction() as session:
+            name = "Quite New" if hold else "QUITE  new"
+            given = PersonIn(name="P", organisation=name, tier="public")
+            names.append((await people.add_person(session, given, actor="a", now=NOW)).organisation)
+            await anyio.sleep(hold)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(add, 0.3)
+        await anyio.sleep(0.1)
+        tasks.start_soon(add, 0)
+    assert names == ["Quite New", "Quite New"]
+
+
+async def test_of_two_first_logins_of_one_subject_at_once_both_are_one_person(database):
+    issuer = IssuerSetting(
+        name="one", issuer="https://one.example", organisation="Quite New", audience="api"
+    )
+    end = NOW.timestamp() + 60
+    proof = Proof(issuer.issuer, "s", end, Assurance(issuer=issuer.issuer, acr=None))
+    found = []
+
+    async def log_in(hold: float) -> None:
+        async with database.transaction() as session:
+            given = LoggedIn(proof, "P", None)
+            found.append(await logins.person_of(session, given, issuer, NOW))
+            await anyio.sleep(hold)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log_in, 0.3)
+        await anyio.sleep(0.1)
+        tasks.start_soon(log_in, 0)
+    assert len(found) == 2
+    assert len(set(found)) == 1
+
+
+async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_domain(database):
+    # They share no lock of an organisation, and show their codes at the same moment.
+    keys_of_mail = NoticeKeys(b"s" * 32, Fernet(Fernet.generate_key()))
+    codes = {}
+    async with database.transaction() as session:
+        for name in ("One", "Two"):
+            given = PersonIn(name=name, organisation=name, tier="public")
+            person = await people.add_person(session, given, actor="a", now=NOW)
+            organisation = await organisations.named_organisation(session, name, NOW)
+            organisation.mail_domains = ["lab.example"]
+            row = InstitutionMail(
+                id=str(uuid.uuid4()),
+                person_id=person.id,
+                organisation_id=organisation.id,
+                email="ada@lab.example",
+                mailbox=keys_of_mail.mailbox("ada@lab.example"),
+                nonce="n",
+                asked_at=NOW,
+                expires_at=NOW + timedelta(hours=1),
+                attempts=0,
+            )
+            session.add(row)
+            codes[person.id] = institution_code(row, keys_of_mail)
+
+    def show(person_id: str) -> Step:
+        return lambda session: institution_mail.confirm(
+            session,
+            codes[person_id],
+            member=Member("key", person_id),
+            keys=keys_of_mail,
+            now=NOW,
+        )
+
+    first, second = codes
+    await meanwhile(database, show(first), show(second))
+
+
+async def test_a_subject_that_is_being_bound_is_bound_already(database):
+    issuer = IssuerSetting(name="one", issuer="https://one.example", audience="api")
+    async with database.transaction() as session:
+        given = PersonIn(name="P", organisation="Lab", tier="public")
+        person = await people.add_person(session, given, actor="a", now=NOW)
+
+    def bind(session: AsyncSession) -> Awaitable[object]:
+        given = IdentityIn(issuer="one", subject="s", person_id=person.id, label="x")
+        return identities.bind_identity(session, given, issuer, actor="a", now=NOW)
+
+    await meanwhile(database, bind, bind)

@@ -163,10 +163,10 @@ JUDGEMENT = {"digest": "sha256:" + "0" * 64, "decision": "pass", "rationale": "r
 def at(monkeypatch, moment: datetime) -> None:
     class Then(datetime):
         @classmethod
-        def now(cls, zone=None):
+        def now(cls, zone=UTC):
             return moment
 
-    monkeypatch.setattr(access, "datetime", Then)
+    monkeypatch.setattr(access, "clock", Then)
 
 
 def test_a_key_from_the_terminal_takes_such_steps_for_a_day_whatever_it_makes(running, monkeypatch):

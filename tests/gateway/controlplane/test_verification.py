@@ -268,6 +268,17 @@ def test_a_moment_that_is_of_no_year_is_the_callers_fault_and_not_the_databases(
     assert code(refused) == (400, "invalid_request")
 
 
+def test_evidence_is_accepted_for_no_longer_than_five_years(shared):
+    item = shared.must("ada", "POST", "/evidence", kind="federation", source="x")["id"]
+    path, now = f"/evidence/{item}/accept", datetime.now(UTC)
+    for end in ("9999-12-01T00:00:00+00:00", (now + timedelta(days=5 * 366 + 1)).isoformat()):
+        refused = shared.call("ivy", "POST", path, **acceptance("system", end))
+        assert code(refused) == (400, "invalid_request")
+        assert "five years" in refused.text
+    long = (now + timedelta(days=5 * 366 - 1)).isoformat()
+    shared.must("ivy", "POST", path, **acceptance("system", long))
+
+
 def test_people_see_their_own_and_reviewers_see_all(shared):
     application = shared.apply("capitals")
     path = f"/applications/{application['id']}"

@@ -221,10 +221,10 @@ def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
 
     class Later(datetime):
         @classmethod
-        def now(cls, zone=None):
+        def now(cls, zone=UTC):
             return cls.fromtimestamp(later, zone)
 
-    monkeypatch.setattr(access, "datetime", Later)
+    monkeypatch.setattr(access, "clock", Later)
     refused = browser.change("POST", "/admin/v1/me/keys", json={})
     assert code(refused) == (401, "insufficient_user_authentication")
 
@@ -248,11 +248,11 @@ def test_a_key_stands_for_the_login_that_it_was_made_in_and_grows_old_with_it(
 
     class Later(datetime):
         @classmethod
-        def now(cls, zone=None):
+        def now(cls, zone=UTC):
             return cls.fromtimestamp(later, zone)
 
     with monkeypatch.context() as patch:
-        patch.setattr(access, "datetime", Later)
+        patch.setattr(access, "clock", Later)
         refused = step(turned.json()["key"])
     assert code(refused) == (401, "insufficient_user_authentication")
     assert 'acr_values="urn:mfa"' in refused.headers["www-authenticate"]
@@ -481,11 +481,11 @@ def test_sessions_end_when_idle_and_when_old(running, browser, monkeypatch):
     def at(seconds: float) -> int:
         class Then(datetime):
             @classmethod
-            def now(cls, zone=None):
+            def now(cls, zone=UTC):
                 return cls.fromtimestamp(time.time() + seconds, zone)
 
         with monkeypatch.context() as patch:
-            patch.setattr(access, "datetime", Then)
+            patch.setattr(access, "clock", Then)
             return browser.get("/admin/v1/me").status_code
 
     assert at(1790) == 200
