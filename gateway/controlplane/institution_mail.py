@@ -104,7 +104,7 @@ async def confirm(
         return None
     # The organisation before the row, as whoever asks has it: so nobody waits for each other.
     organisation = await _organisation_of(session, member.person_id)
-    row = await locked(session, InstitutionMail, found.id)
+    row = await _locked_with_its_mailbox(session, found)
     if row is None or row.email is None or row.expires_at <= now:
         return None
     if not is_institution_code(code, row, keys):
@@ -223,13 +223,23 @@ async def _end_earlier(session: AsyncSession, person_id: str, now: datetime) -> 
         _end(earlier, now)
 
 
+async def _locked_with_its_mailbox(
+    session: AsyncSession, found: InstitutionMail
+) -> InstitutionMail | None:
+    """Return a row that stays as it is, as do all by which its mailbox may be shown now.
+
+    Organisations that list one domain share no lock. All in one order, its own among them, so that
+    of two people nobody waits for the other.
+    """
+    live = (InstitutionMail.mailbox == found.mailbox, InstitutionMail.ended_at.is_(None))
+    others = await session.scalars(select(InstitutionMail.id).where(*live))
+    for mail_id in sorted({found.id, *others}):
+        await locked(session, InstitutionMail, mail_id)
+    return await session.get(InstitutionMail, found.id)
+
+
 async def _check_sole(session: AsyncSession, row: InstitutionMail, now: datetime) -> None:
     """Let a mailbox stand for one person: two accounts of one human would approve each other."""
-    # Organisations that list one domain share no lock, so whoever else may show the mailbox now is
-    # waited for; in one order, so that nobody waits for each other.
-    live = (InstitutionMail.mailbox == row.mailbox, InstitutionMail.ended_at.is_(None))
-    for mail_id in sorted(await session.scalars(select(InstitutionMail.id).where(*live))):
-        await locked(session, InstitutionMail, mail_id)
     others = (
         select(InstitutionMail.id)
         .join(EvidenceItem, EvidenceItem.id == InstitutionMail.evidence_id)

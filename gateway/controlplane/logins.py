@@ -34,6 +34,8 @@ async def person_of(
             async with session.begin_nested():
                 person_id = await _add(session, logged_in, issuer, now)
         except IntegrityError:
+            if await find_identity(session, proof.issuer, proof.subject) is None:
+                raise
             # Another login of theirs was first, at the same moment: they are who that has added.
             return await person_of(session, logged_in, issuer, now)
     elif identity.domains is not None or not await is_active(session, identity.person_id):

@@ -1,5 +1,6 @@
 """What ends something, while somebody else is changing it: the end stays, and is one."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import operator
@@ -31,9 +33,10 @@ from gateway.identity.proof import Assurance, Proof
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.recipients import institution_code
 from gateway.setting_types import IssuerSetting
-from gateway.tables import ApiKey, Grant, InstitutionMail
+from gateway.tables import ApiKey, EvidenceItem, Grant, InstitutionMail
 from models.release import CurrentReleases
 from models.store import CheckpointStore
+from tests.gateway.conftest import make_settings
 from tests.models.checkpoints import put_base
 from tests.models.trusting import point, trust_in
 
@@ -49,6 +52,12 @@ async def database(settings):
     await database.prepare(settings)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def postgresql(request, tmp_path):
+    """Settings on a database on which two transactions write at the same time."""
+    return make_settings(request, tmp_path, "postgresql")
 
 
 async def meanwhile(database: Database, first: Step, second: Step) -> None:
@@ -162,8 +171,11 @@ async def test_of_two_first_logins_of_one_subject_at_once_both_are_one_person(da
     assert len(set(found)) == 1
 
 
-async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_domain(database):
-    # They share no lock of an organisation, and show their codes at the same moment.
+async def mailed_codes(database: Database) -> list[Step]:
+    """Have two people asked for one mailbox; return how each shows the code.
+
+    Two organisations list its domain, so that they share no lock of one.
+    """
     keys_of_mail = NoticeKeys(b"s" * 32, Fernet(Fernet.generate_key()))
     codes = {}
     async with database.transaction() as session:
@@ -195,8 +207,26 @@ async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_
             now=NOW,
         )
 
-    first, second = codes
-    await meanwhile(database, show(first), show(second))
+    return [show(person_id) for person_id in codes]
+
+
+async def test_a_mailbox_is_one_persons_also_of_two_organisations_that_list_its_domain(database):
+    await meanwhile(database, *await mailed_codes(database))
+
+
+async def test_of_two_who_show_one_mailbox_at_once_neither_waits_for_the_other(postgresql):
+    database = Database(postgresql)
+    steps, both = await mailed_codes(database), asyncio.Barrier(2)
+
+    async def show(step: Step) -> object:
+        async with database.transaction() as session:
+            await session.execute(select(1))
+            await both.wait()
+            return await step(session)
+
+    ends = await asyncio.gather(*(show(step) for step in steps), return_exceptions=True)
+    assert {type(end) for end in ends} == {EvidenceItem, ConflictError}
+    await database.close()
 
 
 async def test_a_subject_that_is_being_bound_is_bound_already(database):
