@@ -112,19 +112,20 @@ def test_an_application_is_counted_from_its_draft_to_its_grant(counted: Running)
 
 
 def test_grants_are_counted_by_domain_state_and_end(counted: Running):
+    # A domain of its own: another test's grant may not have been counted yet.
     def ending() -> list[float]:
         value = metrics(counted)
-        series = 'airlock_grants_ending{{days="{}",domain="capitals"}}'
+        series = 'airlock_grants_ending{{days="{}",domain="rivers"}}'
         return [value(series.format(days)) for days in (1, 7, 30)]
 
-    before, active = ending(), 'airlock_grants{domain="capitals",state="active"}'
-    were = metrics(counted)(active)
+    active = 'airlock_grants{domain="rivers",state="active"}'
+    assert ending() == [None] * 3
     sue = {"name": "Sue", "organisation": "o", "tier": "researcher"}
     person = counted.admin("POST", "/people", json=sue).json()["id"]
-    given = {"person_id": person, "domain": "capitals", "reason": "r", "days": 3}
+    given = {"person_id": person, "domain": "rivers", "reason": "r", "days": 3}
     assert counted.admin("POST", "/grants", json=given).status_code == 201
-    wait_for(lambda: metrics(counted)(active) == were + 1, 30)
-    assert [now - was for now, was in zip(ending(), before, strict=True)] == [0, 1, 1]
+    wait_for(lambda: metrics(counted)(active) == 1, 30)
+    assert ending() == [0, 1, 1]
 
 
 def test_a_closed_door_is_shown_until_it_is_lifted(counted: Running):

@@ -1,6 +1,7 @@
 """The verbs that change access, on both databases, as a script would call them."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -132,7 +133,8 @@ def test_the_whole_way_to_a_grant_and_its_end_on_the_command_line(airlock, tmp_p
     ):
         item = by("ada", "evidence", "add", "--kind", kind, "--source", "s", *domain)["id"]
         word = ("--asserted-by", asserted, "--asserted-at", "2020-01-01T00:00:00Z")
-        word += ("--expires-at", "2100-01-01T00:00:00Z", "--no-conflict")
+        in_a_year = (datetime.now(UTC) + timedelta(days=365)).isoformat()
+        word += ("--expires-at", in_a_year, "--no-conflict")
         assert "role" in by("ada", "evidence", "accept", item, *word, status=2).err
         assert by("ivy", "evidence", "accept", item, *word)["accepted_by"] == people["ivy"]
     assert len(airlock("evidence", "list", "--person", people["ada"], "--json")) == 3
