@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.silence import end_silence, silence
 from tests.servers import wait_for
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
@@ -246,16 +247,9 @@ def test_a_silent_database_closes_the_base_first(request, tmp_path):
 
 def silence_and_look(running) -> None:
     keeper = running.gateway.keeper
-    healthy = running.gateway.database.transaction
-
-    def broken():
-        from gateway.errors import NotReadyError
-
-        raise NotReadyError
-
     running.engines["base"].tokens, running.engines["base"].delay_seconds = 200, 0.05
     stream = stream_until_end(running, "researcher")
-    running.gateway.database.transaction = broken
+    silence(running.gateway.database)
     try:
         silent = time.monotonic()
         stream["thread"].join(10)
@@ -271,7 +265,7 @@ def silence_and_look(running) -> None:
         assert httpx.get(f"{running.url}/readyz").status_code == 503
         assert httpx.get(f"{running.url}/healthz").status_code == 200
     finally:
-        running.gateway.database.transaction = healthy
+        end_silence(running.gateway.database)
         running.engines["base"].delay_seconds = 0.0
     wait_for(lambda: running.chat("researcher").status_code == 200)
 

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from gateway.dataplane.endpoints import ENDPOINTS
-from gateway.errors import NotReadyError
 from tests.fakes.mortal import MortalEngine
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import code_of, create, ended, line, results
 from tests.gateway.dataplane.test_doors import ENDS, PATHS, body, error_code
+from tests.gateway.silence import end_silence, silence
 from tests.servers import wait_for
 
 LABELS = {"researcher": "base", "public": "unlearned"}
@@ -34,10 +34,7 @@ def events(*lines: bytes) -> bytes:
 
 
 def silence_database(running, _):
-    def broken():
-        raise NotReadyError
-
-    running.gateway.database.transaction = broken
+    silence(running.gateway.database)
     time.sleep(0.3)
 
 
@@ -89,7 +86,6 @@ def gateway(request, tmp_path_factory):
 def healed(gateway):
     """Both doors work before and after each case."""
     running, engines = gateway
-    healthy = running.gateway.database.transaction
     is_ready = lambda: httpx.get(f"{running.url}/readyz").status_code == 200  # noqa: E731
     wait_for(is_ready)
     for replica in running.gateway.pool._replicas.values():
@@ -98,11 +94,11 @@ def healed(gateway):
         replica.breaker.state = "half-open"
         replica.breaker.succeed()
     yield running, engines
-    heal(running, engines, healthy)
+    heal(running, engines)
 
 
-def heal(running, engines, healthy) -> None:
-    running.gateway.database.transaction = healthy
+def heal(running, engines) -> None:
+    end_silence(running.gateway.database)
     for engine in engines.values():
         was_down = engine._listener.fileno() < 0
         engine.raw, engine.status, engine.delay_seconds = None, "200 OK", 0.0
@@ -158,8 +154,7 @@ ABSENCES = ("down", "503", "the database is silent", "the snapshot is old")
 def test_a_batchs_line_gets_the_same_door_or_an_error(healed, fault, who):
     running, engines = healed
     mine, other = LABELS[who], LABELS["public" if who == "researcher" else "researcher"]
-    database = running.gateway.database
-    healthy, before = database.transaction, len(engines[other].bodies)
+    before = len(engines[other].bodies)
     asked = time.monotonic_ns() % 10**6
     is_engines = FAULTS[fault] not in (silence_database, age_snapshot)
     if is_engines:
@@ -171,7 +166,7 @@ def test_a_batchs_line_gets_the_same_door_or_an_error(healed, fault, who):
         ended(running, who, made)
     else:
         time.sleep(0.2)
-    heal(running, engines, healthy)
+    heal(running, engines)
     batch = ended(running, who, made)
     assert len(engines[other].bodies) == before, "another door"
     output, errors = results(running, who, batch)

@@ -12,7 +12,6 @@ from sqlalchemy import update
 
 from gateway.cli.tables import in_transaction
 from gateway.dataplane.batches import archive, run
-from gateway.errors import NotReadyError
 from gateway.tables import Batch
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import (
@@ -31,6 +30,7 @@ from tests.gateway.dataplane.batches.driving import (
     wait_for_lines,
 )
 from tests.gateway.dataplane.test_doors import served
+from tests.gateway.silence import end_silence, silence
 from tests.servers import wait_for
 
 LABELS = {"public": "unlearned", "researcher": "base"}
@@ -352,18 +352,13 @@ def test_a_silent_database_loses_no_line(running):
     made = create(running, "public", [line(n) for n in range(60)])
     wait_for_lines(running, "public", made, 3)
     database = running.gateway.database
-    healthy = database.transaction
-
-    def broken():
-        raise NotReadyError
-
-    database.transaction = broken
+    silence(database)
     try:
         silent = ask(running, "public", "GET", f"/batches/{made['id']}")
         assert (silent.status_code, silent.json()["error"]["code"]) == (503, "not_ready")
     finally:
         wait_for(lambda: served(running, "unlearned") > before + 10)
-        database.transaction = healthy
+        end_silence(database)
     batch = ended(running, "public", made)
     assert batch["request_counts"] == {"total": 60, "completed": 60, "failed": 0}
     results(running, "public", batch)
