@@ -200,7 +200,18 @@ def make_engine(url: URL, *, is_pooled: bool = True) -> AsyncEngine:
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "savepoint", _begin)
     return engine
+
+
+def _begin(connection: Connection, _: str) -> None:
+    """Open the transaction that a savepoint is in: the driver does so for writes only.
+
+    A savepoint outside of one would be committed at its end, whatever became of the rest.
+    """
+    driver = connection.connection.driver_connection
+    if driver is not None and not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -74,6 +74,18 @@ async def meanwhile(database: Database, first: Step, second: Step) -> None:
         await anyio.sleep(0.3)  # By now it has read the row, or waits for it.
 
 
+async def test_what_begins_with_a_savepoint_is_undone_with_the_rest(database):
+    async def name_and_fail() -> None:
+        async with database.transaction() as session:
+            await organisations.named_organisation(session, "Lab", NOW)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await name_and_fail()
+    async with database.transaction() as session:
+        assert await organisations.list_organisations(session, 10, 0) == []
+
+
 async def test_a_rotation_brings_no_key_back_that_is_being_revoked(database):
     async with database.transaction() as session:
         key = (await keys.create_key(session, KeyIn(admin=True), now=NOW, **MADE)).row.id
