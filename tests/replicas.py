@@ -111,6 +111,7 @@ def replica(running, way: Way, **environment: str) -> Iterator[str]:
         "AIRLOCK_SECRET_FILE": str(settings.secret_file),
         "AIRLOCK_ENGINES": json.dumps(engines),
         "AIRLOCK_PROBE_SECONDS": str(settings.probe_seconds),
+        "AIRLOCK_PRIVILEGED_MAX_AGE_SECONDS": str(settings.privileged_max_age_seconds),
         **environment,
     }
     log = settings.home / f"replica-{port}.log"
