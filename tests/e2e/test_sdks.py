@@ -203,6 +203,7 @@ def test_compatcanary_finds_nothing_missing(door: Door):
     report = json.loads(
         run_node(
             door,
+            *("--import", "./greedy.mjs"),
             "node_modules/compatcanary/src/cli.js",
             *("scan", "--base-url", f"{door.url}/v1", "--model", "smollm2"),
             *("--profile", "modern", "--format", "json", "--timeout", "120", "--fail-on", "any"),
