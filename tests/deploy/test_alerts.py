@@ -93,6 +93,18 @@ def test_a_situation_that_is_not_as_it_says_is_noticed(tmp_path: Path):
 
 
 @needs("promtool")
+def test_an_install_that_was_never_backed_up_is_told_of(tmp_path: Path):
+    counted = 'airlock_census_timestamp_seconds{of="controlplane"}'
+    never = Case({counted: "0+60x90"}, {}, 80)
+    tests = [
+        situation("AirlockBackupOld", never.fires, never, fires=True),
+        situation("AirlockBackupOld", never.quiet, never, fires=False),
+    ]
+    done = promtool(tmp_path / "tests.yml", tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
 def test_prometheus_takes_the_configuration(tmp_path: Path):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(RULES)))
