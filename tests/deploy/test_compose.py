@@ -252,6 +252,16 @@ def configuration(service: dict[str, Any]) -> str:
     return "".join(path.read_text() for path in files if path.suffix in (".yml", ".conf"))
 
 
+def test_whoever_has_the_gateways_secret_reads_the_gateways_settings(services: Services):
+    """Signed under another audit_origin, a backup says that its log was written anew."""
+    holders = [name for name, s in services.items() if "gateway_secret" in s.get("secrets", ())]
+    assert set(holders) == GATEWAYS | {"backup"}
+    settings = services["gateway"]["environment"]["AIRLOCK_CONFIG_FILE"]
+    for name in holders:
+        assert services[name]["environment"]["AIRLOCK_CONFIG_FILE"] == settings, name
+        assert "./deploy/settings:/etc/airlock:ro" in services[name]["volumes"], name
+
+
 def test_every_secret_that_is_read_is_mounted(services: Services):
     for name, service in services.items():
         text = json.dumps([service.get(key) for key in ("environment", "command", "healthcheck")])
