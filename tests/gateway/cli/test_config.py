@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import create_app
 from gateway.cli import main
-from gateway.cli.config import findings
+from gateway.cli.config import files
 from gateway.cli.config.page import settings_page
 from gateway.cli.config.values import without_password
 from gateway.errors import ConfigurationError
@@ -125,9 +126,33 @@ def test_a_secret_that_a_container_is_given_is_read_by_nobody_else(home, capsys,
     (home / "password").chmod(0o444)
     check(home)
     assert "everybody can read" in capsys.readouterr().out
-    monkeypatch.setattr(findings, "MOUNTED", home)
+    monkeypatch.setattr(files, "MOUNTED", home)
     check(home)
     assert "everybody can read" not in capsys.readouterr().out
+
+
+TOGETHER = {
+    "mail_password_file": {"MAIL_USER": "airlock"},
+    "mail_ca_file": {"MAIL_HOST": "mail.example.org", "MAIL_FROM": "airlock@example.org"},
+}
+"""What must be set beside a file."""
+
+
+@pytest.mark.parametrize("field", [f for f in Settings.model_fields if f.endswith("_file")])
+def test_a_file_that_is_not_there_is_found(home, capsys, monkeypatch, field):
+    for name, value in {field.upper(): str(home / "nothing"), **TOGETHER.get(field, {})}.items():
+        monkeypatch.setenv(f"AIRLOCK_{name}", value)
+    assert check(home, "--strict") == 1
+    out = capsys.readouterr().out
+    # Without the trust store a gateway starts, and serves nothing.
+    severity = "warning" if field == "trust_file" else "problem"
+    assert f"{severity}: AIRLOCK_{field.upper()}: {home / 'nothing'}" in out
+
+
+def test_a_token_for_metrics_that_is_not_there_ends_a_start_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRLOCK_METRICS_TOKEN_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(ConfigurationError, match="nothing"):
+        create_app(Settings(home=tmp_path))
 
 
 def test_warnings_alone_do_not_fail(home, monkeypatch):
