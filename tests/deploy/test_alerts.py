@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.grafana.build import DASHBOARDS
+from gateway.http_errors import HTTP_ERRORS
 from tests.deploy.alert_cases import CASES, Case, Series
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +141,33 @@ def test_what_the_runbook_names_is_there():
     from gateway.cli import VERBS
 
     assert verbs <= set(VERBS)
+
+
+def test_every_panel_that_the_runbook_sends_people_to_is_on_that_dashboard():
+    titles = {each.name.capitalize(): {p.title for p in each.panels} for each in DASHBOARDS}
+    rows = {row.title for each in DASHBOARDS for row in each.rows}
+    sent = re.findall(
+        r"\*([A-Z]\w+)\* → (?:the row )?(\*[^*]+\*(?:(?:, | and )\*[^*]+\*)*)", RUNBOOKS
+    )
+    assert len(sent) > 25
+    for dashboard, panels in sent:
+        named = set(re.findall(r"\*([^*]+)\*", panels))
+        assert named <= titles[dashboard] | rows, (dashboard, named)
+
+
+def test_what_the_runbook_quotes_is_said_by_the_code():
+    sources = [path for plane in ("gateway", "models") for path in (ROOT / plane).rglob("*.py")]
+    code = "".join(path.read_text() for path in sources)
+    quoted = set(re.findall(r"`([a-z][a-z ]+ [a-z ]+)`", RUNBOOKS))
+    quoted = {text for text in quoted if not text.startswith(("airlock ", "ulimit "))}
+    assert len(quoted) >= 6
+    assert {text for text in quoted if text not in code} == set()
+    codes = set(re.findall(r"50[0-9] `(\w+)`|40[0-9] `(\w+)`", RUNBOOKS))
+    assert {code for pair in codes for code in pair if code} <= known_codes()
+
+
+def known_codes() -> set[str]:
+    return {row.code for row in HTTP_ERRORS.values()}
 
 
 @needs("amtool")

@@ -1,9 +1,11 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -18,6 +20,7 @@ from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 OLDEST, NEWEST = "1.30", "1.34"
 """The versions that docs/kubernetes.md names."""
 Manifest = dict[str, Any]
@@ -235,11 +238,14 @@ def test_every_pod_that_stays_is_probed(workload: Manifest):
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name)
 def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
     for container in containers(workload):
-        script = container["args"][0] if "command" in container else shlex.join(container["args"])
-        for line in script.splitlines():
-            words = shlex.split(line.removeprefix("airlock "))
-            if not line.startswith("to="):
-                build_parser(requested_verb(words)).parse_args(words)
+        if "command" in container:
+            said = [line for line in container["args"][0].splitlines() if "airlock" in line]
+        else:
+            said = ["airlock " + shlex.join(container["args"])]
+        for line in said:
+            program, *words = shlex.split(line)
+            assert program == "airlock"
+            build_parser(requested_verb(words)).parse_args(words)
         for variable in container.get("env", ()):
             assert "valueFrom" not in variable, "a secret in an environment"
             assert not re.search("PASSWORD|SECRET|_KEY$", variable["name"])
@@ -253,6 +259,8 @@ def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
 def test_nothing_writes_the_store_or_the_trust_store(workload: Manifest):
     for container in containers(workload):
         for mount in container["volumeMounts"]:
+            if (name(workload), mount["name"]) == ("CronJob-restore", "store"):
+                continue  # To put back is to write; it runs when somebody makes a job from it.
             if mount["name"] in ("store", "trust", "settings", "secrets", "keys", "engine-keys"):
                 assert mount["readOnly"] is True, f"{name(workload)}: {mount['name']}"
 
@@ -310,6 +318,89 @@ def test_the_gateways_scale_by_what_the_gateway_measures():
     assert gateway["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     budgets = {e["metadata"]["name"] for e in BASE if e["kind"] == "PodDisruptionBudget"}
     assert budgets == {"gateway", "engine-base", "engine-unlearned"}
+
+
+def cron(which: str) -> Manifest:
+    (found,) = [each for each in EXTRAS if name(each) == f"CronJob-{which}"]
+    return found
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_old_backups_end_once_a_newer_one_could_be_read(tmp_path: Path, reads: bool):
+    backups, programs = tmp_path / "backups", tmp_path / "bin"
+    for folder, days in (("old", 15), ("young", 13)):
+        (backups / folder).mkdir(parents=True)
+        (backups / folder / "manifest.json").touch(mode=0o400)
+        then = time.time() - days * 86_400
+        os.utime(backups / folder, (then, then))
+    programs.mkdir()
+    airlock = programs / "airlock"
+    airlock.write_text(f'#!/bin/sh\n[ "$1" = backup ] && mkdir "$3" || exit {int(not reads)}\n')
+    airlock.chmod(0o755)
+    (container,) = containers(cron("backup"))
+    script = container["args"][0].replace("/backups", str(backups))
+    done = subprocess.run(
+        [*container["command"], script],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert (done.returncode == 0) == reads
+    left = {path.name for path in backups.iterdir()}
+    assert left >= ({"young"} if reads else {"young", "old"})
+    assert len(left) == (2 if reads else 3)
+
+
+def test_a_restore_runs_by_hand_alone_and_sees_all_that_it_puts_back():
+    restore = cron("restore")
+    assert restore["spec"]["suspend"] is True
+    (container,) = containers(restore)
+    mounts = {m["name"]: m for m in container["volumeMounts"]}
+    # The files hold the highest version that was seen, above which a restore raises the version.
+    assert not any("readOnly" in mounts[name] for name in ("store", "files", "backups"))
+    (made,) = containers(cron("backup"))
+    assert container["env"] == made["env"]
+    assert container["image"] == made["image"]
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: overlays are not built")
+def test_prometheus_gets_the_token_that_the_gateways_ask_for(tmp_path: Path):
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    overlay = tmp_path / "deploy/kubernetes/example/kustomization.yaml"
+    text = overlay.read_text().replace("../monitoring,", "../monitoring, ../metrics-token,")
+    overlay.write_text(text)
+    built = [
+        each
+        for each in yaml.safe_load_all(
+            subprocess.run(
+                [str(KUBECTL), "kustomize", overlay.parent], check=True, capture_output=True
+            ).stdout
+        )
+        if name(each) in ("Deployment-gateway", "PodMonitor-gateway")
+    ]
+    (gateway,) = [each for each in built if each["kind"] == "Deployment"]
+    (monitor,) = [each for each in built if each["kind"] == "PodMonitor"]
+    kubernetes_validate.validate(gateway, OLDEST, strict=True)
+    (volume,) = [v for v in pod(gateway)["volumes"] if v["name"] == "metrics-token"]
+    for container in containers(gateway):
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume["name"]]
+        (variable,) = [e for e in container["env"] if e["name"] == "AIRLOCK_METRICS_TOKEN_FILE"]
+        assert variable["value"] == f"{mount['mountPath']}/metrics_token"
+    endpoints = monitor["spec"]["podMetricsEndpoints"]
+    assert {each["path"] for each in endpoints} == {"/metrics", "/metrics/engines"}
+    given = {"name": volume["secret"]["secretName"], "key": "metrics_token"}
+    assert [each["authorization"]["credentials"] for each in endpoints] == [given] * 2
+    assert "--from-file=metrics_token" in PAGE
+
+
+def test_the_page_makes_the_claims_before_anything_waits_for_them():
+    (chosen,) = re.findall(r"apply -k \S+ --selector (\S+)", PAGE)
+    key, _, value = chosen.partition("=")
+    labelled = {e["metadata"]["name"] for e in BASE if key in e["metadata"].get("labels", {})}
+    assert labelled >= {"store", "gateway"}
+    assert {name(e) for e in BASE if e["metadata"].get("labels", {}).get(key) == value} == {
+        "PersistentVolumeClaim-store",
+        "PersistentVolumeClaim-files",
+    }
 
 
 def test_the_routes_lead_to_the_same_paths_as_the_proxy():
