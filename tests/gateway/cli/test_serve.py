@@ -1,8 +1,13 @@
 """`airlock serve`: one gateway on a SQLite file, any number on PostgreSQL."""
 
+import resource
+from collections.abc import Iterator
+
+import pytest
 from sqlalchemy import make_url
 
 from gateway.cli import main
+from gateway.cli.serve import OTHER_FILES, allow_files
 from gateway.db import database_url, sole_gateway
 from gateway.settings import Settings
 
@@ -26,3 +31,22 @@ def test_any_number_serves_a_postgresql():
     url = make_url("postgresql+psycopg://airlock@db/airlock")
     with sole_gateway(url), sole_gateway(url):
         pass
+
+
+@pytest.fixture
+def hard_limit() -> Iterator[int]:
+    """Have the usual soft limit of open files; yield the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_as_many_files_may_be_open_as_requests_take(hard_limit):
+    allow_files(500)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1000 + OTHER_FILES, hard_limit)
+    allow_files(1)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000 + OTHER_FILES, "it only grows"
+    allow_files(10**9)
+    most = 2 * 10**9 + OTHER_FILES if hard_limit == resource.RLIM_INFINITY else hard_limit
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard_limit)
