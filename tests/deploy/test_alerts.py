@@ -11,7 +11,7 @@ import yaml
 
 from deploy.grafana.build import DASHBOARDS
 from gateway.http_errors import HTTP_ERRORS
-from tests.deploy.alert_cases import CASES, Case, Series
+from tests.deploy.alert_cases import CASES, UP, Case, Series
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules"
@@ -107,6 +107,42 @@ def test_an_install_that_was_never_backed_up_is_told_of(tmp_path: Path):
 
 
 @needs("promtool")
+@pytest.mark.parametrize("told", [True, False])
+def test_whoever_is_woken_has_a_link_to_the_page(tmp_path: Path, told: bool):
+    commented = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    (shown,) = re.findall(r"# external_labels: (.+)", commented)
+    labels = yaml.safe_load(shown) if told else {}
+    assert not told or labels["runbooks"].startswith("https://")
+    said = {
+        **alerts()["AirlockNoGateway"]["annotations"],
+        "runbook_url": labels.get("runbooks", "") + "docs/runbooks.md#airlocknogateway",
+    }
+    expected = {"exp_labels": {"severity": "page"}, "exp_annotations": said}
+    given = {
+        "rule_files": [str(RULES / "alerts.yml")],
+        "tests": [
+            {
+                "input_series": [{"series": UP, "values": "0x10"}],
+                "external_labels": labels,
+                "alert_rule_test": [
+                    {
+                        "eval_time": "5m",
+                        "alertname": "AirlockNoGateway",
+                        "exp_alerts": [expected],
+                    }
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yml"
+    file.write_text(yaml.safe_dump(given))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
 def test_prometheus_takes_the_configuration(tmp_path: Path):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(RULES)))
@@ -126,7 +162,8 @@ def test_an_alert_says_what_it_is_and_where_help_is(name: str):
     assert alert["labels"]["severity"] in ("page", "ticket")
     said = alert["annotations"]
     assert said.keys() == {"summary", "description", "runbook_url"}
-    assert said["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+    page = f"docs/runbooks.md#{name.lower()}"
+    assert said["runbook_url"] == "{{ $externalLabels.runbooks }}" + page
     section = sections()[name]
     places = [section.index(part) for part in PARTS]
     assert places == sorted(places)
