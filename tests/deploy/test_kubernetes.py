@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from gateway.cli import build_parser, requested_verb
+from gateway.controlplane.routers import ROUTERS
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,10 @@ Manifest = dict[str, Any]
 COMPONENT = "app.kubernetes.io/component"
 FOREIGN = {"kustomize.config.k8s.io", "monitoring.coreos.com", "gateway.networking.k8s.io"}
 """Groups whose schemas come with what serves them, not with Kubernetes."""
+PROXIED = set(
+    re.findall(r"location =? ?(/[a-z0-9/.-]+) {", (ROOT / "deploy/nginx/nginx.conf").read_text())
+)
+"""The paths that the proxy of the Compose stack passes on, whole or as their beginning."""
 KUBECTL = shutil.which("kubectl")
 
 
@@ -404,12 +409,7 @@ def test_the_page_makes_the_claims_before_anything_waits_for_them():
 
 
 def test_the_routes_lead_to_the_same_paths_as_the_proxy():
-    wanted = set(
-        re.findall(
-            r"location =? ?(/(?!readyz|proxy-healthz|v1/files)[a-z0-9/]+)",
-            (ROOT / "deploy/nginx/nginx.conf").read_text(),
-        )
-    )
+    wanted = PROXIED - {"/readyz", "/proxy-healthz", "/v1/files"}
     routed = {
         match["path"]["value"]
         for route in manifests(FOLDER / "routes")
@@ -421,3 +421,12 @@ def test_the_routes_lead_to_the_same_paths_as_the_proxy():
     assert "retry" not in str(
         [r["spec"] for r in manifests(FOLDER / "routes") if r["kind"] == "HTTPRoute"]
     )
+
+
+def test_what_the_gateway_answers_can_be_reached_from_outside():
+    """Mails hold addresses of pages, and others fetch the key of visas."""
+    exact = {"/logout", "/visas/jwks.json"}
+    assert exact < PROXIED
+    begun = tuple(PROXIED - exact)
+    paths = {route.path for router in ROUTERS for route in router.routes}
+    assert {path for path in paths - exact if not path.startswith(begun)} == set()

@@ -118,6 +118,11 @@ def test_callers_reach_the_api_of_models_and_nothing_else(front: Proxy, gateways
 def test_people_reach_the_admin_api_and_no_figures(front: Proxy):
     assert httpx.get(f"{front.people}/admin/v1/people").status_code == 401
     assert httpx.get(f"{front.people}/readyz").json()["status"] in ("ready", "not ready")
+    assert httpx.get(f"{front.people}/visas/jwks.json").json()["keys"]
+    # The pages that mails lead to are the gateway's, which says itself that there is none.
+    for page in ("confirm-address", "institution-mail"):
+        answer = httpx.get(f"{front.people}/{page}/nothing")
+        assert "x-request-id" in answer.headers, answer.text
     for path in ("/metrics", "/v1/models"):
         assert httpx.get(front.people + path).status_code == 404
 
