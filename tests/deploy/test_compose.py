@@ -368,6 +368,18 @@ def test_the_cpu_engines_share_the_processors(services: Services):
         assert args.engines_on_this_machine == 2
 
 
+def test_engines_alone_may_load_what_they_compile(services: Services):
+    """Docker mounts a tmpfs with noexec, from which no library can be loaded."""
+    loads = {
+        name
+        for name, service in services.items()
+        if any("exec" in mount.split(":")[1].split(",") for mount in service.get("tmpfs", ()))
+    }
+    assert loads == ENGINES
+    for name in ENGINES:
+        assert services[name]["tmpfs"][1].startswith("/tmp:exec,")
+
+
 def test_vllms_own_words_reach_vllm(services: Services):
     for name in ("engine-base-gpu", "engine-unlearned-gpu"):
         args = build_parser("engine").parse_args(services[name]["command"])

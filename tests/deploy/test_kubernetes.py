@@ -309,6 +309,16 @@ def test_the_settings_are_understood_and_fit_the_services(
         assert any(str(path).startswith(mount) for mount in mounts)
 
 
+def test_what_the_example_shows_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    shown = (FOLDER / "example" / "airlock.toml").read_text()
+    file = tmp_path / "airlock.toml"
+    file.write_text(re.sub(r"^# (\w+ = )", r"\1", shown, flags=re.MULTILINE))
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(file))
+    settings = Settings()
+    assert [str(network) for network in settings.trusted_proxies] == ["10.42.0.0/16"]
+    assert settings.audit_witness_url == "http://witness:8300"
+
+
 def test_the_gateways_scale_by_what_the_gateway_measures():
     from gateway.metrics import Metrics
 
