@@ -3,13 +3,15 @@
 import json
 import stat
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from gateway.app import create_app
 from gateway.cli import main
 from gateway.cli.config import files
-from gateway.cli.config.page import settings_page
+from gateway.cli.config.page import NESTED, settings_page
 from gateway.cli.config.values import without_password
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -221,3 +223,16 @@ def test_the_page_is_current():
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_says_what_it_means(name):
     assert Settings.model_fields[name].description
+
+
+def test_every_list_of_settings_has_its_table():
+    """What a list's entries hold is documented as settings are."""
+    nested = {
+        f"AIRLOCK_{name.upper()}": entry
+        for name, field in Settings.model_fields.items()
+        for entry in get_args(field.annotation)
+        if isinstance(entry, type) and issubclass(entry, BaseModel)
+    }
+    assert {name: entry for name, _, entry in NESTED} == nested
+    for entry in nested.values():
+        assert all(field.description for field in entry.model_fields.values()), entry
