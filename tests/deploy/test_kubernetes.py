@@ -1,5 +1,6 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
+import itertools
 import os
 import re
 import shlex
@@ -162,6 +163,40 @@ def test_only_gateways_reach_an_engine_and_it_reaches_nothing(engine: Manifest):
     ports = {port["port"] for rule in rules(engine, "Ingress") for port in rule["ports"]}
     assert ports == {8000, 8001}
     assert rules(engine, "Egress") == []
+
+
+def may_pass(source: str, target: str, port: int) -> bool:
+    """Whether both ends' policies let a connection pass between two components of the namespace."""
+    here, there = {COMPONENT: source}, {COMPONENT: target}
+    for direction, mine, peer in (("Egress", here, there), ("Ingress", there, here)):
+        allowed = [
+            rule
+            for policy in POLICIES
+            if direction in policy["spec"]["policyTypes"]
+            and selects(policy["spec"]["podSelector"], mine)
+            for rule in policy["spec"].get(direction.lower(), [])
+        ]
+        if not any(
+            selects(side["podSelector"], peer)
+            for rule in allowed
+            if port in {each["port"] for each in rule["ports"]}
+            for side in rule["from" if direction == "Ingress" else "to"]
+            if "namespaceSelector" not in side
+        ):
+            return False
+    return True
+
+
+def test_who_reaches_whom_by_the_policies_of_both_ends():
+    """A policy that lets one end send is worth nothing where the other end may not be reached."""
+    ports = {"engine": (8000, 8001), "witness": (8300,), "redis": (6379,), "postgres": (5432,)}
+    wanted = {("gateway", target, port) for target, each in ports.items() for port in each}
+    wanted |= {(source, "postgres", 5432) for source in ("migrate", "backup")}
+    components = {*ports, "gateway", "migrate", "backup"}
+    assert {labels(workload)[COMPONENT] for workload in WORKLOADS} < components
+    every = {port for each in ports.values() for port in each}
+    pairs = itertools.product(components, components, every)
+    assert {flow for flow in pairs if may_pass(*flow)} == wanted
 
 
 def test_gateways_reach_what_they_need_and_no_more():
