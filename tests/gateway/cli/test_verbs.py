@@ -433,3 +433,12 @@ def test_a_defect_shows_itself_where_the_gateways_settings_are_not_installed(mon
     monkeypatch.setitem(sys.modules, VERBS["checkpoints"].module, broken)
     with pytest.raises(RuntimeError, match="a defect"):
         main(["checkpoints"])
+
+
+def test_a_row_is_one_line_where_there_is_no_terminal(airlock):
+    person = airlock(
+        "people", "add", "Ada Lovelace", "--organisation", "Analytical Society", "--tier", "public"
+    ).out.split()[1]
+    (row,) = [line for line in airlock("people", "list").out.splitlines() if person in line]
+    assert "Ada Lovelace" in row
+    assert "Analytical Society" in row
