@@ -1,6 +1,7 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
 import itertools
+import math
 import os
 import re
 import shlex
@@ -475,3 +476,35 @@ def test_what_the_gateway_answers_can_be_reached_from_outside():
     begun = tuple(PROXIED - exact)
     paths = {route.path for router in ROUTERS for route in router.routes}
     assert {path for path in paths - exact if not path.startswith(begun)} == set()
+
+
+def test_the_arithmetic_is_that_of_what_was_measured():
+    measured = re.search(
+        r"^\| Airlock \| (\d+) \| (\d+) \| (\d+) \|", (ROOT / "docs/api.md").read_text(), re.M
+    )
+    said = re.search(
+        r"a request costs a gateway (\d+) µs of CPU and an event of a stream (\d+) µs; "
+        r"a gateway takes (\d+) MB, and an open stream (\d+) kB",
+        PAGE,
+    )
+    assert measured
+    assert said
+    request, event, memory, stream = map(int, said.groups())
+    assert (request, event, memory) == tuple(map(int, measured.groups()))
+    rows = dict(re.findall(r"^\| ([^|]+?) \| [^|]+ \| ([^|]+ \| [^|]+ \| [^|]+) \|$", PAGE, re.M))
+    for column, rate in enumerate((100, 1_000, 10_000)):
+        cores = rate * (request + 100 * event) / 1e6
+        gateways = max(3, math.ceil(cores / 0.6))
+        gigabytes = (gateways * memory + rate * 2.5 * stream / 1000) / 1000
+        for row, wanted in (
+            ("cores, no streams", rate * request / 1e6),
+            ("cores, streams of 100 events", cores),
+            ("gateways W", gateways),
+            ("open streams, T = 2.5 s", rate * 2.5),
+            ("memory of all gateways", gigabytes),
+            ("engines at 256 requests each", math.ceil(rate * 2.5 / 256)),
+        ):
+            shown = rows[row].split(" | ")[column].removesuffix(" GB").replace(",", "")
+            # As far as it is written out.
+            digits = len(shown.partition(".")[2])
+            assert float(shown) == round(wanted, digits), (row, rate)
