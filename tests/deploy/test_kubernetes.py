@@ -440,7 +440,7 @@ def test_prometheus_gets_the_token_that_the_gateways_ask_for(tmp_path: Path):
     assert {each["path"] for each in endpoints} == {"/metrics", "/metrics/engines"}
     given = {"name": volume["secret"]["secretName"], "key": "metrics_token"}
     assert [each["authorization"]["credentials"] for each in endpoints] == [given] * 2
-    assert "--from-file=metrics_token" in PAGE
+    assert "create secret generic metrics-token --from-file=deploy/secrets/metrics_token" in PAGE
 
 
 def test_the_page_makes_the_claims_before_anything_waits_for_them():
