@@ -1,7 +1,9 @@
 """docker-compose.yml: its schema, who reaches whom, what each service may do and is told."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -391,3 +393,25 @@ def test_the_example_environment_names_every_variable(root: Path):
     example = (root / "deploy" / "env.example").read_text()
     named = set(re.findall(r"^#? ?([A-Z_]+)=", example, re.MULTILINE))
     assert used | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == named
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_backup_is_read_again_before_older_ones_end(tmp_path: Path, reads: bool):
+    log, docker = tmp_path / "log", tmp_path / "docker"
+    fails = "" if reads else 'case "$*" in *--verify*) exit 15;; esac\n'
+    docker.write_text(f'#!/bin/sh\necho "$*" >> {log}\n{fails}')
+    docker.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(ROOT / "deploy" / "backup.sh", tmp_path / "deploy" / "backup.sh")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([script], env=environment, check=False)
+    assert done.returncode == (0 if reads else 15)
+    made, read, *ended = log.read_text().splitlines()
+    start = "compose run --rm -T backup "
+    for line, verb in ((made, "backup"), (read, "restore")):
+        words = line.removeprefix(start).split()
+        args = build_parser(words[0]).parse_args(words)
+        assert args.verb == verb
+    assert made.split()[-1] == read.split()[-2]
+    assert len(ended) == reads
+    assert all("--entrypoint find backup /backups " in line for line in ended)
