@@ -136,7 +136,9 @@ async def _finish(job: _Job, seen: int) -> int:
     above = max(seen, read_epoch(files / FILE))
     database = Database(job.settings)
     try:
-        await database.migrate()
+        current, newest = await database.revisions()
+        if current != newest:
+            await database.migrate()
         async with database.transaction() as session:
             head = await read_head(session, job.signer.name)
             version = await session.scalar(select(AuthorizationVersion.version)) or 0

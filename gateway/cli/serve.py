@@ -5,10 +5,11 @@ import gc
 import resource
 import sys
 
+import anyio
 import uvicorn
 
 from gateway.app import create_app
-from gateway.db import database_url, sole_gateway
+from gateway.db import Database, database_url, sole_gateway
 from gateway.logs import set_up_logs
 from gateway.server import ServerProtocol
 from gateway.settings import Settings
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     set_up_logs(settings.log_level)
     allow_files(settings.max_open_requests)
     with sole_gateway(database_url(settings)):
+        # The server would say with a traceback what is wrong with the database.
+        anyio.run(_look_at_database, settings)
         _serve(
             settings, args.host or settings.host, settings.port if args.port is None else args.port
         )
@@ -57,6 +60,14 @@ def allow_files(requests: int) -> None:
     enough = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if resource.RLIM_INFINITY != soft < enough:
         resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+async def _look_at_database(settings: Settings) -> None:
+    database = Database(settings)
+    try:
+        await database.prepare(settings)
+    finally:
+        await database.close()
 
 
 def _serve(settings: Settings, host: str, port: int) -> None:
