@@ -276,6 +276,18 @@ def test_every_pod_that_stays_is_probed(workload: Manifest):
             assert "/readyz" not in str(container)
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=name)
+def test_an_engine_that_its_launcher_starts_anew_is_left_alone(engine: Manifest):
+    """The launcher hashes before every start, longer than a probe would wait."""
+    (container,) = containers(engine)
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert container["livenessProbe"]["tcpSocket"] == {"port": "attest"}
+    words = build_parser("engine").parse_args(container["args"])
+    assert ports == {"http": words.port, "attest": words.attest_port}
+    # It gets no request meanwhile.
+    assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name)
 def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
     for container in containers(workload):
