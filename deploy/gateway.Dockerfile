@@ -2,11 +2,16 @@
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY requirements/gateway.txt requirements/gateway.txt
+COPY requirements/gateway.txt requirements/tracing.txt requirements/
 COPY deploy/build.txt deploy/build.txt
-# The lock is complete, so pip neither resolves nor adds anything.
+# Anything but nothing adds OpenTelemetry, for traces (docs/monitoring.md).
+ARG TRACING=
+# The locks are complete, so pip neither resolves nor adds anything.
 RUN python -m venv /opt/airlock \
     && /opt/airlock/bin/pip install --no-deps --require-hashes --requirement requirements/gateway.txt \
+    && if [ -n "$TRACING" ]; then \
+        /opt/airlock/bin/pip install --no-deps --require-hashes --requirement requirements/tracing.txt; \
+    fi \
     && pip install --no-deps --require-hashes --requirement deploy/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway

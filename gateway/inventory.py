@@ -67,6 +67,11 @@ GAUGES = {
     ),
     "secret_age": ("secret_age_seconds", "Since a secret's file was written.", ("secret",)),
     "api_key_age": ("api_key_age_seconds", "Age of the oldest key that counts.", ("kind",)),
+    "backup": (
+        "backup_timestamp_seconds",
+        "Of which moment the newest backup is that was made, and that was verified.",
+        ("of",),
+    ),
     "people": ("people", "People, by their tier and state.", ("tier", "state")),
     "grants": ("grants", "Grants that nobody has revoked, by their state.", ("domain", "state")),
     "grants_ending": (

@@ -30,7 +30,7 @@ Url = Annotated[
 class VisaIssuerSetting(BaseModel):
     """One issuer of GA4GH visas whose word is taken as evidence, for reviewers to accept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     issuer: Url
     """Its identifier, letter for letter."""

@@ -8,12 +8,13 @@ import ctypes
 import http.client
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from models.engine import (
 from models.pinned import PinnedCheckpoint
 
 PR_SET_PDEATHSIG = 1
+MAX_LOG_BYTES = 32 * 2**20
 # Loaded here, since a child may not load anything between fork and exec while threads run.
 LIBC = ctypes.CDLL(None)
 
@@ -195,6 +197,7 @@ class Supervisor:
                 failed = 0 if healthy else failed + 1
                 if failed >= self._timing.max_failed_probes:
                     return ready_seconds, f"the engine failed {failed} health probes"
+            self._bound_log()
             self._nap(process, ready=ready_at is not None)
         return 0.0, "it was told to stop"
 
@@ -206,6 +209,17 @@ class Supervisor:
                 return
             if time.monotonic() >= due:
                 return
+
+    def _bound_log(self) -> None:
+        """Begin the log anew when it is long, and keep the one before.
+
+        Its folder may be memory, and an engine runs for months. The engine appends, so that what it
+        writes next stands at the beginning; a disk that is full does not end it.
+        """
+        with suppress(OSError):
+            if self.log.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+                os.truncate(self.log, 0)
 
     def _is_healthy(self) -> bool:
         connection = http.client.HTTPConnection(

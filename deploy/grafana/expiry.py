@@ -1,4 +1,4 @@
-"""The row of the dashboard *Safety* on what ends by itself: releases, keys, certificates."""
+"""The row of *Safety* on what ends by itself or grows old: releases, keys, secrets, backups."""
 
 from deploy.grafana.panels import Panel, Query, Row
 
@@ -49,6 +49,14 @@ EXPIRY = Row(
             "Age of the oldest key of each kind that still counts.",
             "s",
             (Query("max by (kind) (airlock_api_key_age_seconds)", "{{kind}}"),),
+        ),
+        Panel(
+            "Age of backups",
+            "How old the newest backup is that was made, and that was verified; three hours are "
+            "too old.",
+            "s",
+            (Query("time() - max by (of) (airlock_backup_timestamp_seconds)", "{{of}}"),),
+            alarm_from=3 * 3600,
         ),
         Panel(
             "Versions and counts",

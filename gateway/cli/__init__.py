@@ -134,9 +134,9 @@ def main(argv: list[str] | None = None) -> int:
                 place = ".".join(map(str, problem["loc"]))
                 print(f"error: {place}: {problem['msg']}", file=sys.stderr)
             return 2
-        from pydantic_settings import SettingsError
-
-        if isinstance(error, SettingsError):
+        # The job's image has no such package, and who has it has imported it to raise this.
+        settings = sys.modules.get("pydantic_settings")
+        if settings is not None and isinstance(error, settings.SettingsError):
             print(f"error: {error}: write it as JSON (docs/settings.md)", file=sys.stderr)
             return 2
         raise

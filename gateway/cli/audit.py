@@ -151,7 +151,11 @@ def _witness(args: argparse.Namespace) -> int:
 
 def _read_key(given: str) -> VerifierKey:
     path = Path(given)
-    return VerifierKey.parse(_read(path).decode() if path.exists() else given)
+    text = _read(path).decode() if path.is_file() else given
+    try:
+        return VerifierKey.parse(text)
+    except AuditFileError as error:
+        raise AuditFileError(f"the key {given!r}: {error}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -9,7 +9,15 @@ from pathlib import Path
 import anyio
 
 from gateway.audit.log_key import log_signer
-from gateway.controlplane.backup import copy_parts, moment_of, parts, write_manifest
+from gateway.cli.tables import ACTOR
+from gateway.controlplane.backup import (
+    copy_parts,
+    moment_of,
+    parts,
+    record_backup,
+    write_manifest,
+)
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.dump import Dumper
 from gateway.db import Database
 from gateway.errors import ConfigurationError
@@ -79,6 +87,9 @@ async def _back_up(
         except BaseException:
             shutil.rmtree(args.to)
             raise
+        # Whoever copies everything is seen in the log, and how old the newest copy is by metrics.
+        async with database.transaction() as session:
+            await record_backup(session, Tag.BACKUP_MADE, now, actor=ACTOR, now=now)
     finally:
         await database.close()
     size = sum(path.stat().st_size for path in args.to.rglob("*") if path.is_file())

@@ -17,7 +17,15 @@ from gateway.audit.log import read_head
 from gateway.audit.log_key import log_signer
 from gateway.audit.verify import EXIT_CODES, Finding
 from gateway.cli.backup import add_tools
-from gateway.controlplane.backup import Manifest, put_back_parts, read_backup, verify_log
+from gateway.cli.tables import ACTOR
+from gateway.controlplane.backup import (
+    Manifest,
+    put_back_parts,
+    read_backup,
+    record_backup,
+    verify_log,
+)
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.dump import Dumper
 from gateway.controlplane.lost import Lost, end_again, lost_entries
 from gateway.controlplane.restored import FILE, close_everything, read_epoch
@@ -102,10 +110,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"made {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC by {manifest.airlock}")
     print(f"schema {manifest.schema_revision}, version {manifest.version}")
     if args.verify:
-        return anyio.run(_verify, job, args.backup / manifest.database)
-    # Asking SQLite for a file that is not there would make it.
-    is_there = not job.dumper.is_sqlite or Path(job.dumper.url.database or "").exists()
-    before = anyio.run(_version, settings) if is_there else None
+        return anyio.run(_verify, job, args.backup / manifest.database, manifest.made_at)
+    before = anyio.run(_version, settings) if _is_there(job) else None
     print(f"here is {'no database that answers' if before is None else f'version {before}'} now")
     if args.dry_run:
         print(f"would replace the database and put back what is missing of {len(manifest.files)}")
@@ -130,7 +136,9 @@ async def _finish(job: _Job, seen: int) -> int:
     above = max(seen, read_epoch(files / FILE))
     database = Database(job.settings)
     try:
-        await database.migrate()
+        current, newest = await database.revisions()
+        if current != newest:
+            await database.migrate()
         async with database.transaction() as session:
             head = await read_head(session, job.signer.name)
             version = await session.scalar(select(AuthorizationVersion.version)) or 0
@@ -161,7 +169,7 @@ async def _say_what_is_lost(session: AsyncSession, job: _Job, lost: Lost) -> Non
         print(f"lost: {count} of {tag}")
 
 
-async def _verify(job: _Job, source: Path) -> int:
+async def _verify(job: _Job, source: Path, made_at: datetime) -> int:
     with tempfile.TemporaryDirectory() as folder, job.dumper.scratch(source, Path(folder)) as url:
         address = url.render_as_string(hide_password=False)
         other = job.settings.model_copy(
@@ -177,7 +185,30 @@ async def _verify(job: _Job, source: Path) -> int:
             await database.close()
     print(f"schema {current}, of the code {newest}")
     print(f"audit log: {found.finding}: {found.reason}")
+    # Where a copy is verified on another host, there is no log to enter it in.
+    if found.finding is Finding.INTACT and _is_there(job):
+        await _record_verified(job, made_at)
     return EXIT_CODES[found.finding]
+
+
+async def _record_verified(job: _Job, made_at: datetime) -> None:
+    database = Database(job.settings)
+    try:
+        current, newest = await database.revisions()
+        if current != newest:
+            print("not entered in the audit log: the database's schema is not the code's")
+            return
+        async with database.transaction() as session:
+            await record_backup(session, Tag.BACKUP_VERIFIED, made_at, actor=ACTOR, now=job.now)
+    except AirlockError as error:
+        print(f"not entered in the audit log: {error}")
+    finally:
+        await database.close()
+
+
+def _is_there(job: _Job) -> bool:
+    """Whether there may be a database: asking SQLite for a file that is not there would make it."""
+    return not job.dumper.is_sqlite or Path(job.dumper.url.database or "").exists()
 
 
 async def _version(settings: Settings) -> int | None:

@@ -2,12 +2,14 @@
 
 import argparse
 import gc
+import resource
 import sys
 
+import anyio
 import uvicorn
 
 from gateway.app import create_app
-from gateway.db import database_url, sole_gateway
+from gateway.db import Database, database_url, sole_gateway
 from gateway.logs import set_up_logs
 from gateway.server import ServerProtocol
 from gateway.settings import Settings
@@ -15,6 +17,8 @@ from gateway.settings import Settings
 SWITCH_SECONDS = 0.0005
 """After how long a thread that computes lets the event loop go on: releases and signatures are
 looked at beside it every second, and requests would wait for the interpreter's usual 5 ms."""
+OTHER_FILES = 1024
+"""Beside those of requests: the database's, what is imported, what callers upload."""
 EXAMPLES = """\
 Settings come from AIRLOCK_* variables; docs/settings.md lists them.
 
@@ -35,11 +39,35 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings = Settings(home=args.home)
     set_up_logs(settings.log_level)
+    allow_files(settings.max_open_requests)
     with sole_gateway(database_url(settings)):
+        # The server would say with a traceback what is wrong with the database.
+        anyio.run(_look_at_database, settings)
         _serve(
             settings, args.host or settings.host, settings.port if args.port is None else args.port
         )
     return 0
+
+
+def allow_files(requests: int) -> None:
+    """Let this process open what so many requests take, as far as the hard limit allows.
+
+    Each takes two connections, the caller's and the engine's. The usual soft limit of 1024, which
+    is for programs that use `select`, would be reached at 500 streams.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * requests + OTHER_FILES
+    enough = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+async def _look_at_database(settings: Settings) -> None:
+    database = Database(settings)
+    try:
+        await database.prepare(settings)
+    finally:
+        await database.close()
 
 
 def _serve(settings: Settings, host: str, port: int) -> None:

@@ -19,6 +19,8 @@ from gateway.identity.proof import TERMINAL, Assurance
 from gateway.settings import Settings
 
 ACTOR = "command line"
+WIDE = 1000
+"""Of a row that is not for a terminal."""
 Result = TypeVar("Result")
 
 
@@ -89,7 +91,11 @@ def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
         table.add_column(name, overflow="fold", no_wrap=name == "id")
     for value in values:
         table.add_row(*("" if cell is None else str(cell) for cell in value.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        # What a pipe, or a pod without a terminal, gets would be folded at 80 characters.
+        console.width = WIDE
+    console.print(table)
 
 
 def show_one(row: BaseModel, *, as_json: bool) -> None:

@@ -13,22 +13,23 @@ which is worth something because somebody else has it.
 
 import shutil
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.checkpoint import Checkpoint, Note, SignerKey, parse_note
 from gateway.audit.export import leaves
 from gateway.audit.log import list_checkpoints, sign_head
 from gateway.audit.verify import Finding, Verified, verify_export
+from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.restored import FILE as EPOCH
 from gateway.errors import ConfigurationError
-from gateway.tables import AuthorizationVersion
+from gateway.tables import AuditEntry, AuthorizationVersion
 from models.documents import (
     Document,
     HexSha256,
@@ -133,6 +134,25 @@ def write_manifest(
     )
     write_bytes(to / MANIFEST, canonical_json(manifest.model_dump(mode="json")), mode=0o400)
     return manifest
+
+
+async def record_backup(
+    session: AsyncSession, tag: Tag, made_at: datetime, *, actor: str, now: datetime
+) -> None:
+    """Enter in the audit log that a backup was made or verified; its subject is its moment."""
+    moment = made_at.astimezone(UTC).isoformat(timespec="seconds")
+    await record_event(session, tag, moment, actor=actor, now=now)
+
+
+async def newest_backups(session: AsyncSession) -> dict[str, datetime]:
+    """Return of which moment the newest backup is that was made, and that was verified."""
+    # Not the newest entry: of two backups the older may have been verified last.
+    rows = await session.execute(
+        select(AuditEntry.tag, func.max(AuditEntry.subject))
+        .where(AuditEntry.tag.in_((str(Tag.BACKUP_MADE), str(Tag.BACKUP_VERIFIED))))
+        .group_by(AuditEntry.tag)
+    )
+    return {tag.rpartition(":")[2]: datetime.fromisoformat(moment) for tag, moment in rows}
 
 
 def read_backup(source: Path, signer: SignerKey) -> Manifest:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import read_leaf
 from gateway.audit.intents import DENIED, ENDED, INTENDED
+from gateway.controlplane.backup import newest_backups
 from gateway.controlplane.certificates import expiries
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.gate_metrics import GateMetrics
@@ -67,6 +68,8 @@ class Census:
             await self._count_people(session, now)
             await self._count_applications(session, now)
             await self._follow_log(session)
+            backups = await newest_backups(session)
+        self._inventory.replace("backup", {(of,): at.timestamp() for of, at in backups.items()})
         releases, trust = self._registry.releases, self._registry.trust
         await self._gate.count(releases)
         self._inventory.replace(

@@ -94,6 +94,8 @@ class Tag(StrEnum):
     DESTRUCTION_ASKED = "contents:destruction:asked"
     DESTRUCTION_APPROVED = "contents:destruction:approved"
     CONTENTS_KEY_DESTROYED = "contents:key:destroyed"
+    BACKUP_MADE = "operator:backup:made"
+    BACKUP_VERIFIED = "operator:backup:verified"
 
 
 async def locked(session: AsyncSession, kind: type[Row], row_id: str | int) -> Row | None:

@@ -56,7 +56,10 @@ def answer_monitoring(
 def _bearer_check(settings: Settings) -> Callable[[str | None], None]:
     """Return a dependency that lets the token's bearer pass, or everybody where there is none."""
     file = settings.metrics_token_file
-    token = file.read_text().strip() if file else None
+    try:
+        token = file.read_text().strip() if file else None
+    except OSError as error:
+        raise ConfigurationError(f"the token of metrics cannot be read: {error}") from error
     if token == "":
         raise ConfigurationError(f"{file} is empty")
 

@@ -14,7 +14,7 @@ from models.launcher import Launcher, Placement
 from models.sidecar import SideCar
 from models.signing import read_machine_key
 from models.store import CheckpointStore
-from models.supervisor import Supervisor
+from models.supervisor import Supervisor, Timing
 
 EXAMPLES = """\
 Before every start the release is verified (two signatures, version, expiry) and the bytes are
@@ -65,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="use this key (default: a new random one under --home)",
     )
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=Timing.start_timeout_seconds,
+        metavar="SECONDS",
+        help="start vLLM anew if it has not loaded the weights by then (%(default).0f)",
+    )
     parser.add_argument("extra", nargs="*", metavar="-- WORD", help="further words for vLLM")
 
 
@@ -108,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
                 ),
                 **os.environ,
             },
+            timing=Timing(start_timeout_seconds=args.start_timeout),
             on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
             api_key_file=args.api_key_file,
             attest_url=side_car.url,

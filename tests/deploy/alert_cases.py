@@ -18,6 +18,8 @@ REVIEW = 'airlock_application_waiting_seconds{state="domain_review"}'
 LAG = "airlock_snapshot_lag_seconds"
 LOOP = "airlock_event_loop_lag_seconds_bucket"
 FILES = '_fds{job="airlock", instance="a:8000"}'
+COUNTED = "airlock_census_timestamp_seconds"
+BACKUP = "airlock_backup_timestamp_seconds"
 DAY = 86_400
 Series = dict[str, str]
 
@@ -132,6 +134,21 @@ CASES = {
     "AirlockCensusStale": Case(
         {'airlock_census_timestamp_seconds{of="dataplane"}': "60x30"},
         {'airlock_census_timestamp_seconds{of="dataplane"}': "0+60x30"},
+    ),
+    "AirlockClockOff": Case(
+        {f'{COUNTED}{{of="dataplane", instance="a:8000"}}': "-120+60x30"},
+        # One is as it should be, the other has stopped counting.
+        {
+            f'{COUNTED}{{of="dataplane", instance="a:8000"}}': "-30+60x30",
+            f'{COUNTED}{{of="dataplane", instance="b:8000"}}': "60x30",
+        },
+    ),
+    "AirlockBackupOld": Case(
+        # Made each hour, and the newest that could be read again is of long ago.
+        {f'{BACKUP}{{of="made"}}': "0+300x90", f'{BACKUP}{{of="verified"}}': "0x90"},
+        {f'{BACKUP}{{of="made"}}': "0+300x90", f'{BACKUP}{{of="verified"}}': "0+300x90"},
+        330,
+        5,
     ),
     "AirlockTrustKeyEndsSoon": Case(
         {'airlock_trust_key_expiry_timestamp_seconds{role="releaser", key="0"}': f"{13 * DAY}x30"},

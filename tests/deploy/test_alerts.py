@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.alert_cases import CASES, Case, Series
+from deploy.grafana.build import DASHBOARDS
+from gateway.http_errors import HTTP_ERRORS
+from tests.deploy.alert_cases import CASES, UP, Case, Series
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules"
@@ -93,6 +95,54 @@ def test_a_situation_that_is_not_as_it_says_is_noticed(tmp_path: Path):
 
 
 @needs("promtool")
+def test_an_install_that_was_never_backed_up_is_told_of(tmp_path: Path):
+    counted = 'airlock_census_timestamp_seconds{of="controlplane"}'
+    never = Case({counted: "0+60x90"}, {}, 80)
+    tests = [
+        situation("AirlockBackupOld", never.fires, never, fires=True),
+        situation("AirlockBackupOld", never.quiet, never, fires=False),
+    ]
+    done = promtool(tmp_path / "tests.yml", tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
+@pytest.mark.parametrize("told", [True, False])
+def test_whoever_is_woken_has_a_link_to_the_page(tmp_path: Path, told: bool):
+    commented = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    (shown,) = re.findall(r"# external_labels: (.+)", commented)
+    labels = yaml.safe_load(shown) if told else {}
+    assert not told or labels["runbooks"].startswith("https://")
+    said = {
+        **alerts()["AirlockNoGateway"]["annotations"],
+        "runbook_url": labels.get("runbooks", "") + "docs/runbooks.md#airlocknogateway",
+    }
+    expected = {"exp_labels": {"severity": "page"}, "exp_annotations": said}
+    given = {
+        "rule_files": [str(RULES / "alerts.yml")],
+        "tests": [
+            {
+                "input_series": [{"series": UP, "values": "0x10"}],
+                "external_labels": labels,
+                "alert_rule_test": [
+                    {
+                        "eval_time": "5m",
+                        "alertname": "AirlockNoGateway",
+                        "exp_alerts": [expected],
+                    }
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yml"
+    file.write_text(yaml.safe_dump(given))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
 def test_prometheus_takes_the_configuration(tmp_path: Path):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(RULES)))
@@ -112,7 +162,8 @@ def test_an_alert_says_what_it_is_and_where_help_is(name: str):
     assert alert["labels"]["severity"] in ("page", "ticket")
     said = alert["annotations"]
     assert said.keys() == {"summary", "description", "runbook_url"}
-    assert said["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+    page = f"docs/runbooks.md#{name.lower()}"
+    assert said["runbook_url"] == "{{ $externalLabels.runbooks }}" + page
     section = sections()[name]
     places = [section.index(part) for part in PARTS]
     assert places == sorted(places)
@@ -127,6 +178,33 @@ def test_what_the_runbook_names_is_there():
     from gateway.cli import VERBS
 
     assert verbs <= set(VERBS)
+
+
+def test_every_panel_that_the_runbook_sends_people_to_is_on_that_dashboard():
+    titles = {each.name.capitalize(): {p.title for p in each.panels} for each in DASHBOARDS}
+    rows = {row.title for each in DASHBOARDS for row in each.rows}
+    sent = re.findall(
+        r"\*([A-Z]\w+)\* → (?:the row )?(\*[^*]+\*(?:(?:, | and )\*[^*]+\*)*)", RUNBOOKS
+    )
+    assert len(sent) > 25
+    for dashboard, panels in sent:
+        named = set(re.findall(r"\*([^*]+)\*", panels))
+        assert named <= titles[dashboard] | rows, (dashboard, named)
+
+
+def test_what_the_runbook_quotes_is_said_by_the_code():
+    sources = [path for plane in ("gateway", "models") for path in (ROOT / plane).rglob("*.py")]
+    code = "".join(path.read_text() for path in sources)
+    quoted = set(re.findall(r"`([a-z][a-z ]+ [a-z ]+)`", RUNBOOKS))
+    quoted = {text for text in quoted if not text.startswith(("airlock ", "ulimit "))}
+    assert len(quoted) >= 6
+    assert {text for text in quoted if text not in code} == set()
+    codes = set(re.findall(r"50[0-9] `(\w+)`|40[0-9] `(\w+)`", RUNBOOKS))
+    assert {code for pair in codes for code in pair if code} <= known_codes()
+
+
+def known_codes() -> set[str]:
+    return {row.code for row in HTTP_ERRORS.values()}
 
 
 @needs("amtool")

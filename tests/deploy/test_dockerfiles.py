@@ -59,7 +59,7 @@ def test_it_runs_as_the_number_that_owns_the_store(path: Path):
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
 def test_every_package_comes_from_a_hash_lock(path: Path):
     text = path.read_text().replace("\\\n", " ")
-    for words in re.findall(r"pip install ([^&\n]*)", text):
+    for words in re.findall(r"pip install ([^&;\n]*)", text):
         assert "--no-deps" in words
         assert "--require-hashes" in words or words.strip().endswith("/wheels/*.whl"), words
 
@@ -86,8 +86,12 @@ def test_the_gateways_image_holds_no_torch():
     text = next(path for path in DOCKERFILES if path.stem == "gateway").read_text()
     assert set(re.findall(r"requirement (\S+)", text)) == {
         "requirements/gateway.txt",
+        "requirements/tracing.txt;",
         "deploy/build.txt",
     }
+    # OpenTelemetry is there for those alone who ask for it.
+    assert re.search(r"^ARG TRACING=$", text, re.MULTILINE)
+    assert re.search(r'if \[ -n "\$TRACING" \]; then[^;]*requirements/tracing.txt;', text)
     assert not re.search(r"^COPY unlearn", text, re.MULTILINE)
 
 

@@ -1,9 +1,13 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
+import itertools
+import math
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -14,16 +18,22 @@ import pytest
 import yaml
 
 from gateway.cli import build_parser, requested_verb
+from gateway.controlplane.routers import ROUTERS
 from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 OLDEST, NEWEST = "1.30", "1.34"
 """The versions that docs/kubernetes.md names."""
 Manifest = dict[str, Any]
 COMPONENT = "app.kubernetes.io/component"
 FOREIGN = {"kustomize.config.k8s.io", "monitoring.coreos.com", "gateway.networking.k8s.io"}
 """Groups whose schemas come with what serves them, not with Kubernetes."""
+PROXIED = set(
+    re.findall(r"location =? ?(/[a-z0-9/.-]+) {", (ROOT / "deploy/nginx/nginx.conf").read_text())
+)
+"""The paths that the proxy of the Compose stack passes on, whole or as their beginning."""
 KUBECTL = shutil.which("kubectl")
 
 
@@ -156,6 +166,40 @@ def test_only_gateways_reach_an_engine_and_it_reaches_nothing(engine: Manifest):
     assert rules(engine, "Egress") == []
 
 
+def may_pass(source: str, target: str, port: int) -> bool:
+    """Whether both ends' policies let a connection pass between two components of the namespace."""
+    here, there = {COMPONENT: source}, {COMPONENT: target}
+    for direction, mine, peer in (("Egress", here, there), ("Ingress", there, here)):
+        allowed = [
+            rule
+            for policy in POLICIES
+            if direction in policy["spec"]["policyTypes"]
+            and selects(policy["spec"]["podSelector"], mine)
+            for rule in policy["spec"].get(direction.lower(), [])
+        ]
+        if not any(
+            selects(side["podSelector"], peer)
+            for rule in allowed
+            if port in {each["port"] for each in rule["ports"]}
+            for side in rule["from" if direction == "Ingress" else "to"]
+            if "namespaceSelector" not in side
+        ):
+            return False
+    return True
+
+
+def test_who_reaches_whom_by_the_policies_of_both_ends():
+    """A policy that lets one end send is worth nothing where the other end may not be reached."""
+    ports = {"engine": (8000, 8001), "witness": (8300,), "redis": (6379,), "postgres": (5432,)}
+    wanted = {("gateway", target, port) for target, each in ports.items() for port in each}
+    wanted |= {(source, "postgres", 5432) for source in ("migrate", "backup")}
+    components = {*ports, "gateway", "migrate", "backup"}
+    assert {labels(workload)[COMPONENT] for workload in WORKLOADS} < components
+    every = {port for each in ports.values() for port in each}
+    pairs = itertools.product(components, components, every)
+    assert {flow for flow in pairs if may_pass(*flow)} == wanted
+
+
 def test_gateways_reach_what_they_need_and_no_more():
     (gateway,) = [each for each in WORKLOADS if name(each) == "Deployment-gateway"]
     reached = set()
@@ -232,14 +276,29 @@ def test_every_pod_that_stays_is_probed(workload: Manifest):
             assert "/readyz" not in str(container)
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=name)
+def test_an_engine_that_its_launcher_starts_anew_is_left_alone(engine: Manifest):
+    """The launcher hashes before every start, longer than a probe would wait."""
+    (container,) = containers(engine)
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert container["livenessProbe"]["tcpSocket"] == {"port": "attest"}
+    words = build_parser("engine").parse_args(container["args"])
+    assert ports == {"http": words.port, "attest": words.attest_port}
+    # It gets no request meanwhile.
+    assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name)
 def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
     for container in containers(workload):
-        script = container["args"][0] if "command" in container else shlex.join(container["args"])
-        for line in script.splitlines():
-            words = shlex.split(line.removeprefix("airlock "))
-            if not line.startswith("to="):
-                build_parser(requested_verb(words)).parse_args(words)
+        if "command" in container:
+            said = [line for line in container["args"][0].splitlines() if "airlock" in line]
+        else:
+            said = ["airlock " + shlex.join(container["args"])]
+        for line in said:
+            program, *words = shlex.split(line)
+            assert program == "airlock"
+            build_parser(requested_verb(words)).parse_args(words)
         for variable in container.get("env", ()):
             assert "valueFrom" not in variable, "a secret in an environment"
             assert not re.search("PASSWORD|SECRET|_KEY$", variable["name"])
@@ -253,6 +312,8 @@ def test_every_command_parses_and_every_secret_is_a_file(workload: Manifest):
 def test_nothing_writes_the_store_or_the_trust_store(workload: Manifest):
     for container in containers(workload):
         for mount in container["volumeMounts"]:
+            if (name(workload), mount["name"]) == ("CronJob-restore", "store"):
+                continue  # To put back is to write; it runs when somebody makes a job from it.
             if mount["name"] in ("store", "trust", "settings", "secrets", "keys", "engine-keys"):
                 assert mount["readOnly"] is True, f"{name(workload)}: {mount['name']}"
 
@@ -296,6 +357,16 @@ def test_the_settings_are_understood_and_fit_the_services(
         assert any(str(path).startswith(mount) for mount in mounts)
 
 
+def test_what_the_example_shows_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    shown = (FOLDER / "example" / "airlock.toml").read_text()
+    file = tmp_path / "airlock.toml"
+    file.write_text(re.sub(r"^# (\w+ = )", r"\1", shown, flags=re.MULTILINE))
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(file))
+    settings = Settings()
+    assert [str(network) for network in settings.trusted_proxies] == ["10.42.0.0/16"]
+    assert settings.audit_witness_url == "http://witness:8300"
+
+
 def test_the_gateways_scale_by_what_the_gateway_measures():
     from gateway.metrics import Metrics
 
@@ -312,13 +383,91 @@ def test_the_gateways_scale_by_what_the_gateway_measures():
     assert budgets == {"gateway", "engine-base", "engine-unlearned"}
 
 
-def test_the_routes_lead_to_the_same_paths_as_the_proxy():
-    wanted = set(
-        re.findall(
-            r"location =? ?(/(?!readyz|proxy-healthz|v1/files)[a-z0-9/]+)",
-            (ROOT / "deploy/nginx/nginx.conf").read_text(),
-        )
+def cron(which: str) -> Manifest:
+    (found,) = [each for each in EXTRAS if name(each) == f"CronJob-{which}"]
+    return found
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_old_backups_end_once_a_newer_one_could_be_read(tmp_path: Path, reads: bool):
+    backups, programs = tmp_path / "backups", tmp_path / "bin"
+    for folder, days in (("old", 15), ("young", 13)):
+        (backups / folder).mkdir(parents=True)
+        (backups / folder / "manifest.json").touch(mode=0o400)
+        then = time.time() - days * 86_400
+        os.utime(backups / folder, (then, then))
+    programs.mkdir()
+    airlock = programs / "airlock"
+    airlock.write_text(f'#!/bin/sh\n[ "$1" = backup ] && mkdir "$3" || exit {int(not reads)}\n')
+    airlock.chmod(0o755)
+    (container,) = containers(cron("backup"))
+    script = container["args"][0].replace("/backups", str(backups))
+    done = subprocess.run(
+        [*container["command"], script],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        check=False,
     )
+    assert (done.returncode == 0) == reads
+    left = {path.name for path in backups.iterdir()}
+    assert left >= ({"young"} if reads else {"young", "old"})
+    assert len(left) == (2 if reads else 3)
+
+
+def test_a_restore_runs_by_hand_alone_and_sees_all_that_it_puts_back():
+    restore = cron("restore")
+    assert restore["spec"]["suspend"] is True
+    (container,) = containers(restore)
+    mounts = {m["name"]: m for m in container["volumeMounts"]}
+    # The files hold the highest version that was seen, above which a restore raises the version.
+    assert not any("readOnly" in mounts[name] for name in ("store", "files", "backups"))
+    (made,) = containers(cron("backup"))
+    assert container["env"] == made["env"]
+    assert container["image"] == made["image"]
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: overlays are not built")
+def test_prometheus_gets_the_token_that_the_gateways_ask_for(tmp_path: Path):
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    overlay = tmp_path / "deploy/kubernetes/example/kustomization.yaml"
+    text = overlay.read_text().replace("../monitoring,", "../monitoring, ../metrics-token,")
+    overlay.write_text(text)
+    built = [
+        each
+        for each in yaml.safe_load_all(
+            subprocess.run(
+                [str(KUBECTL), "kustomize", overlay.parent], check=True, capture_output=True
+            ).stdout
+        )
+        if name(each) in ("Deployment-gateway", "PodMonitor-gateway")
+    ]
+    (gateway,) = [each for each in built if each["kind"] == "Deployment"]
+    (monitor,) = [each for each in built if each["kind"] == "PodMonitor"]
+    kubernetes_validate.validate(gateway, OLDEST, strict=True)
+    (volume,) = [v for v in pod(gateway)["volumes"] if v["name"] == "metrics-token"]
+    for container in containers(gateway):
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == volume["name"]]
+        (variable,) = [e for e in container["env"] if e["name"] == "AIRLOCK_METRICS_TOKEN_FILE"]
+        assert variable["value"] == f"{mount['mountPath']}/metrics_token"
+    endpoints = monitor["spec"]["podMetricsEndpoints"]
+    assert {each["path"] for each in endpoints} == {"/metrics", "/metrics/engines"}
+    given = {"name": volume["secret"]["secretName"], "key": "metrics_token"}
+    assert [each["authorization"]["credentials"] for each in endpoints] == [given] * 2
+    assert "create secret generic metrics-token --from-file=deploy/secrets/metrics_token" in PAGE
+
+
+def test_the_page_makes_the_claims_before_anything_waits_for_them():
+    (chosen,) = re.findall(r"apply -k \S+ --selector (\S+)", PAGE)
+    key, _, value = chosen.partition("=")
+    labelled = {e["metadata"]["name"] for e in BASE if key in e["metadata"].get("labels", {})}
+    assert labelled >= {"store", "gateway"}
+    assert {name(e) for e in BASE if e["metadata"].get("labels", {}).get(key) == value} == {
+        "PersistentVolumeClaim-store",
+        "PersistentVolumeClaim-files",
+    }
+
+
+def test_the_routes_lead_to_the_same_paths_as_the_proxy():
+    wanted = PROXIED - {"/readyz", "/proxy-healthz", "/v1/files", "/admin/v1/people-import"}
     routed = {
         match["path"]["value"]
         for route in manifests(FOLDER / "routes")
@@ -330,3 +479,44 @@ def test_the_routes_lead_to_the_same_paths_as_the_proxy():
     assert "retry" not in str(
         [r["spec"] for r in manifests(FOLDER / "routes") if r["kind"] == "HTTPRoute"]
     )
+
+
+def test_what_the_gateway_answers_can_be_reached_from_outside():
+    """Mails hold addresses of pages, and others fetch the key of visas."""
+    exact = {"/logout", "/visas/jwks.json"}
+    assert exact < PROXIED
+    begun = tuple(PROXIED - exact)
+    paths = {route.path for router in ROUTERS for route in router.routes}
+    assert {path for path in paths - exact if not path.startswith(begun)} == set()
+
+
+def test_the_arithmetic_is_that_of_what_was_measured():
+    measured = re.search(
+        r"^\| Airlock \| (\d+) \| (\d+) \| (\d+) \|", (ROOT / "docs/api.md").read_text(), re.M
+    )
+    said = re.search(
+        r"a request costs a gateway (\d+) µs of CPU and an event of a stream (\d+) µs; "
+        r"a gateway takes (\d+) MB, and an open stream (\d+) kB",
+        PAGE,
+    )
+    assert measured
+    assert said
+    request, event, memory, stream = map(int, said.groups())
+    assert (request, event, memory) == tuple(map(int, measured.groups()))
+    rows = dict(re.findall(r"^\| ([^|]+?) \| [^|]+ \| ([^|]+ \| [^|]+ \| [^|]+) \|$", PAGE, re.M))
+    for column, rate in enumerate((100, 1_000, 10_000)):
+        cores = rate * (request + 100 * event) / 1e6
+        gateways = max(3, math.ceil(cores / 0.6))
+        gigabytes = (gateways * memory + rate * 2.5 * stream / 1000) / 1000
+        for row, wanted in (
+            ("cores, no streams", rate * request / 1e6),
+            ("cores, streams of 100 events", cores),
+            ("gateways W", gateways),
+            ("open streams, T = 2.5 s", rate * 2.5),
+            ("memory of all gateways", gigabytes),
+            ("engines at 256 requests each", math.ceil(rate * 2.5 / 256)),
+        ):
+            shown = rows[row].split(" | ")[column].removesuffix(" GB").replace(",", "")
+            # As far as it is written out.
+            digits = len(shown.partition(".")[2])
+            assert float(shown) == round(wanted, digits), (row, rate)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "make-secrets.sh"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "deploy" / "make-secrets.sh"
 
 
 @pytest.fixture
@@ -64,3 +65,21 @@ def test_the_gateways_secret_is_long_enough(directory: Path):
 
     run(directory)
     assert len((directory / "gateway_secret").read_bytes()) >= MIN_BYTES
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "deploy/secrets/gateway_secret",
+        "ada/key.pem",
+        "witness.pem",
+        ".env",
+        "backups/2026-05-01T12/database.pgdump",
+        "wal/base-2026-05-01/base.tar.gz",
+        "deploy/nginx/tls/privkey.pem",
+    ],
+)
+def test_git_takes_no_secret_that_a_page_has_people_write(path: str):
+    done = subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False)
+    assert done.returncode == 0

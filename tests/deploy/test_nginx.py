@@ -17,8 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.controlplane.transfer_routes import MAX_BYTES as IMPORT_BYTES
 from gateway.errors import NotReadyError
 from gateway.http_errors import HTTP_ERRORS
+from gateway.settings import Settings
 from tests.benchmarks.gateway.ours import airlock
 from tests.benchmarks.gateway.peers import Target
 from tests.deploy.nginx import NAMES, NGINX, ROOT, Proxy, ended, pause, proxy, written
@@ -118,6 +120,14 @@ def test_callers_reach_the_api_of_models_and_nothing_else(front: Proxy, gateways
 def test_people_reach_the_admin_api_and_no_figures(front: Proxy):
     assert httpx.get(f"{front.people}/admin/v1/people").status_code == 401
     assert httpx.get(f"{front.people}/readyz").json()["status"] in ("ready", "not ready")
+    assert httpx.get(f"{front.people}/visas/jwks.json").json()["keys"]
+    # The pages that mails lead to are the gateway's, which says itself that there is none.
+    for page in ("confirm-address", "institution-mail"):
+        answer = httpx.get(f"{front.people}/{page}/nothing")
+        assert "x-request-id" in answer.headers, answer.text
+    # An import of people is longer than any other request to the admin API.
+    answer = httpx.post(f"{front.people}/admin/v1/people-import", content=b" " * 3_000_000)
+    assert answer.status_code == 401
     for path in ("/metrics", "/v1/models"):
         assert httpx.get(front.people + path).status_code == 404
 
@@ -127,6 +137,19 @@ def test_what_is_too_long_is_said_in_the_apis_shape(front: Proxy, gateways: Targ
     answer = httpx.post(front.callers + CHAT, content=b" " * length, headers=gateways.headers)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
+
+
+def test_the_proxy_takes_bodies_as_long_as_the_gateway_does():
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    settings = Settings()
+    for path, most in (
+        ("= /v1/files", settings.file_max_bytes),
+        ("= /admin/v1/people-import", IMPORT_BYTES),
+        (None, settings.max_body_bytes),
+    ):
+        place = text if path is None else text.split(f"location {path} {{")[1].split("}")[0]
+        (size,) = re.findall(r"client_max_body_size (\d+)m;", place)[:1]
+        assert int(size) * 2**20 > most, path
 
 
 def test_every_fault_of_the_proxy_is_one_of_the_apis():

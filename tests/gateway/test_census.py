@@ -7,8 +7,11 @@ import anyio
 import httpx
 import pytest
 
+from gateway.cli.tables import in_transaction
+from gateway.controlplane.backup import record_backup
 from gateway.controlplane.census import secret_ages
 from gateway.controlplane.certificates import expiries
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.gate_metrics import wilson
 from gateway.settings import Settings
 from models.intervals import binomial_lower_bound, binomial_upper_bound
@@ -132,6 +135,28 @@ def test_a_closed_door_is_shown_until_it_is_lifted(counted: Running):
     answer = counted.admin("POST", "/closures", json={"domain": "capitals", "reason": "r"})
     assert answer.status_code == 201, answer.text
     wait_for(lambda: metrics(counted)('airlock_doors_closed{domain="capitals"}') == 1, 30)
+
+
+def test_the_newest_backup_counts_and_the_newest_that_could_be_read(counted: Running):
+    first, second = (datetime(2026, 5, 1, hour, tzinfo=UTC) for hour in (11, 12))
+
+    async def record(session):
+        # The older one is verified last.
+        for tag, made_at in (
+            (Tag.BACKUP_MADE, first),
+            (Tag.BACKUP_MADE, second),
+            (Tag.BACKUP_VERIFIED, first),
+        ):
+            await record_backup(session, tag, made_at, actor="test", now=datetime.now(UTC))
+
+    assert metrics(counted)('airlock_backup_timestamp_seconds{of="made"}') is None
+    in_transaction(counted.settings, record)
+
+    def shown(of):
+        return metrics(counted)(f'airlock_backup_timestamp_seconds{{of="{of}"}}')
+
+    wait_for(lambda: shown("made") == second.timestamp(), 30)
+    assert shown("verified") == first.timestamp()
 
 
 def test_secrets_without_a_file_have_no_age(tmp_path):

@@ -1,5 +1,6 @@
 """Every setting, metric, verb and request field is documented where people look."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -18,7 +19,8 @@ API = (ROOT / "docs/api.md").read_text()
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "SECURITY.md"]
 COMMAND = re.compile(
     r"^(?:docker compose run --rm (?:--\S+ )*(?:job|fetch|trust|gateway|engine-\w+|backup) "
-    r"|docker compose exec gateway airlock |airlock )(.+)$"
+    r"|docker compose exec (?:--\S+ )*gateway airlock |kubectl .* exec \S+ -- airlock "
+    r"|(?:[A-Z_]+=\S+ )*airlock )(.+)$"
 )
 
 
@@ -97,6 +99,39 @@ def test_every_command_of_a_page_parses(page):
     for command in commands(page):
         words = shlex.split(command, comments=True)
         build_parser(requested_verb(words)).parse_args(words)
+
+
+def mentions(page: Path) -> list[list[str]]:
+    """What a page says of `airlock` in passing, by its words: some are whole commands, most not."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [found.split(" -- ")[0].split() for found in re.findall(r"`airlock ([^`]+)`", prose)]
+
+
+def choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The verbs or actions that a parser knows."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if mentions(page)], ids=lambda page: page.stem
+)
+def test_every_verb_action_and_flag_that_a_page_mentions_exists(page):
+    for words in mentions(page):
+        if words[0] == "VERB" or words[0].startswith("--"):
+            continue
+        assert words[0] in VERBS, words
+        parser = choices(build_parser(words[0]))[words[0]]
+        rest = words[1:]
+        while rest and (actions := choices(parser)) and not rest[0].startswith("-"):
+            assert rest[0].strip("…") in {*actions, ""}, words
+            parser = actions.get(rest.pop(0), parser)
+        if words[:2] == ["gate", "power"]:
+            continue  # It reads its words itself.
+        known = {option for action in parser._actions for option in action.option_strings}
+        assert {word for word in rest if word.startswith("--")} <= known, words
 
 
 def test_pages_hold_commands():

@@ -1,6 +1,7 @@
 """The supervisor: verify before every start, restart with back-off, leave nothing behind."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from models import supervisor
 from models.engine import EngineSpec, facts_path, read_facts
 from models.errors import CheckpointCorruptError
 from models.supervisor import Supervisor, Timing
@@ -127,6 +129,20 @@ def test_a_killed_engine_comes_back_with_the_same_key_and_port(start, tmp_path):
     wait_for(lambda: run.states.count("ready") == 2)
     assert read_facts(tmp_path, "f:l").restarts == 1
     assert Path(read_facts(tmp_path, "f:l").api_key_file).read_text() == key
+
+
+def test_a_long_log_begins_anew_and_the_one_before_is_kept(start, monkeypatch):
+    monkeypatch.setattr(supervisor, "MAX_LOG_BYTES", 1000)
+    run = start()
+    wait_for(lambda: run.states[-1:] == ["ready"])
+    log = run.supervisor.log
+    with log.open("ab") as sink:
+        sink.write(b"x" * 1001)
+    wait_for(lambda: log.stat().st_size < 1000)
+    assert log.with_name(f"{log.name}.1").read_bytes().endswith(b"x" * 1001)
+    (engine,) = run.pids()
+    (flags,) = re.findall(r"^flags:\s+(\d+)$", Path(f"/proc/{engine}/fdinfo/1").read_text(), re.M)
+    assert int(flags, 8) & os.O_APPEND, "it would go on where it was, after a hole"
 
 
 def test_an_engine_that_dies_at_once_is_tried_again_and_again(start):

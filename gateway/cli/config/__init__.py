@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from gateway.cli.config.findings import Finding, findings_of, invalid, unknown_variables
+from gateway.cli.config.finding import Finding
+from gateway.cli.config.findings import findings_of, invalid, unknown_variables
 from gateway.cli.config.page import settings_page
 from gateway.cli.config.values import value_lines
 from gateway.settings import Settings

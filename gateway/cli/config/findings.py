@@ -1,16 +1,13 @@
 """What stands against a start with given settings, or makes one less safe; each with its remedy.
 
-It reads settings and looks at the files that they name; it asks no server. No finding holds a
-setting's value where that could be a secret.
+It reads settings, and `files` looks at the files that they name; it asks no server. No finding
+holds a setting's value where that could be a secret.
 """
 
 import difflib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -18,41 +15,15 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.audit.checkpoint import VerifierKey
+from gateway.cli.config.files import file_findings
+from gateway.cli.config.finding import Finding, problem, variable, warning
 from gateway.cli.config.values import has_password
 from gateway.errors import AuditFileError
-from gateway.identity.secret import MIN_BYTES
 from gateway.setting_file import CONFIG_FILE
 from gateway.settings import Settings
 
 DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
-MOUNTED = Path("/run/secrets")
-"""Where a container has its secrets: Compose mounts them as they are, and nobody else is there."""
 LOOPBACK = ("http://127.0.0.1", "http://localhost", "https://")
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong, or unsafe."""
-
-    severity: Literal["problem", "warning"]
-    place: str
-    """The variable that it is about."""
-    problem: str
-    remedy: str
-
-
-def problem(field: str, what: str, remedy: str) -> Finding:
-    """Say what stands against a start."""
-    return Finding("problem", variable(field), what, remedy)
-
-
-def warning(field: str, what: str, remedy: str) -> Finding:
-    """Say what is unsafe."""
-    return Finding("warning", variable(field), what, remedy)
-
-
-def variable(field: str) -> str:
-    """Return the variable of a setting."""
-    return f"AIRLOCK_{field.upper()}"
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[Finding]:
@@ -87,8 +58,7 @@ def findings_of(settings: Settings) -> list[Finding]:
     """Return everything found, problems first."""
     found = [
         *_database(settings),
-        *_secret_files(settings),
-        *_trust(settings),
+        *file_findings(settings),
         *_grants(settings),
         *_engines(settings),
         *_times(settings),
@@ -124,54 +94,6 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 "it holds a password, which whoever lists processes can read",
                 f"write the password into a file and name it in {variable(file)}.",
             )
-
-
-def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """Yield every file that must hold a secret, with the setting that names it."""
-    for field in ("database_password_file", "secret_file", "redis_password_file"):
-        path = getattr(settings, field)
-        if path is not None:
-            yield field, path
-    for engine in settings.engines:
-        yield "engines", engine.api_key_file
-    for issuer in settings.issuers:
-        if issuer.client_secret_file is not None:
-            yield "issuers", issuer.client_secret_file
-
-
-def _secret_files(settings: Settings) -> Iterator[Finding]:
-    if settings.secret_file is None and not settings.is_embedded:
-        yield problem(
-            "secret_file",
-            "a database that others may share needs a secret that they share, too",
-            f"write {MIN_BYTES} random bytes into a file, the same for every replica; name it.",
-        )
-    for field, path in secret_files(settings):
-        try:
-            size, mode = path.stat().st_size, path.stat().st_mode
-        except OSError as error:
-            yield problem(
-                field, f"{path}: {error.strerror}", "write the file, or correct its name."
-            )
-            continue
-        if not os.access(path, os.R_OK):
-            yield problem(field, f"{path} cannot be read by this user", "give it to this user.")
-        if size < (MIN_BYTES if field == "secret_file" else 1):
-            yield problem(field, f"{path} has {size} bytes", "write the secret into it.")
-        if stat.S_IMODE(mode) & 0o007 and not path.is_relative_to(MOUNTED):
-            yield warning(field, f"everybody can read {path}", "chmod o= it.")
-
-
-def _trust(settings: Settings) -> Iterator[Finding]:
-    path = settings.trust_file or settings.home / "trust" / "keys.json"
-    if not path.is_file():
-        yield warning(
-            "trust_file",
-            f"{path} is not there, so no release counts and nothing is served",
-            "airlock trust init, and docs/release.md.",
-        )
-    elif path.stat().st_mode & 0o022:
-        yield problem("trust_file", f"others can write {path}", "chmod go-w it.")
 
 
 def _grants(settings: Settings) -> Iterator[Finding]:

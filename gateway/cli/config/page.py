@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.setting_types import EngineSetting, IssuerSetting
+from gateway.setting_types import EngineSetting, IssuerSetting, VisaIssuerSetting
 from gateway.settings import Settings
 
 HEAD = """\
@@ -43,9 +43,10 @@ attest_url = "http://engine-base:8001"
 NESTED = (
     ("AIRLOCK_ENGINES", "one engine", EngineSetting),
     ("AIRLOCK_ISSUERS", "one identity provider", IssuerSetting),
+    ("AIRLOCK_VISA_ISSUERS", "one issuer of visas", VisaIssuerSetting),
 )
 TAIL = """
-In the environment both are JSON lists:
+In the environment these are JSON lists:
 
 ```json
 [{"url": "http://127.0.0.1:8101", "digest": "sha256:…", "api_key_file": "/run/secrets/engine-base",
@@ -77,8 +78,8 @@ def _nested(name: str, what: str, kind: type[BaseModel]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be given"
-    value = field.get_default()
-    if value is None or value == ():
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value in (None, (), {}):
         return "`none`"
     if isinstance(value, str | Path):
         return f"`{value}`"

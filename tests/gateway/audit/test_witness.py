@@ -27,6 +27,7 @@ from gateway.audit.witness import (
     parse_submission,
     witness_app,
 )
+from gateway.cli import main
 from gateway.errors import AuditFileError
 from tests.gateway.audit.test_checkpoint import CLERK, KEY
 from tests.servers import serving, wait_for
@@ -202,3 +203,10 @@ def test_the_verb_makes_its_key_and_remembers_over_a_restart(tmp_path):
 def is_listening(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_log_key_that_was_not_given_yet_is_said(tmp_path, capsys):
+    """Compose starts the witness without one until `.env` has it."""
+    key, state = str(tmp_path / "key.pem"), str(tmp_path / "state")
+    assert main(["audit", "witness", "--key", key, "--state", state, "--log-key="]) == 2
+    assert capsys.readouterr().err.startswith("error: the key '': this is no public key")

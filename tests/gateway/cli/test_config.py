@@ -3,12 +3,15 @@
 import json
 import stat
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+from gateway.app import create_app
 from gateway.cli import main
-from gateway.cli.config import findings
-from gateway.cli.config.page import settings_page
+from gateway.cli.config import files
+from gateway.cli.config.page import NESTED, settings_page
 from gateway.cli.config.values import without_password
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -125,9 +128,33 @@ def test_a_secret_that_a_container_is_given_is_read_by_nobody_else(home, capsys,
     (home / "password").chmod(0o444)
     check(home)
     assert "everybody can read" in capsys.readouterr().out
-    monkeypatch.setattr(findings, "MOUNTED", home)
+    monkeypatch.setattr(files, "MOUNTED", home)
     check(home)
     assert "everybody can read" not in capsys.readouterr().out
+
+
+TOGETHER = {
+    "mail_password_file": {"MAIL_USER": "airlock"},
+    "mail_ca_file": {"MAIL_HOST": "mail.example.org", "MAIL_FROM": "airlock@example.org"},
+}
+"""What must be set beside a file."""
+
+
+@pytest.mark.parametrize("field", [f for f in Settings.model_fields if f.endswith("_file")])
+def test_a_file_that_is_not_there_is_found(home, capsys, monkeypatch, field):
+    for name, value in {field.upper(): str(home / "nothing"), **TOGETHER.get(field, {})}.items():
+        monkeypatch.setenv(f"AIRLOCK_{name}", value)
+    assert check(home, "--strict") == 1
+    out = capsys.readouterr().out
+    # Without the trust store a gateway starts, and serves nothing.
+    severity = "warning" if field == "trust_file" else "problem"
+    assert f"{severity}: AIRLOCK_{field.upper()}: {home / 'nothing'}" in out
+
+
+def test_a_token_for_metrics_that_is_not_there_ends_a_start_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRLOCK_METRICS_TOKEN_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(ConfigurationError, match="nothing"):
+        create_app(Settings(home=tmp_path))
 
 
 def test_warnings_alone_do_not_fail(home, monkeypatch):
@@ -196,3 +223,16 @@ def test_the_page_is_current():
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_says_what_it_means(name):
     assert Settings.model_fields[name].description
+
+
+def test_every_list_of_settings_has_its_table():
+    """What a list's entries hold is documented as settings are."""
+    nested = {
+        f"AIRLOCK_{name.upper()}": entry
+        for name, field in Settings.model_fields.items()
+        for entry in get_args(field.annotation)
+        if isinstance(entry, type) and issubclass(entry, BaseModel)
+    }
+    assert {name: entry for name, _, entry in NESTED} == nested
+    for entry in nested.values():
+        assert all(field.description for field in entry.model_fields.values()), entry

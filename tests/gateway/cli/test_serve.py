@@ -1,10 +1,16 @@
 """`airlock serve`: one gateway on a SQLite file, any number on PostgreSQL."""
 
+import resource
+from collections.abc import Iterator
+
+import pytest
 from sqlalchemy import make_url
 
 from gateway.cli import main
+from gateway.cli.serve import OTHER_FILES, allow_files
 from gateway.db import database_url, sole_gateway
 from gateway.settings import Settings
+from tests.servers import free_port
 
 
 def test_a_second_gateway_on_a_sqlite_file_does_not_start(tmp_path, capsys):
@@ -26,3 +32,47 @@ def test_any_number_serves_a_postgresql():
     url = make_url("postgresql+psycopg://airlock@db/airlock")
     with sole_gateway(url), sole_gateway(url):
         pass
+
+
+@pytest.fixture
+def hard_limit() -> Iterator[int]:
+    """Have the usual soft limit of open files; yield the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_as_many_files_may_be_open_as_requests_take(hard_limit):
+    allow_files(500)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1000 + OTHER_FILES, hard_limit)
+    allow_files(1)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000 + OTHER_FILES, "it only grows"
+    allow_files(10**9)
+    most = 2 * 10**9 + OTHER_FILES if hard_limit == resource.RLIM_INFINITY else hard_limit
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard_limit)
+
+
+@pytest.mark.parametrize(
+    "words", [("serve", "--port", "0"), ("restore", "--close"), ("migrate",)], ids=lambda w: w[0]
+)
+def test_a_database_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "secret").write_text("s" * 32)
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(tmp_path / "secret"))
+    address = f"postgresql+psycopg://a@127.0.0.1:{free_port()}/a"
+    monkeypatch.setenv("AIRLOCK_DATABASE_URL", address)
+    assert main(["--home", str(tmp_path), *words]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: The database did not answer; try again in a moment.\n"
+
+
+def test_a_schema_that_is_not_the_codes_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "secret").write_text("s" * 32)
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(tmp_path / "secret"))
+    # A file that is shared on purpose is migrated by hand, as PostgreSQL is.
+    monkeypatch.setenv("AIRLOCK_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/other.db")
+    assert main(["--home", str(tmp_path), "serve", "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the database has schema None, the code ")
+    assert "airlock migrate" in said
+    assert said.count("\n") == 1

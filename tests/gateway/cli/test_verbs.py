@@ -1,7 +1,9 @@
 """The verbs that change access, on both databases, as a script would call them."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -418,3 +420,25 @@ def test_visas(airlock, tmp_path, monkeypatch):
     file.write_text("\n".join(issued))
     refused = airlock("visas", "import", person, str(file), status=1).out
     assert "nothing was done" in refused
+
+
+def test_a_defect_shows_itself_where_the_gateways_settings_are_not_installed(monkeypatch):
+    """The job's image has no pydantic-settings."""
+    monkeypatch.setitem(sys.modules, "pydantic_settings", None)
+
+    def fail(_: object) -> int:
+        raise RuntimeError("a defect")
+
+    broken = SimpleNamespace(add_arguments=lambda parser: None, run=fail)
+    monkeypatch.setitem(sys.modules, VERBS["checkpoints"].module, broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        main(["checkpoints"])
+
+
+def test_a_row_is_one_line_where_there_is_no_terminal(airlock):
+    person = airlock(
+        "people", "add", "Ada Lovelace", "--organisation", "Analytical Society", "--tier", "public"
+    ).out.split()[1]
+    (row,) = [line for line in airlock("people", "list").out.splitlines() if person in line]
+    assert "Ada Lovelace" in row
+    assert "Analytical Society" in row

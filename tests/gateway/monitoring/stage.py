@@ -15,8 +15,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.cli.tables import in_transaction
 from gateway.contents.holder import make_holder
+from gateway.controlplane.backup import record_backup
+from gateway.controlplane.changes import Tag
 from gateway.setting_types import IssuerSetting
 from gateway.settings import Settings
 from models.fingerprint import Answer, Fingerprint
@@ -204,8 +208,9 @@ def under_load(stage: Stage) -> Iterator[None]:
 
 
 def let_everything_happen(stage: Stage) -> None:
-    """An application, a batch, a closed door, a suspended grant, a cut stream, a bad engine."""
+    """A backup, an application, a batch, a closed door, a cut stream, a bad engine and more."""
     running = stage.running
+    in_transaction(running.settings, back_up)
     given = {"person_id": running.people["researcher"], "domain": "capitals", "reason": "r"}
     grant = running.admin("POST", "/grants", json=given).json()["id"]
     why = {"reason": "a test"}
@@ -222,6 +227,13 @@ def let_everything_happen(stage: Stage) -> None:
     running.engines["unlearned"].mode = "ok"
     stage.answered += 1
     driving.ended(running, "public", batch)
+
+
+async def back_up(session: AsyncSession) -> None:
+    """Enter a backup that was made, and verified."""
+    now = datetime.now(UTC)
+    for tag in (Tag.BACKUP_MADE, Tag.BACKUP_VERIFIED):
+        await record_backup(session, tag, now, actor="test", now=now)
 
 
 def leave_and_be_cut(running: Running) -> None:
