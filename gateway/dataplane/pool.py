@@ -54,7 +54,7 @@ class Pool:
             engines: Every engine.
             pointers: The releases that count, by checkpoint.
         """
-        self._pointers = pointers
+        before, self._pointers = self._pointers, pointers
         for address in set(self._replicas) - set(engines):
             self._drop(address)
         for address in engines:
@@ -71,6 +71,8 @@ class Pool:
                 ]
         self._by_digest = {}
         for replica in self._replicas.values():
+            if pointers.get(replica.address.digest) != before.get(replica.address.digest):
+                replica.doubted.set()  # What it is to attest is another.
             self._by_digest.setdefault(replica.address.digest, []).append(replica)
 
     def replicas(self) -> list[Replica]:
@@ -240,12 +242,17 @@ class Pool:
                 replica.attested_at = time.monotonic()
                 replica.engine_start = attested.engine_start
                 replica.pointer = next(p for p in pointers if p.release == attested.release)
+                replica.attested.set()
         return ""
 
     async def _keep_replaying(self, replica: Replica) -> None:
         """Replay the fingerprint after each start of the engine and from time to time."""
         while True:
-            await asyncio.sleep(self._settings.probe_seconds)
+            # At once after it was attested: a gateway that starts would wait for two probes more.
+            replica.attested.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.probe_seconds):
+                    await replica.attested.wait()
             age = time.monotonic() - replica.replayed_at
             wait = DRIFT_RECHECK_SECONDS if replica.drifted else self._settings.fingerprint_seconds
             if replica.pointer is None or not replica.pointer.fingerprint:
@@ -263,6 +270,7 @@ class Pool:
         if same is None:
             return  # It did not answer: the probes see to that.
         replica.replayed, replica.replayed_at = current, time.monotonic()
+        replica.doubted.set()
         if not same and not replica.drifted:
             self._metrics.engine_drift.labels(replica.address.url, replica.address.digest).inc()
             log.error("%s no longer says what its fingerprint says", replica.address.url)

@@ -38,6 +38,8 @@ class Replica:
     drifted: bool = False
     doubted: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     """Set when a request gave reason to ask it again at once."""
+    attested: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set when it has attested what it should."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
 
     @property

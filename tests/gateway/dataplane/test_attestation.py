@@ -9,9 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.setting_types import EngineSetting
 from gateway.settings import Settings
 from models.fingerprint import Answer, Fingerprint
+from models.store import CheckpointStore
+from tests.fakes.vllm import FakeVllm
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
-from tests.models.checkpoints import PROFILE
+from tests.models.checkpoints import PROFILE, put_base
 from tests.models.trusting import point
 from tests.servers import wait_for
 
@@ -126,6 +128,16 @@ def fingerprint(running_digest: str, tokens: tuple[int, ...]) -> Fingerprint:
         profile=PROFILE.document_digest,
         answers=(Answer(prompt="One, two,", tokens=tokens),),
     )
+
+
+def test_an_engine_serves_once_its_fingerprint_was_replayed_without_further_waits(
+    gateway, tmp_path
+):
+    digest = put_base(CheckpointStore(tmp_path / "other"), b"base").digest
+    said = fingerprint(digest, FakeVllm(digest, "Paris").token_ids)
+    running = gateway({"base": {"fingerprint": said}}, probe_seconds=60.0)
+    wait_for(lambda: door(running, "researcher") == (200, ""))
+    assert running.engines["base"].bodies[0]["prompt"] == "One, two,"
 
 
 def test_the_fingerprint_is_replayed_and_drift_takes_the_engine_out(gateway):
