@@ -65,8 +65,9 @@ def settings(request, tmp_path: Path) -> Settings:
 def make_settings(request, home: Path, kind: str, **given) -> Settings:
     """Return settings on an empty database of a kind.
 
-    On a busy machine a snapshot may be older than a second, and the base door is closed then, as
-    it must be. Only tests of that second set it; the others would now and then fail for it.
+    On a busy machine a snapshot may be older than a second, or an entry of the audit log take two,
+    and the base door is closed then, as it must be. Only tests of these limits set them; the others
+    would now and then fail for them.
     """
     secret = home / "secret"
     secret.write_bytes(b"s" * 32)
@@ -74,6 +75,7 @@ def make_settings(request, home: Path, kind: str, **given) -> Settings:
         "home": home,
         "secret_file": secret,
         "privileged_max_age_seconds": 30.0,
+        "audit_timeout_seconds": 20.0,
         "direct_grants": True,
         **given,
     }

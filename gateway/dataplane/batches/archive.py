@@ -43,6 +43,7 @@ from gateway.errors import (
     GrantRevokedError,
     MethodNotAllowedError,
     NotReadyError,
+    RequestError,
     StorageUnavailableError,
 )
 from gateway.identity.principal import Principal
@@ -114,9 +115,8 @@ class Archive:
                 file = await add_file(
                     session, upload, visit.person_id, datetime.now(UTC), self._settings
                 )
-        except BaseException:
-            # Also when the request is cancelled; a row that was written all the same has no
-            # content then, which is an error and not somebody else's file.
+        except RequestError:
+            # Whatever else goes wrong, its row may have been written; what has none is swept.
             self._shelf.remove(upload.file_id)
             raise
         await visit.reply(file_object(file))

@@ -93,11 +93,12 @@ class Run:
         )
         self._total = batch.total
         self._stopping = asyncio.Event()
+        self._is_ending = False
         # Next line, then next entry: a generator and a file are not for two threads at once.
         self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
 
     async def keep_lease(self) -> None:
-        """Renew the lease for ever, and see whether the batch is to end early.
+        """Renew the lease until the batch ends, and see whether the batch is to end early.
 
         Raises:
             LeaseLostError: Another gateway may have the batch by now.
@@ -105,7 +106,7 @@ class Run:
         settings = self._shop.settings
         lease = timedelta(seconds=settings.batch_lease_seconds)
         renewed_at = self._claimed_at
-        while True:
+        while not self._is_ending:
             now, began = datetime.now(UTC), time.monotonic()
             try:
                 async with asyncio.timeout(settings.batch_lease_seconds / 2):
@@ -114,6 +115,10 @@ class Run:
                 renewed_at = began
                 if status == "cancelling" or now >= self._batch.expires_at:
                     self._stopping.set()
+            except LeaseLostError:
+                if self._is_ending:  # The last transaction came first.
+                    return
+                raise
             except (NotReadyError, TimeoutError) as error:
                 if time.monotonic() - renewed_at > settings.batch_lease_seconds / 2:
                     raise LeaseLostError from error
@@ -246,12 +251,9 @@ class Run:
         results = await anyio.to_thread.run_sync(
             write_results, batch, state, journal, shop.shelf, shop.settings, now
         )
-        try:
-            await self._end(state, results)
-        except BaseException:
-            for file in results.files:
-                shop.shelf.remove(file.id)
-            raise
+        # What is written stays if this fails or is cancelled: it may have been entered all the same.
+        # What was not is swept.
+        await self._end(state, results)
         await anyio.to_thread.run_sync(journal.remove)
 
     async def _end(
@@ -266,6 +268,7 @@ class Run:
             values["output_file_id"] = results.output.id if results.output else None
             values["error_file_id"] = results.errors.id if results.errors else None
         values |= {"status": state, "ended_at": datetime.now(UTC), "leased_until": None}
+        self._is_ending = True
         async with self._shop.database.transaction() as session:
             session.add_all(results.files if results else [])
             await bring_forward(session, self._batch, values)

@@ -88,6 +88,8 @@ def healed(gateway):
     running, engines = gateway
     is_ready = lambda: httpx.get(f"{running.url}/readyz").status_code == 200  # noqa: E731
     wait_for(is_ready)
+    # What was asked of a silent database may end only now, and pools with it.
+    wait_for(lambda: running.admin("GET", "/aliases").status_code == 200)
     for replica in running.gateway.pool._replicas.values():
         # As after a trial that went well; the faults before this one have made its breaker wait,
         # longer with each.

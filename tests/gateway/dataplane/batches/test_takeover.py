@@ -1,5 +1,6 @@
 """Gateways that die with a batch in hand, and those that go on with it."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from sqlalchemy import update
 from gateway.cli.tables import in_transaction
 from gateway.dataplane.batches.jobs import LeaseLostError, bring_forward, claim_batch
 from gateway.dataplane.batches.run import Run
+from gateway.dataplane.batches.shelf import JOURNALS
 from gateway.db import Database
-from gateway.errors import StorageUnavailableError
+from gateway.errors import NotReadyError, StorageUnavailableError
 from gateway.tables import Batch
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import (
@@ -50,7 +52,9 @@ def process(running: Running):
         "AIRLOCK_SECRET_FILE": str(settings.secret_file),
         "AIRLOCK_ENGINES": json.dumps(engines),
         "AIRLOCK_BATCH_POLL_SECONDS": "0.2",
-        "AIRLOCK_BATCH_LEASE_SECONDS": "3",
+        # Half of it is how long a busy machine may keep a gateway from renewing it.
+        "AIRLOCK_BATCH_LEASE_SECONDS": "6",
+        "AIRLOCK_AUDIT_TIMEOUT_SECONDS": "10",
         "AIRLOCK_BATCH_LINES_AT_A_TIME": "4",
     }
     if settings.database_url is not None:
@@ -183,4 +187,43 @@ def test_results_that_could_not_be_entered_are_written_anew(request, tmp_path, m
         assert len(output) == 5
         assert len(running.engines["unlearned"].bodies) == 5, "no line is asked again"
         on_disk = {path.name for path in (settings.home / "files").iterdir() if path.is_file()}
-        assert on_disk == {made["input_file_id"], batch["output_file_id"]}
+        assert on_disk > {made["input_file_id"], batch["output_file_id"]}
+        assert len(on_disk) == 3, "what was not entered is left to the sweep"
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, NotReadyError, StorageUnavailableError])
+def test_results_that_were_entered_stay_whatever_comes_of_their_run(
+    request, tmp_path, monkeypatch, error
+):
+    """The last transaction is in the database, and its answer does not come back."""
+    real = Run._end
+
+    async def entered(run, *args):
+        await real(run, *args)
+        raise error
+
+    monkeypatch.setattr(Run, "_end", entered)
+    with run_gateway(make_settings(request, tmp_path, "sqlite")) as running:
+        made = create(running, "public", [line(1), line(2)])
+        output, _ = results(running, "public", ended(running, "public", made))
+        wait_for(lambda: running.metric("airlock_batches_running") == 0)
+        assert len(output) == 2
+        assert results(running, "public", show(running, "public", made))[0] == output
+
+
+def test_a_batch_that_has_ended_is_not_taken_for_lost(request, tmp_path, monkeypatch, caplog):
+    """Its lease is looked at while the run that has ended it clears away."""
+    real = Run._end
+
+    async def slow(run, *args):
+        await real(run, *args)
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(Run, "_end", slow)
+    with run_gateway(make_settings(request, tmp_path, "sqlite")) as running:
+        made = create(running, "public", [line(1)])
+        ended(running, "public", made)
+        wait_for(lambda: running.metric("airlock_batches_running") == 0)
+        journals = running.settings.home / "files" / JOURNALS
+        assert list(journals.iterdir()) == []
+        assert "lost" not in caplog.text
