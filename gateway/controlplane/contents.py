@@ -181,8 +181,11 @@ async def forget(database: Database, now: datetime) -> int:
     due = select(ContentKey.id).where(
         ContentKey.expires_at <= now, ContentKey.destroyed_at.is_(None)
     )
+    gone = select(ContentKey.id).where(ContentKey.destroyed_at.is_not(None))
     async with database.transaction() as session:
         ids = list(await session.scalars(due))
+        # What a gateway was about to write when its key was destroyed; nothing opens it any more.
+        await session.execute(delete(KeptContent).where(KeptContent.key_id.in_(gone)))
     for key_id in ids:
         async with database.transaction() as session:
             await destroy_key(session, key_id, actor="gateway", now=now)
