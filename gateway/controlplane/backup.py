@@ -27,7 +27,7 @@ from gateway.audit.export import leaves
 from gateway.audit.log import list_checkpoints, sign_head
 from gateway.audit.verify import Finding, Verified, verify_export
 from gateway.controlplane.changes import Tag, record_event
-from gateway.controlplane.restored import FILE as EPOCH
+from gateway.controlplane.restored import FOLDER as EPOCH
 from gateway.errors import ConfigurationError
 from gateway.tables import AuditEntry, AuthorizationVersion
 from models.documents import (
@@ -101,7 +101,7 @@ def parts(home: Path, files: Path | None, trust: Path) -> Iterator[tuple[Path, s
             yield path, f"registry/{inside}"
     for path in sorted(files.rglob("*")) if files else ():
         inside = path.relative_to(files or path)
-        if path.is_file() and path.suffix != ".part" and str(inside) != EPOCH:
+        if path.is_file() and path.suffix != ".part" and inside.parts[0] != EPOCH:
             yield path, f"files/{inside}"
 
 

@@ -15,14 +15,31 @@ from gateway.audit.log import sign_head
 from gateway.audit.log_key import log_signer
 from gateway.cli import main
 from gateway.cli.tables import in_transaction, operator
-from gateway.controlplane import grants, keys, people
+from gateway.controlplane import contents, evidence, grants, keys, people
 from gateway.controlplane.backup import newest_backups
-from gateway.controlplane.changes import Tag
-from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.restored import FILE, write_epoch
-from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.controlplane.changes import Tag, record_change, record_event
+from gateway.controlplane.identities import unbind_identity
+from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
+from gateway.controlplane.organisations import change_organisation
+from gateway.controlplane.restored import FILE, HISTORY, write_epoch
+from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
+from gateway.controlplane.verification_schemas import OrganisationChange
+from gateway.controlplane.workflow_grants import suspend_grant
+from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
-from gateway.tables import ApiKey, AuthorizationVersion, Closure, Grant, Person
+from gateway.tables import (
+    ApiKey,
+    Application,
+    AuthorizationVersion,
+    Closure,
+    ContentKey,
+    EvidenceItem,
+    Grant,
+    Identity,
+    KeptContent,
+    Organisation,
+    Person,
+)
 
 CONTEXT = {"actor": "test", "now": datetime.now(UTC)}
 SECRET_BYTES = b"s" * 32
@@ -86,6 +103,7 @@ def ids(settings) -> dict[str, str]:
         "store/checkpoints/ab/model.safetensors": "weights",
         "files/0123": "sealed",
         f"files/{FILE}": "1",
+        f"files/{HISTORY}": "1 mark",
     }.items():
         path = settings.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +222,124 @@ def test_a_key_that_leaked_after_the_backup_ends_again(settings, ids, run, tmp_p
     assert state(settings)[0].revoked_at is not None
 
 
+async def make_rest(session) -> None:
+    """Everything else that can be taken away."""
+    now, later = CONTEXT["now"], CONTEXT["now"] + timedelta(days=9)
+    person = await session.scalar(select(Person))
+    for name in ("suspended", "resumed", "revoked", "late"):
+        application = Application(
+            id=f"of {name}", person_id=person.id, state="approved", since=now, version=1, round=1,
+            created_at=now,
+        )  # fmt: skip
+        session.add(application)
+        if name != "late":
+            session.add(
+                Grant(
+                    id=name, person_id=person.id, domain="capitals", reason="r", approved_by="a",
+                    created_at=now, not_before=now, expires_at=later,
+                )
+            )  # fmt: skip
+    for name in ("gone", "reinstated"):
+        other = Person(id=name, name=name, organisation="o", tier="public", state="active",
+                       created_at=now)  # fmt: skip
+        session.add(other)
+    await session.flush()
+    session.add(
+        Identity(
+            id="unbound", issuer="i", subject="s", person_id=person.id, label="", created_at=now
+        )
+    )
+    session.add(
+        EvidenceItem(
+            id="retracted", person_id=person.id, kind="training", domain="capitals", source="s",
+            created_at=now, asserted_by="so",
+        )
+    )  # fmt: skip
+    sealed = {"at": now, "nonce": b"n", "ciphertext": b"c", "sealed_key": b"k"}
+    for name in ("destroyed", "other"):
+        key = ContentKey(id=name, grants=["g"], public=b"p", sealed_private=b"s", made_at=now,
+                         expires_at=later)  # fmt: skip
+        session.add(key)
+        await session.flush()
+        for part in (f"{name} 1", f"{name} 2"):
+            session.add(KeptContent(request_id=part, part="request", key_id=name, **sealed))
+
+
+async def take_away(session) -> None:
+    """Take it away, as it was done after the backup."""
+    await keys.narrow_key(
+        session,
+        await session.scalar(select(ApiKey)),
+        KeyNarrowing(domains=[], tokens_per_day=7, expires_at=CONTEXT["now"] + timedelta(days=2)),
+        **CONTEXT,
+    )
+    for name in ("suspended", "resumed"):
+        await suspend_grant(session, name, "r", caller="test", now=CONTEXT["now"])
+    await record_change(session, Tag.GRANT_RESUMED, "resumed", **CONTEXT)
+    for name in ("gone", "reinstated"):
+        await people.change_person(session, name, PersonChange(state="suspended"), **CONTEXT)
+    await people.change_person(session, "reinstated", PersonChange(state="active"), **CONTEXT)
+    organisation = await session.scalar(select(Organisation))
+    change = OrganisationChange(state="suspended")
+    await change_organisation(session, organisation.id, change, **CONTEXT)
+    who = Administrator("k")
+    await evidence.retract_evidence(session, "retracted", caller=who, now=CONTEXT["now"])
+    await unbind_identity(session, "unbound", **CONTEXT)
+    await contents.destroy_key(session, "destroyed", destruction="d", **CONTEXT)
+    await record_event(session, Tag.DESTRUCTION_APPROVED, "d2", request="other 1", **CONTEXT)
+    late = Grant(person_id="gone", domain="capitals", reason="r", approved_by="a")
+    made = await grants.add_grant(
+        session, late, timedelta(days=1), application="of late", **CONTEXT
+    )
+    await grants.revoke_grant(session, made.id, **CONTEXT)
+
+
+def test_all_that_was_taken_away_after_the_backup_is_taken_away_again(settings, ids, run, tmp_path):
+    backup, export = tmp_path / "backup", tmp_path / "audit.jsonl"
+    in_transaction(settings, make_rest)
+    assert run("backup", "--to", backup)[0] == 0
+    in_transaction(settings, take_away)
+    assert run("audit", "export", "--to", export)[0] == 0
+    status, said = run("restore", backup, "--lost", export)
+    assert status == 0, said
+
+    async def left(session) -> dict[str, object]:
+        key = await session.scalar(select(ApiKey))
+        return {
+            "key": (key.domains, key.tokens_per_day, key.expires_at.date()),
+            "grants": set(
+                await session.scalars(select(Grant.id).where(Grant.suspended_at.is_(None)))
+            ),
+            "people": set(await session.scalars(select(Person.id).where(Person.state == "active"))),
+            "organisations": set(await session.scalars(select(Organisation.state))),
+            "identities": list(await session.scalars(select(Identity.id))),
+            "retracted": await session.scalar(select(EvidenceItem.retracted_by)),
+            "contents": set(await session.scalars(select(KeptContent.request_id))),
+            "keys": set(
+                await session.scalars(
+                    select(ContentKey.id).where(ContentKey.destroyed_at.is_(None))
+                )
+            ),
+            "approved": set(
+                await session.scalars(select(Application.id).where(Application.state == "approved"))
+            ),
+        }
+
+    assert in_transaction(settings, left) == {
+        "key": ([], 7, (CONTEXT["now"] + timedelta(days=2)).date()),
+        "grants": {ids["grant"], "resumed", "revoked"},
+        "people": {ids["person"], "reinstated"},
+        "organisations": {"suspended"},
+        "identities": [],
+        "retracted": "admin:k",
+        "contents": {"other 2"},
+        "keys": {"other"},
+        "approved": {"of suspended", "of resumed", "of revoked"},
+    }
+    assert "done again: contents:destruction:approved d2" in said
+    assert "of an application that granted it" in said
+
+
 def log_key(run) -> str:
     return run("audit", "key")[1].strip()
 
@@ -212,7 +348,7 @@ def test_without_an_export_the_doors_stay_closed_and_the_loss_is_said(settings, 
     backup = tmp_path / "backup"
     assert run("backup", "--to", backup, "--with-files")[0] == 0
     assert (backup / "files/0123").read_text() == "sealed"
-    assert not (backup / "files" / FILE).exists(), "it would bring the epoch back"
+    assert not (backup / "files" / FILE).parent.exists(), "it would bring the epoch back"
     revoke(settings, ids)
     kept = witnessed(settings, tmp_path / "witness.state")
     write_epoch(settings.home / "files" / FILE, 1000)
@@ -303,6 +439,13 @@ def test_closing_alone_is_for_a_database_that_others_brought_back(settings, ids,
     assert (status, len(state(settings)[2])) == (0, 1), said
     assert run("restore")[0] == 2
     assert run("restore", "x", "--close")[0] == 2
+
+
+def test_a_file_that_is_not_there_is_named_in_one_line(settings, ids, run, tmp_path):
+    for word in ("--kept", "--lost"):
+        status, said = run("restore", "--close", word, tmp_path / "none")
+        assert (status, said) == (2, f"error: {tmp_path / 'none'}: No such file or directory\n")
+    assert state(settings)[2] == []
 
 
 def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, monkeypatch):
