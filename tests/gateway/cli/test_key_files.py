@@ -175,7 +175,9 @@ def test_who_may_not_by_their_duties_may_not_on_the_terminal(running, airlock, k
 
 
 @pytest.mark.parametrize(
-    "held", [b"", b"\xff\xfe", "{key}\n{key}", "{key}x", b"x" * 10_000, None], ids=repr
+    "held",
+    [b"", b"\xff\xfe", "{key}\n{key}", "{key}x", b"x" * 10_000, None],
+    ids=["nothing", "no text", "two keys", "more than a key", "much", "the key itself"],
 )
 def test_a_file_without_a_key_and_a_key_for_a_file_are_refused_in_one_line(
     running, keys, held, monkeypatch, capsys, tmp_path
