@@ -16,18 +16,23 @@ from gateway.audit.log_key import log_signer
 from gateway.cli import main
 from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import contents, evidence, grants, keys, people
-from gateway.controlplane.backup import newest_backups
+from gateway.controlplane.addresses import Owner, erase
+from gateway.controlplane.breakglass import close_door
+from gateway.controlplane.breakglass_schemas import ClosureIn
 from gateway.controlplane.changes import Tag, record_change, record_event
 from gateway.controlplane.identities import unbind_identity
 from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
-from gateway.controlplane.organisations import change_organisation
+from gateway.controlplane.organisations import change_organisation, set_roles
 from gateway.controlplane.restored import FILE, HISTORY, write_epoch
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
+from gateway.controlplane.serving import revoke_checkpoint
 from gateway.controlplane.verification_schemas import OrganisationChange
+from gateway.controlplane.webhooks import remove_webhook
 from gateway.controlplane.workflow_grants import suspend_grant
 from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
 from gateway.tables import (
+    Address,
     ApiKey,
     Application,
     AuthorizationVersion,
@@ -37,11 +42,17 @@ from gateway.tables import (
     Grant,
     Identity,
     KeptContent,
+    Opening,
     Organisation,
     Person,
+    PersonRole,
+    Revocation,
+    Webhook,
 )
 
-CONTEXT = {"actor": "test", "now": datetime.now(UTC)}
+NOW = datetime.now(UTC)
+CONTEXT = {"actor": "test", "now": NOW}
+DIGEST = "sha256:" + "0" * 64
 SECRET_BYTES = b"s" * 32
 
 
@@ -243,7 +254,16 @@ async def make_rest(session) -> None:
         other = Person(id=name, name=name, organisation="o", tier="public", state="active",
                        created_at=now)  # fmt: skip
         session.add(other)
-    await session.flush()
+        await session.flush()
+        await set_roles(session, name, ["approver"], **CONTEXT)
+    session.add(
+        Address(
+            id="a", person_id="gone", email="gone@lab.example", verified_at=now, verified_by="mail"
+        )
+    )
+    session.add(
+        Webhook(id="hook", url="https://x", events=[], secret="s", created_by="a", created_at=now)
+    )  # fmt: skip
     session.add(
         Identity(
             id="unbound", issuer="i", subject="s", person_id=person.id, label="", created_at=now
@@ -287,6 +307,21 @@ async def take_away(session) -> None:
     await unbind_identity(session, "unbound", **CONTEXT)
     await contents.destroy_key(session, "destroyed", destruction="d", **CONTEXT)
     await record_event(session, Tag.DESTRUCTION_APPROVED, "d2", request="other 1", **CONTEXT)
+    await set_roles(session, "gone", [], **CONTEXT)
+    await set_roles(session, "reinstated", [], **CONTEXT)
+    await set_roles(session, "reinstated", ["approver"], **CONTEXT)
+    await revoke_checkpoint(session, DIGEST, "r", **CONTEXT)
+    shut = [
+        await close_door(session, ClosureIn(domain=domain, reason="r"), caller="test", now=NOW)
+        for domain in ("capitals", "rivers")
+    ]
+    lifted = shut[1].id
+    session.add(
+        Opening(id="x", closure_id=lifted, reason="r", requested_by="gone", requested_at=NOW)
+    )
+    await record_change(session, Tag.OPENING_CONFIRMED, "x", closure=lifted, **CONTEXT)
+    await erase(session, Owner(person_id="gone"), **CONTEXT)
+    await remove_webhook(session, "hook", **CONTEXT)
     late = Grant(person_id="gone", domain="capitals", reason="r", approved_by="a")
     made = await grants.add_grant(
         session, late, timedelta(days=1), application="of late", **CONTEXT
@@ -315,6 +350,13 @@ def test_all_that_was_taken_away_after_the_backup_is_taken_away_again(settings, 
             "identities": list(await session.scalars(select(Identity.id))),
             "retracted": await session.scalar(select(EvidenceItem.retracted_by)),
             "contents": set(await session.scalars(select(KeptContent.request_id))),
+            "roles": set(await session.execute(select(PersonRole.person_id, PersonRole.duty))),
+            "revoked checkpoints": set(await session.scalars(select(Revocation.checkpoint))),
+            "closures": set(await session.scalars(select(Closure.domain))),
+            "addresses": set(await session.scalars(select(Address.email))),
+            "webhooks": len(
+                list(await session.scalars(select(Webhook.id).where(Webhook.ended_at.is_(None))))
+            ),
             "keys": set(
                 await session.scalars(
                     select(ContentKey.id).where(ContentKey.destroyed_at.is_(None))
@@ -335,9 +377,14 @@ def test_all_that_was_taken_away_after_the_backup_is_taken_away_again(settings, 
         "contents": {"other 2"},
         "keys": {"other"},
         "approved": {"of suspended", "of resumed", "of revoked"},
+        "roles": {("reinstated", "approver")},
+        "revoked checkpoints": {DIGEST},
+        "closures": {None, "capitals"},
+        "addresses": {None},
+        "webhooks": 0,
     }
     assert "done again: contents:destruction:approved d2" in said
-    assert "of an application that granted it" in said
+    assert "done again: workflow:application:withdraw of late" in said
 
 
 def log_key(run) -> str:
