@@ -49,7 +49,7 @@ async def _key(session: AsyncSession, leaf: Leaf) -> bool:
     at = leaf.entry.at
     ends = update(ApiKey).where(ApiKey.id == leaf.entry.subject)
     ends = ends.where(ApiKey.revoked_at.is_(None) | (ApiKey.revoked_at > at))
-    return await _did(session, ends.values(revoked_at=at))
+    return await _did(session, ends.values(revoked_at=at, replaced_by=None))
 
 
 async def _narrowed_key(session: AsyncSession, leaf: Leaf) -> bool:
