@@ -57,7 +57,7 @@ class Manifest(Document):
     database: str
     """The name of the copy's file, which says of which kind it is."""
     version: int
-    """The authorization version: what is revoked later has a higher one."""
+    """The authorization version: the copy's is no higher."""
     audit_key: str
     """The public key of the audit log, from which the gateway's secret is known again."""
     audit_note: str
@@ -79,8 +79,12 @@ async def moment_of(session: AsyncSession, signer: SignerKey, now: datetime) -> 
     Raises:
         NotReadyError: The log has no head.
     """
-    version_now = await session.scalar(select(AuthorizationVersion.version))
-    return Moment(version_now or 0, await sign_head(session, signer, now))
+    return Moment(await version_of(session), await sign_head(session, signer, now))
+
+
+async def version_of(session: AsyncSession) -> int:
+    """Return the authorization version."""
+    return await session.scalar(select(AuthorizationVersion.version)) or 0
 
 
 def parts(home: Path, files: Path | None, trust: Path) -> Iterator[tuple[Path, str]]:

@@ -11,6 +11,8 @@ version above all that was ever seen.
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -209,6 +211,25 @@ def write_epoch(file: Path, version: int) -> None:
         for folder in (file.parent.parent, file.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_bytes(file, b"%d\n" % version, mode=0o600)
+
+
+@contextmanager
+def ahead(files: Path, version: int) -> Iterator[None]:
+    """Let a version count as seen while an earlier database is put in place, and from then on.
+
+    Where that fails, what is there is the database that was there.
+    """
+    file = files / FILE
+    before = read_epoch(file)
+    write_epoch(file, version)
+    try:
+        yield
+    except BaseException:
+        if before:
+            write_bytes(file, b"%d\n" % before, mode=0o600)
+        else:
+            file.unlink()
+        raise
 
 
 def read_history(file: Path) -> Seen | None:

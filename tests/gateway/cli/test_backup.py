@@ -1,6 +1,7 @@
 """`airlock backup` and `airlock restore`, on a real SQLite and a real PostgreSQL."""
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,8 @@ from sqlalchemy import select, text
 from gateway.audit.checkpoint import Note
 from gateway.audit.log import sign_head
 from gateway.audit.log_key import log_signer
-from gateway.cli import main
-from gateway.cli.tables import in_transaction, operator
+from gateway.cli import main, restore
+from gateway.cli.tables import in_transaction, operator, with_database
 from gateway.controlplane import contents, evidence, grants, keys, people
 from gateway.controlplane.addresses import Owner, erase
 from gateway.controlplane.breakglass import close_door
@@ -23,12 +24,13 @@ from gateway.controlplane.changes import Tag, record_change, record_event
 from gateway.controlplane.identities import unbind_identity
 from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
 from gateway.controlplane.organisations import change_organisation, set_roles
-from gateway.controlplane.restored import FILE, HISTORY, write_epoch
+from gateway.controlplane.restored import FILE, HISTORY, Epoch, read_epoch, write_epoch
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
 from gateway.controlplane.serving import revoke_checkpoint
 from gateway.controlplane.verification_schemas import OrganisationChange
 from gateway.controlplane.webhooks import remove_webhook
 from gateway.controlplane.workflow_grants import suspend_grant
+from gateway.db import Database
 from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
 from gateway.tables import (
@@ -495,6 +497,29 @@ def test_a_file_that_is_not_there_is_named_in_one_line(settings, ids, run, tmp_p
     assert state(settings)[2] == []
 
 
+def test_a_restore_that_is_killed_half_way_has_closed_the_doors_of_whoever_starts(
+    settings, ids, run, tmp_path, monkeypatch
+):
+    """On another machine, where nobody remembers a version."""
+    backup, files = tmp_path / "backup", settings.home / "files"
+    assert run("backup", "--to", backup)[0] == 0
+    shutil.rmtree((files / FILE).parent)
+
+    async def killed(*given) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore, "_finish", killed)
+    assert run("restore", backup)[0] == 130
+
+    async def start(database: Database) -> None:
+        async with database.transaction() as session:
+            version = await session.scalar(select(AuthorizationVersion.version))
+            await Epoch(files, database).check(session, version)
+
+    with_database(settings, start)
+    assert [closure.domain for closure in state(settings)[2]] == [None]
+
+
 def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, monkeypatch):
     if settings.is_embedded:
         backup = tmp_path / "backup"
@@ -505,6 +530,7 @@ def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, m
             busy.execute("SELECT count(*) FROM people").fetchone()
             status, said = run("restore", backup)
         assert (status, "in use" in said) == (2, True), said
+        assert read_epoch(settings.home / "files" / FILE) == 1
     else:
         from gateway.controlplane.dump import Dumper
         from gateway.db import database_url
