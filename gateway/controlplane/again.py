@@ -18,7 +18,7 @@ from gateway.controlplane.contents import destroy_key
 from gateway.controlplane.organisations import role_text, roles_of
 from gateway.controlplane.restored import ACTOR
 from gateway.controlplane.serving import revoke_checkpoint
-from gateway.policy.applications import State
+from gateway.policy.applications import OPEN, State
 from gateway.policy.key_terms import widened
 from gateway.tables import (
     Address,
@@ -77,6 +77,15 @@ async def _grant(session: AsyncSession, leaf: Leaf) -> bool:
     ends = update(Grant).where(Grant.id == leaf.entry.subject, Grant.revoked_at.is_(None))
     values = {"revoked_at": leaf.entry.at, "revoked_by": leaf.entry.actor}
     return await _did(session, ends.values(**values))
+
+
+async def _application(session: AsyncSession, leaf: Leaf) -> bool:
+    """End an application that its applicant has withdrawn, or a reviewer rejected."""
+    state = State.REJECTED if leaf.entry.tag == Tag.APPLICATION_REJECTED else State.WITHDRAWN
+    ends = update(Application).where(
+        Application.id == leaf.entry.subject, Application.state.in_(map(str, OPEN))
+    )
+    return await _did(session, ends.values(state=str(state), since=leaf.entry.at))
 
 
 async def use_up(session: AsyncSession, application: object, now: datetime) -> bool:
@@ -208,6 +217,8 @@ AGAIN: Mapping[str, Callable[[AsyncSession, Leaf], Awaitable[bool]]] = {
     Tag.PERSON_CHANGED: _suspended,
     Tag.ORGANISATION_CHANGED: _suspended,
     Tag.ROLES_CHANGED: _roles,
+    Tag.APPLICATION_REJECTED: _application,
+    Tag.APPLICATION_WITHDRAWN: _application,
     Tag.IDENTITY_UNBOUND: _identity,
     Tag.ENGINE_REMOVED: _engine,
     Tag.CHECKPOINT_REVOKED: _checkpoint,

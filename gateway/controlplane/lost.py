@@ -17,6 +17,7 @@ from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.restored import ACTOR
 
 REQUESTS = "dataplane:"
+OF_APPLICATIONS = "workflow:application:"
 TO_AND_FRO: Mapping[str, str] = {
     Tag.GRANT_SUSPENDED: "grant",
     Tag.GRANT_RESUMED: "grant",
@@ -66,7 +67,8 @@ async def end_again(session: AsyncSession, changes: Sequence[Leaf], now: datetim
     for leaf in changes:
         tag, subject = leaf.entry.tag, leaf.entry.subject
         again = AGAIN.get(tag)
-        is_undone = tag in TO_AND_FRO and last[_said_of(leaf)] != leaf.seq
+        can_be = tag in TO_AND_FRO or tag.startswith(OF_APPLICATIONS)
+        is_undone = can_be and last[_said_of(leaf)] != leaf.seq
         if again is None or is_undone or subject in lifted:
             continue
         if await again(session, leaf):
@@ -87,6 +89,8 @@ async def end_again(session: AsyncSession, changes: Sequence[Leaf], now: datetim
 def _said_of(leaf: Leaf) -> tuple[str, str]:
     """Return what an entry has the last word of, for the time being."""
     kind = TO_AND_FRO.get(leaf.entry.tag, "")
+    if leaf.entry.tag.startswith(OF_APPLICATIONS):
+        kind = "application"
     if kind == "state" and "state" not in leaf.entry.detail:
         kind = "other"
     return kind, leaf.entry.subject

@@ -239,13 +239,13 @@ async def make_rest(session) -> None:
     """Everything else that can be taken away."""
     now, later = CONTEXT["now"], CONTEXT["now"] + timedelta(days=9)
     person = await session.scalar(select(Person))
-    for name in ("suspended", "resumed", "revoked", "late"):
+    for name in ("suspended", "resumed", "revoked", "late", "withdrawn", "rejected", "appealed"):
         application = Application(
             id=f"of {name}", person_id=person.id, state="approved", since=now, version=1, round=1,
             created_at=now,
         )  # fmt: skip
         session.add(application)
-        if name != "late":
+        if name in ("suspended", "resumed", "revoked"):
             session.add(
                 Grant(
                     id=name, person_id=person.id, domain="capitals", reason="r", approved_by="a",
@@ -324,6 +324,13 @@ async def take_away(session) -> None:
     await record_change(session, Tag.OPENING_CONFIRMED, "x", closure=lifted, **CONTEXT)
     await erase(session, Owner(person_id="gone"), **CONTEXT)
     await remove_webhook(session, "hook", **CONTEXT)
+    for application, tag in {
+        "of withdrawn": Tag.APPLICATION_WITHDRAWN,
+        "of rejected": Tag.APPLICATION_REJECTED,
+        "of appealed": Tag.APPLICATION_REJECTED,
+    }.items():
+        await record_event(session, tag, application, **CONTEXT)
+    await record_event(session, Tag.APPLICATION_APPEALED, "of appealed", **CONTEXT)
     late = Grant(person_id="gone", domain="capitals", reason="r", approved_by="a")
     made = await grants.add_grant(
         session, late, timedelta(days=1), application="of late", **CONTEXT
@@ -378,7 +385,7 @@ def test_all_that_was_taken_away_after_the_backup_is_taken_away_again(settings, 
         "retracted": "admin:k",
         "contents": {"other 2"},
         "keys": {"other"},
-        "approved": {"of suspended", "of resumed", "of revoked"},
+        "approved": {"of suspended", "of resumed", "of revoked", "of appealed"},
         "roles": {("reinstated", "approver")},
         "revoked checkpoints": {DIGEST},
         "closures": {None, "capitals"},
