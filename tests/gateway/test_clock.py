@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -69,6 +70,17 @@ def test_an_administrators_key_that_has_ended_opens_nothing_whatever_the_wall_sa
     # Two days have passed by the clock that nobody sets; the wall's was set back by as much.
     monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
     assert code(ask(fresh, key, "GET", "/tiers")) == (401, "expired_api_key")
+
+
+def test_a_callers_key_that_has_ended_gets_no_receipt_whatever_the_wall_says(fresh, monkeypatch):
+    headers = {"authorization": f"Bearer {made(fresh, days=1)['key']}"}
+
+    def ask_for_one() -> httpx.Response:
+        return httpx.get(f"{fresh.url}/v1/receipts/req_{'0' * 32}", headers=headers)
+
+    assert code(ask_for_one()) == (404, "not_found")
+    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
+    assert code(ask_for_one()) == (401, "expired_api_key")
 
 
 @pytest.mark.parametrize("is_rotated", [False, True])
