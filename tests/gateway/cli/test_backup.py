@@ -18,6 +18,7 @@ from gateway.cli import main, restore
 from gateway.cli.tables import in_transaction, operator, with_database
 from gateway.controlplane import contents, evidence, grants, keys, people
 from gateway.controlplane.addresses import Owner, erase
+from gateway.controlplane.backup import newest_backups
 from gateway.controlplane.breakglass import close_door
 from gateway.controlplane.breakglass_schemas import ClosureIn
 from gateway.controlplane.changes import Tag, record_change, record_event
