@@ -24,6 +24,7 @@ from gateway.controlplane.contents import forget_expired
 from gateway.controlplane.engines import engine_cipher
 from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
+from gateway.controlplane.idempotency import forget_answers
 from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.leaks import PATH as LEAKS_PATH
 from gateway.controlplane.monitoring import answer_monitoring
@@ -184,6 +185,7 @@ class Gateway:
                     tasks.create_task(self.gate.uses.keep(self.database)),
                     tasks.create_task(postman.run()),
                     tasks.create_task(forget_expired(self.database)),
+                    tasks.create_task(forget_answers(self.database)),
                 ]
                 tasks.create_task(writer.run())
                 tasks.create_task(keeping.run())

@@ -195,6 +195,8 @@ def make_engine(url: URL, *, is_pooled: bool = True) -> AsyncEngine:
             "foreign_keys=ON",
             "journal_mode=WAL",
             f"busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
+            # What is destroyed is overwritten in the file; not every build of SQLite does so.
+            "secure_delete=ON",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -181,7 +181,7 @@ def read_api_key(path: Path) -> str:
     """Return the key in a file.
 
     Raises:
-        EngineError: It cannot be read, or is so short that it could be guessed.
+        EngineError: It cannot be read or sent, or is so short that it could be guessed.
     """
     try:
         key = path.read_text().strip()
@@ -189,6 +189,9 @@ def read_api_key(path: Path) -> str:
         raise EngineError(f"the engine's key cannot be read from {path}: {error}") from error
     if len(key) < MIN_KEY_CHARACTERS:
         raise EngineError(f"the key in {path} has fewer than {MIN_KEY_CHARACTERS} characters")
+    if not (key.isascii() and key.isprintable()):
+        # No header takes it, and what a client says of that may repeat it.
+        raise EngineError(f"the key in {path} is no single line of ASCII")
     return key
 
 

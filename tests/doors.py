@@ -52,7 +52,8 @@ async def _record(session: AsyncSession, tag: Tag, subject: str) -> None:
 
 
 async def _key(session: AsyncSession, holder: Holder) -> None:
-    await session.execute(update(ApiKey).where(ApiKey.id == holder.key_id).values(revoked_at=None))
+    whole = {"revoked_at": None, "domains": None, "endpoints": None}
+    await session.execute(update(ApiKey).where(ApiKey.id == holder.key_id).values(**whole))
     await _record(session, Tag.KEY_CREATED, holder.key_id)
 
 
@@ -101,6 +102,14 @@ async def _every_door(session: AsyncSession, holder: Holder) -> None:
 WHY: dict[str, object] = {"reason": "to see"}
 DOORS = {
     "key": Door(lambda of: ("POST", f"/keys/{of.key_id}/revoke", {}), _key, "grant_revoked"),
+    "key's domains": Door(
+        lambda of: ("PATCH", f"/keys/{of.key_id}", {"domains": []}), _key, "grant_revoked"
+    ),
+    "key's endpoints": Door(
+        lambda of: ("PATCH", f"/keys/{of.key_id}", {"endpoints": ["/v1/completions"]}),
+        _key,
+        "insufficient_scope",
+    ),
     "grant": Door(lambda of: ("POST", f"/grants/{of.grant}/revoke", {}), _grant, "grant_revoked"),
     "person": Door(
         lambda of: ("PATCH", f"/people/{of.person}", {"state": "suspended"}),

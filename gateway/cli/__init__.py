@@ -134,6 +134,13 @@ def main(argv: list[str] | None = None) -> int:
                 place = ".".join(map(str, problem["loc"]))
                 print(f"error: {place}: {problem['msg']}", file=sys.stderr)
             return 2
+        if isinstance(error, OSError) and error.filename is not None:
+            # A file that was named on the command line, nearly always.
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
+        if isinstance(error, UnicodeDecodeError):
+            print("error: a file that was named is no text in UTF-8", file=sys.stderr)
+            return 2
         # The job's image has no such package, and who has it has imported it to raise this.
         settings = sys.modules.get("pydantic_settings")
         if settings is not None and isinstance(error, settings.SettingsError):

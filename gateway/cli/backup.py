@@ -15,6 +15,7 @@ from gateway.controlplane.backup import (
     moment_of,
     parts,
     record_backup,
+    version_of,
     write_manifest,
 )
 from gateway.controlplane.changes import Tag
@@ -82,6 +83,9 @@ async def _back_up(
         try:
             # The database first: what its rows name beside it is there already.
             await anyio.to_thread.run_sync(dumper.dump, args.to / dumper.file_name)
+            async with database.transaction() as session:
+                # Changes went on meanwhile, and the copy may hold them.
+                moment = moment._replace(version=await version_of(session))
             copy_parts(iter(found), args.to)
             manifest = write_manifest(args.to, now, current, dumper.file_name, moment, signer)
         except BaseException:

@@ -28,7 +28,7 @@ from gateway.controlplane.backup import (
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.dump import Dumper
 from gateway.controlplane.lost import Lost, end_again, lost_entries
-from gateway.controlplane.restored import FILE, close_everything, read_epoch
+from gateway.controlplane.restored import FILE, ahead, close_everything, read_epoch
 from gateway.db import MIGRATIONS, Database, database_url
 from gateway.errors import AirlockError, ConfigurationError
 from gateway.identity.secret import load_secret
@@ -120,10 +120,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _put_back(job: _Job, source: Path, manifest: Manifest, before: int) -> int:
-    where = job.dumper.load(source / manifest.database, job.now)
-    print(f"what was there before is {where}")
     settings = job.settings
     files = settings.files_folder or settings.home / "files"
+    # So that a gateway closes every door that starts after this was killed half way.
+    with ahead(files, max(before, manifest.version) + 1):
+        where = job.dumper.load(source / manifest.database, job.now)
+    print(f"what was there before is {where}")
     trust = settings.trust_file or settings.home / "trust" / "keys.json"
     count = put_back_parts(source, manifest, settings.home, files, trust)
     print(f"{count} files beside it were missing and are back")

@@ -15,9 +15,13 @@ from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.steps import Step, admit
 from gateway.db import Database
 from gateway.errors import ConfigurationError, InvalidKeyError
+from gateway.identity.api_keys import parse
 from gateway.identity.principal import Member
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
+
+MOST_BYTES = 4096
+"""Of a key's file; a key has less than a hundred."""
 
 
 def add_key_file(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -34,12 +38,9 @@ def key_holder(
     `NotPermittedError`, `InsufficientScopeError`, `StepUpRequiredError`.
 
     Raises:
-        ConfigurationError: The file cannot be read.
+        ConfigurationError: The file cannot be read, or holds no key.
     """
-    try:
-        authorization = f"Bearer {key_file.read_text().strip()}"
-    except OSError as error:
-        raise ConfigurationError(f"the key file cannot be read: {error}") from error
+    authorization = f"Bearer {_read(key_file)}"
     pepper = load_secret(settings).derive(PEPPER_PURPOSE)
 
     async def find(session: AsyncSession) -> Member:
@@ -56,3 +57,22 @@ def key_holder(
         return holder.caller
 
     return find
+
+
+def _read(key_file: Path) -> str:
+    """Return what a file holds, where it looks like a key; no word of it, nor its name, is shown.
+
+    Somebody may have given the key itself in the place of the file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds no key.
+    """
+    try:
+        with key_file.open("rb") as file:
+            held = file.read(MOST_BYTES)
+    except OSError as error:
+        raise ConfigurationError(f"the key file cannot be read: {error.strerror}") from error
+    text = held.decode("ascii", "replace").strip()
+    if parse(text) is None:
+        raise ConfigurationError("the key file holds no key of ours, or more than one")
+    return text

@@ -27,7 +27,7 @@ from gateway.audit.export import leaves
 from gateway.audit.log import list_checkpoints, sign_head
 from gateway.audit.verify import Finding, Verified, verify_export
 from gateway.controlplane.changes import Tag, record_event
-from gateway.controlplane.restored import FILE as EPOCH
+from gateway.controlplane.restored import FOLDER as EPOCH
 from gateway.errors import ConfigurationError
 from gateway.tables import AuditEntry, AuthorizationVersion
 from models.documents import (
@@ -57,7 +57,7 @@ class Manifest(Document):
     database: str
     """The name of the copy's file, which says of which kind it is."""
     version: int
-    """The authorization version: what is revoked later has a higher one."""
+    """The authorization version: the copy's is no higher."""
     audit_key: str
     """The public key of the audit log, from which the gateway's secret is known again."""
     audit_note: str
@@ -79,8 +79,12 @@ async def moment_of(session: AsyncSession, signer: SignerKey, now: datetime) -> 
     Raises:
         NotReadyError: The log has no head.
     """
-    version_now = await session.scalar(select(AuthorizationVersion.version))
-    return Moment(version_now or 0, await sign_head(session, signer, now))
+    return Moment(await version_of(session), await sign_head(session, signer, now))
+
+
+async def version_of(session: AsyncSession) -> int:
+    """Return the authorization version."""
+    return await session.scalar(select(AuthorizationVersion.version)) or 0
 
 
 def parts(home: Path, files: Path | None, trust: Path) -> Iterator[tuple[Path, str]]:
@@ -101,7 +105,7 @@ def parts(home: Path, files: Path | None, trust: Path) -> Iterator[tuple[Path, s
             yield path, f"registry/{inside}"
     for path in sorted(files.rglob("*")) if files else ():
         inside = path.relative_to(files or path)
-        if path.is_file() and path.suffix != ".part" and str(inside) != EPOCH:
+        if path.is_file() and path.suffix != ".part" and inside.parts[0] != EPOCH:
             yield path, f"files/{inside}"
 
 

@@ -7,7 +7,7 @@ log's entry that it is handed out is in the same transaction, and its proof in w
 import asyncio
 import logging
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from sqlalchemy import delete, select
@@ -31,6 +31,8 @@ from gateway.tables import AuditEntry, ContentKey, ContentOpening, KeptContent
 from gateway.trouble import Trouble
 
 SWEEP_SECONDS = 600.0
+LATE = timedelta(days=7)
+"""How long after a key's end a gateway may still write what it had sealed to it."""
 PARTS: dict[str, PartName] = {"request": "request", "answer": "answer"}
 log = logging.getLogger(__name__)
 
@@ -181,8 +183,11 @@ async def forget(database: Database, now: datetime) -> int:
     due = select(ContentKey.id).where(
         ContentKey.expires_at <= now, ContentKey.destroyed_at.is_(None)
     )
+    gone = select(ContentKey.id).where(ContentKey.destroyed_at > now - LATE)
     async with database.transaction() as session:
         ids = list(await session.scalars(due))
+        # What a gateway was about to write when its key was destroyed; nothing opens it any more.
+        await session.execute(delete(KeptContent).where(KeptContent.key_id.in_(gone)))
     for key_id in ids:
         async with database.transaction() as session:
             await destroy_key(session, key_id, actor="gateway", now=now)

@@ -28,7 +28,7 @@ async def explain_person(
     if person_id not in standings:
         raise NotFoundError(f"There is no person '{person_id}'.")
     grants = await load_grants(session, {person_id})
-    key = None if key_id is None else await _key_used(session, key_id, person_id)
+    key = None if key_id is None else await _key_used(session, key_id, person_id, now)
     promotions = await current_promotions(session)
     return explain(
         model,
@@ -42,11 +42,12 @@ async def explain_person(
     )
 
 
-async def _key_used(session: AsyncSession, key_id: str, person_id: str) -> KeyUsed:
+async def _key_used(session: AsyncSession, key_id: str, person_id: str, now: datetime) -> KeyUsed:
     record = (await load_keys(session, ApiKey.id == key_id)).get(key_id)
     if record is None or record.kind != "key" or record.person_id != person_id:
         raise NotFoundError(f"There is no key '{key_id}' of this person that asks models.")
-    ends = [moment for moment in (record.expires_at, record.revoked_at) if moment is not None]
+    revoked_at = now if record.is_revoked(now) else record.revoked_at
+    ends = [moment for moment in (record.expires_at, revoked_at) if moment is not None]
     return KeyUsed(record.id, record.terms, min(ends, default=None))
 
 

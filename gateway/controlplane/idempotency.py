@@ -9,8 +9,10 @@ made of the gateway's secret and the idempotency key, and the latter is kept onl
 has the database and the gateway's secret still cannot read it.
 """
 
+import asyncio
 import base64
 import hmac
+import logging
 import re
 import uuid
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography.fernet import Fernet
 from fastapi import Request, Response
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,12 +28,15 @@ from gateway.db import Database
 from gateway.errors import InvalidRequestError, NotReadyError
 from gateway.precondition_errors import KeyInFlightError, KeyReusedError
 from gateway.tables import IdempotentRequest
+from gateway.trouble import Trouble
 
 HEADER = "idempotency-key"
 REPLAYED = {"idempotency-replayed": "true"}
 KEPT_FOR = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=1)
 """A request that has not ended by then is no more in flight: its gateway was killed."""
+SWEEP_SECONDS = 600.0
+log = logging.getLogger(__name__)
 # A structured-field string, or the same without its quotes, as many clients send it.
 WELL_FORMED = re.compile(r'"([!#-~]{1,255})"|([!#-~]{1,255})')
 
@@ -104,8 +109,7 @@ async def _reserve(
     abandoned = IdempotentRequest.answer.is_(None) & (
         IdempotentRequest.started_at < now - ABANDONED_AFTER
     )
-    over = IdempotentRequest.started_at < now - KEPT_FOR
-    await session.execute(delete(IdempotentRequest).where(over | abandoned))
+    await session.execute(delete(IdempotentRequest).where(_over(now) | abandoned))
     row = IdempotentRequest(id=once.id, token=once.token, fingerprint=fingerprint, started_at=now)
     try:
         async with session.begin_nested():
@@ -113,6 +117,22 @@ async def _reserve(
     except IntegrityError:
         return await session.get_one(IdempotentRequest, once.id, populate_existing=True)
     return None
+
+
+async def forget_answers(database: Database) -> None:
+    """Delete what is kept no longer, for ever, also where nobody sends a key any more."""
+    trouble = Trouble(log, "old answers could not be deleted")
+    while True:
+        with trouble.watched():
+            async with database.transaction() as session:
+                # Not what is under way, which may take long: who comes with the same key decides.
+                over = _over(datetime.now(UTC))
+                await session.execute(delete(IdempotentRequest).where(over))
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _over(now: datetime) -> ColumnElement[bool]:
+    return IdempotentRequest.started_at < now - KEPT_FOR
 
 
 async def keep(session: AsyncSession, once: Once, response: Response) -> None:

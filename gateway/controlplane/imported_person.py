@@ -20,13 +20,13 @@ from gateway.controlplane.applications import create_application
 from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import OF_A_DOMAIN
 from gateway.controlplane.logins import FIRST_TIER, bind_first
-from gateway.controlplane.organisations import name_key
 from gateway.controlplane.people import add_person, change_person, get_person
 from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.transfer_schemas import EvidenceRecord, GrantRecord, PersonRecord
 from gateway.controlplane.verification_schemas import ApplicationIn
 from gateway.identity.members import find_identity
 from gateway.policy.evidence import OF_VISAS, EvidenceKind
+from gateway.policy.organisations import name_key
 from gateway.tables import Application, EvidenceItem, Grant, Person
 
 NAMESPACE = uuid.UUID("5b0e3a8e-3f0b-5c52-8a1d-6d2a0f5a9b10")

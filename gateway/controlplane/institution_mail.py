@@ -63,8 +63,6 @@ async def ask(
     await _check_rate(session, member.person_id, now)
     await _end_earlier(session, member.person_id, now)
     mailbox = keys.mailbox(mailbox_of(email))
-    recent = (InstitutionMail.mailbox == mailbox, InstitutionMail.asked_at > now - COUNTED)
-    count = await session.scalar(select(func.count()).select_from(InstitutionMail).where(*recent))
     row = InstitutionMail(
         id=str(uuid.uuid4()),
         person_id=member.person_id,
@@ -77,10 +75,14 @@ async def ask(
         attempts=0,
     )
     session.add(row)
-    if (count or 0) < PER_DAY:
+    # The log's head is held from here on, so that whoever asks for the same mailbox waits, also in
+    # another organisation that lists its domain; what is counted then is all there is.
+    await _record(session, Tag.INSTITUTION_MAIL_ASKED, row, member, now)
+    recent = (InstitutionMail.mailbox == mailbox, InstitutionMail.asked_at > now - COUNTED)
+    count = await session.scalar(select(func.count()).select_from(InstitutionMail).where(*recent))
+    if count is not None and count <= PER_DAY:
         to = To(frozenset({member.person_id}))
         await put(session, Event.INSTITUTION_MAIL, row.id, to, {}, now=now)
-    await _record(session, Tag.INSTITUTION_MAIL_ASKED, row, member, now)
     return row
 
 
@@ -177,7 +179,7 @@ async def check_is_ours(session: AsyncSession, item: EvidenceItem) -> None:
 async def _organisation_of(session: AsyncSession, person_id: str) -> Organisation:
     """Return a person's organisation, which stays as it is until this transaction ends.
 
-    So one person's mails, and those to one of its mailboxes, are counted one after the other.
+    So one person's mails are counted one after the other.
 
     Raises:
         ConflictError: It is suspended.

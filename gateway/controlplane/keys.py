@@ -176,7 +176,8 @@ async def revoke_key(
     key = await key_to_change(session, key_id)
     if key.revoked_at is not None and key.revoked_at <= now:
         raise ConflictError("The key was revoked before.")
-    key.revoked_at = now
+    # It is no rotated key any more, whose end may lie ahead: by another gateway's clock this may.
+    key.revoked_at, key.replaced_by = now, None
     await record_change(session, tag, key_id, actor=actor, now=now, **detail)
     return key
 

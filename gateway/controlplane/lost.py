@@ -1,23 +1,31 @@
 """What an earlier database does not know any more, from an export of the log that was taken later.
 
-Keys and grants that were revoked meanwhile are revoked again; everything else that happened is
-listed, for people to do again or to leave.
+What was taken away meanwhile is taken away again (`again`); everything that happened is listed, for
+people to do again or to leave.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.audit.entry import Leaf, read_leaf
+from gateway.controlplane.again import AGAIN, OWN_ENTRY, use_up
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.restored import ACTOR
-from gateway.tables import ApiKey, Grant
 
 REQUESTS = "dataplane:"
+OF_APPLICATIONS = "workflow:application:"
+TO_AND_FRO: Mapping[str, str] = {
+    Tag.GRANT_SUSPENDED: "grant",
+    Tag.GRANT_RESUMED: "grant",
+    Tag.PERSON_CHANGED: "state",
+    Tag.ORGANISATION_CHANGED: "state",
+    Tag.ROLES_CHANGED: "roles",
+}
+"""What can be given back: of each subject the last word counts."""
 
 
 class Lost(NamedTuple):
@@ -44,28 +52,51 @@ def lost_entries(lines: Iterable[bytes], size: int) -> Lost:
     return Lost(changes, requests)
 
 
-async def end_again(session: AsyncSession, changes: Iterable[Leaf], now: datetime) -> list[str]:
-    """Revoke again what was revoked; return a line for each.
+async def end_again(session: AsyncSession, changes: Sequence[Leaf], now: datetime) -> list[str]:
+    """Take away again what was taken away and not given back; return a line for each.
 
     Args:
         session: The transaction.
         changes: What happened after the backup.
         now: The moment.
     """
+    last = {_said_of(leaf): leaf.seq for leaf in changes}
+    lifted = set(_named(changes, Tag.OPENING_CONFIRMED, "closure").values())
+    applications = _named(changes, Tag.GRANT_CREATED, "application")
     done = []
     for leaf in changes:
-        entry, statement = leaf.entry, None
-        if entry.tag in (Tag.KEY_REVOKED, Tag.KEY_LEAKED):
-            ends = update(ApiKey).where(ApiKey.id == entry.subject)
-            statement = ends.where(ApiKey.revoked_at.is_(None) | (ApiKey.revoked_at > entry.at))
-            statement = statement.values(revoked_at=entry.at).returning(ApiKey.id)
-        elif entry.tag == Tag.GRANT_REVOKED:
-            ends = update(Grant).where(Grant.id == entry.subject, Grant.revoked_at.is_(None))
-            statement = ends.values(revoked_at=entry.at, revoked_by=entry.actor).returning(Grant.id)
-        if statement is None or (await session.scalars(statement)).first() is None:
+        tag, subject = leaf.entry.tag, leaf.entry.subject
+        again = AGAIN.get(tag)
+        can_be = tag in TO_AND_FRO or tag.startswith(OF_APPLICATIONS)
+        is_undone = can_be and last[_said_of(leaf)] != leaf.seq
+        if again is None or is_undone or subject in lifted:
             continue
-        await record_change(
-            session, Tag(entry.tag), entry.subject, actor=ACTOR, now=now, lost_entry=leaf.seq
-        )
-        done.append(f"{entry.tag} {entry.subject}")
+        if await again(session, leaf):
+            done.append(f"{tag} {subject}")
+        elif tag == Tag.GRANT_REVOKED and await use_up(session, applications.get(subject), now):
+            # The grant is not there, and would only have to be taken once more.
+            tag, subject = Tag.APPLICATION_WITHDRAWN, str(applications[subject])
+            done.append(f"{tag} {subject}")
+        else:
+            continue
+        if tag not in OWN_ENTRY:
+            await record_change(
+                session, Tag(tag), subject, actor=ACTOR, now=now, lost_entry=leaf.seq
+            )
     return done
+
+
+def _said_of(leaf: Leaf) -> tuple[str, str]:
+    """Return what an entry has the last word of, for the time being."""
+    kind = TO_AND_FRO.get(leaf.entry.tag, "")
+    if leaf.entry.tag.startswith(OF_APPLICATIONS):
+        kind = "application"
+    if kind == "state" and "state" not in leaf.entry.detail:
+        kind = "other"
+    return kind, leaf.entry.subject
+
+
+def _named(changes: Iterable[Leaf], tag: Tag, name: str) -> dict[str, object]:
+    """Return what the entries of a tag name beside their subjects, by those."""
+    entries = [leaf.entry for leaf in changes]
+    return {one.subject: one.detail.get(name) for one in entries if one.tag == tag}

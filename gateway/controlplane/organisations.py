@@ -1,6 +1,5 @@
 """Organisations, and what people are trusted to do: facts about who takes part in the workflow."""
 
-import unicodedata
 import uuid
 from datetime import datetime
 from typing import Literal
@@ -14,32 +13,13 @@ from gateway.controlplane.verification_schemas import OrganisationChange, RoleTe
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Party, Role
+from gateway.policy.organisations import name_key
 from gateway.tables import Organisation, Person, PersonRole
 
 STATES: dict[str, Literal["verified", "suspended"]] = {
     "verified": "verified",
     "suspended": "suspended",
 }
-
-
-# Besides what Unicode calls format and control: joiners, fillers and selectors of variants.
-UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f") | frozenset(
-    map(chr, range(0xFE00, 0xFE10))
-)
-
-
-def name_key(name: str) -> str:
-    """Return an organisation's name without case, spacing, width and what nobody sees.
-
-    A colleague must not be somebody of another organisation by how its name was typed.
-    """
-    wide = unicodedata.normalize("NFKC", name)
-    seen = "".join(
-        sign
-        for sign in wide
-        if sign.isspace() or (sign not in UNSEEN and unicodedata.category(sign) not in ("Cc", "Cf"))
-    )
-    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
 
 
 async def named_organisation(session: AsyncSession, name: str, now: datetime) -> Organisation:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway import clock
 from gateway.audit.checkpoint import Note, SignerKey, parse_note
 from gateway.audit.entry import read_leaf
 from gateway.audit.intents import ENDED, INTENDED
@@ -42,7 +43,7 @@ async def get_receipt(
     parsed = parse((authorization or "").partition(" ")[2].strip())
     if parsed is not None and parsed.kind == "key":
         directory = await load_single_key(session, parts.pepper, authorization)
-        principal = directory.authenticate(authorization, now)
+        principal = directory.authenticate(authorization, clock.now())
         holder = Holder(Member(principal.key_id, principal.person_id), principal.terms)
         await check_address(parts.database, parts.gate, holder, request.scope)
         mine = holder.caller.actor

@@ -50,15 +50,24 @@ class Callers:
         if token is None or self._bearer is None:
             snapshot = self._keeper.current()
             principal = snapshot.directory.authenticate(authorization, now)
-            refusal = self._gate.refusal(principal.key_id, principal.terms, scope)
-            if refusal is not None:
-                if refusal.is_news:
-                    who = Caller(principal.person_id, principal.key_id)
-                    self._recorder.refuse_address(request_id, who, refusal.address)
-                raise AddressNotAllowedError
+            self.check_address(scope, principal, request_id)
             self._gate.uses.note(principal.key_id, now.timestamp())
             return snapshot, principal
         proof = await self._bearer.prove(token, now.timestamp())
         # Read only now: somebody may have been shut out while a provider was asked.
         snapshot = self._keeper.current()
         return snapshot, snapshot.directory.named(proof, now)
+
+    def check_address(self, scope: Scope, principal: Principal, request_id: str) -> None:
+        """Let somebody in from where they are, as their key is narrowed now.
+
+        Raises:
+            AddressNotAllowedError: The key may not be used from there.
+        """
+        refusal = self._gate.refusal(principal.key_id, principal.terms, scope)
+        if refusal is None:
+            return
+        if refusal.is_news:
+            who = Caller(principal.person_id, principal.key_id)
+            self._recorder.refuse_address(request_id, who, refusal.address)
+        raise AddressNotAllowedError

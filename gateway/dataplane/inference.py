@@ -135,7 +135,7 @@ class Inference:
         )
         call.intended_by = who
         # The log may have taken its time, and asks of grants, not of keys.
-        self._keeper.check_again(principal.key_id, routed)
+        self._keeper.check_again(principal.key_id, routed, endpoint.path)
         if kept is None:
             await self._relay.answer(order, to, call.outcome)
             return

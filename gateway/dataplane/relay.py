@@ -94,7 +94,7 @@ class Relay:
         """
         self._suspects.check(order.body)
         task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
-        running = RunningAnswer(order.key_id, order.routed, task)
+        running = RunningAnswer(order.key_id, order.routed, order.endpoint.path, task)
         if to.disconnected:
             raise ClientGoneError
         to.on_gone = lambda: running.cut(ClientGoneError())

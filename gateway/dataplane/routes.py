@@ -204,6 +204,7 @@ class DataPlane:
             if current is None:
                 raise e.RevokedKeyError
             _check_scope(current, endpoint.path)
+            self._callers.check_address(scope, current, call.request_id)
             principal = current
         await self._inference.answer(call, endpoint, snapshot, principal, body, exchange)
 

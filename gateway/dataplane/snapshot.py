@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.identity.changed import VERSION, Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
 from gateway.identity.principal import Principal
+from gateway.identity_errors import InsufficientScopeError
 from gateway.metrics import Metrics
 from gateway.policy.routing import Routed, missing_grants
 from gateway.settings import Settings
@@ -53,6 +54,8 @@ class RunningAnswer:
 
     key_id: str
     routed: Routed
+    path: str
+    """Of the endpoint that was asked."""
     task: asyncio.Task[object]
     cut_by: Exception | None = None
     is_over: bool = False
@@ -222,30 +225,33 @@ class SnapshotKeeper:
 
     def cut_uncovered(self) -> None:
         """Cut the running answers that are no longer covered."""
-        judged: dict[tuple[str, Routed], AirlockError | None] = {}
+        judged: dict[tuple[str, Routed, str], AirlockError | None] = {}
         for answer in list(self._running):
-            of = (answer.key_id, answer.routed)
+            of = (answer.key_id, answer.routed, answer.path)
             if of not in judged:
                 judged[of] = self._why_uncovered(*of)
             if (error := judged[of]) is not None and answer.cut_by is None:
                 self._metrics.streams_cut.inc()
                 answer.cut(error)
 
-    def check_again(self, key_id: str, routed: Routed) -> None:
+    def check_again(self, key_id: str, routed: Routed, path: str) -> None:
         """Raise when a caller who was let in may not be served a checkpoint any more.
 
         Raises:
-            AirlockError: As `current` and `check` do; GrantRevokedError for a key that has ended.
+            AirlockError: As `current` and `check` do; GrantRevokedError for a key that has ended,
+                InsufficientScopeError for one that is narrowed to other paths by now.
         """
         snapshot = self.current()
         principal = snapshot.directory.principal(key_id, clock.now())
         if principal is None:
             raise GrantRevokedError
+        if not principal.terms.may_ask(path):
+            raise InsufficientScopeError(path)
         self.check(snapshot, routed, principal)
 
-    def _why_uncovered(self, key_id: str, routed: Routed) -> AirlockError | None:
+    def _why_uncovered(self, key_id: str, routed: Routed, path: str) -> AirlockError | None:
         try:
-            self.check_again(key_id, routed)
+            self.check_again(key_id, routed, path)
         except AirlockError as error:
             return error
         return None

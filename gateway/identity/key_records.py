@@ -18,7 +18,7 @@ from gateway.tables import ApiKey
 from gateway.tables.keys import LIMITS
 
 KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
-UNREAD = ("label", "pepper_version", "created_at", "replaced_by", "last_used_at")
+UNREAD = ("label", "pepper_version", "created_at", "last_used_at")
 COLUMNS = [column for column in ApiKey.__table__.columns if column.name not in UNREAD]
 
 
@@ -32,6 +32,8 @@ class KeyRecord:
     hmac: bytes
     expires_at: datetime | None
     revoked_at: datetime | None
+    is_rotated: bool = False
+    """Whether it has a successor, and `revoked_at` is the end of the overlap."""
     terms: KeyTerms = NOT_NARROWED
     rights: KeyRights | None = None
     """What it may do at the admin API; None for a key that asks models."""
@@ -43,11 +45,17 @@ class KeyRecord:
             RevokedKeyError: It was revoked.
             ExpiredKeyError: It has expired.
         """
-        # A rotated key is revoked at the end of the overlap, a moment that may lie ahead.
-        if self.revoked_at is not None and self.revoked_at <= now:
+        if self.is_revoked(now):
             raise RevokedKeyError
         if self.expires_at is not None and self.expires_at <= now:
             raise ExpiredKeyError
+
+    def is_revoked(self, now: datetime) -> bool:
+        """Whether it was taken away, at any moment: whoever did so may have another clock.
+
+        A rotated key is at the end of the overlap, which may lie ahead.
+        """
+        return self.revoked_at is not None and not (self.is_rotated and now < self.revoked_at)
 
 
 async def load_keys(
@@ -65,6 +73,7 @@ async def load_keys(
             hmac=row.secret_hmac,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
+            is_rotated=row.replaced_by is not None,
             terms=_terms(row),
             rights=None if row.kind == "key" else _rights(row),
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from gateway.policy.organisations import name_key
+
 NEEDED_APPROVERS = 2
 
 
@@ -80,7 +82,7 @@ def conflict(applicant: Party, reviewer: Party) -> str | None:
         return "nobody reviews or approves for themselves"
     if not reviewer.is_active or reviewer.organisation_state != "verified":
         return "a reviewer is active and of a verified organisation"
-    if reviewer.organisation == applicant.organisation:
+    if name_key(reviewer.organisation) == name_key(applicant.organisation):
         return "a reviewer is not of the applicant's organisation"
     return None
 
@@ -115,7 +117,8 @@ def approvals(
     counted = []
     for said in current(statements, "approval", version, turn):
         by = people.get(said.by)
-        if by is None or said.organisation == applicant.organisation or conflict(applicant, by):
+        was_colleague = name_key(said.organisation) == name_key(applicant.organisation)
+        if by is None or was_colleague or conflict(applicant, by):
             continue
         is_expert = by.has(Duty.DOMAIN_REVIEWER, said.domain)
         if is_expert or by.has(Duty.APPROVER):

@@ -4,11 +4,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from sqlalchemy import update
 
 from gateway import clock
 from gateway.cli.tables import in_transaction
+from gateway.controlplane.keys import revoke_key
 from gateway.tables import Grant
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.test_keys import ask, made
@@ -68,3 +70,33 @@ def test_an_administrators_key_that_has_ended_opens_nothing_whatever_the_wall_sa
     # Two days have passed by the clock that nobody sets; the wall's was set back by as much.
     monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
     assert code(ask(fresh, key, "GET", "/tiers")) == (401, "expired_api_key")
+
+
+def test_a_callers_key_that_has_ended_gets_no_receipt_whatever_the_wall_says(fresh, monkeypatch):
+    headers = {"authorization": f"Bearer {made(fresh, days=1)['key']}"}
+
+    def ask_for_one() -> httpx.Response:
+        return httpx.get(f"{fresh.url}/v1/receipts/req_{'0' * 32}", headers=headers)
+
+    assert code(ask_for_one()) == (404, "not_found")
+    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
+    assert code(ask_for_one()) == (401, "expired_api_key")
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_a_key_that_a_clock_ahead_has_revoked_is_revoked_at_once(fresh, is_rotated):
+    """Two gateways' clocks differ, and the one that is ahead writes when the key was revoked."""
+    key = made(fresh)
+    assert fresh.chat(key["key"]).status_code == 200
+    if is_rotated:
+        path = f"/keys/{key['id']}/rotate"
+        assert fresh.admin("POST", path, json={"overlap_hours": 24}).status_code == 201
+    ahead = {"actor": "test", "now": datetime.now(UTC) + timedelta(minutes=10)}
+    in_transaction(fresh.settings, lambda session: revoke_key(session, key["id"], **ahead))
+    wait_for(lambda: fresh.chat(key["key"]).status_code == 401)
+    assert code(fresh.chat(key["key"])) == (401, "revoked_api_key")
+    why = fresh.admin(
+        "GET",
+        f"/explain?person_id={fresh.people['researcher']}&model=smollm2&key_id={key['id']}",
+    )
+    assert why.json()["effect"] == "deny"

@@ -55,7 +55,7 @@ def test_without_one_every_supervisor_makes_its_own(tmp_path: Path):
     assert key_that_the_engine_gets(tmp_path, None) != first
 
 
-@pytest.mark.parametrize("content", [None, b"", b"short\n", b"\xff" * 40])
+@pytest.mark.parametrize("content", [None, b"", b"short\n", b"\xff" * 40, b"k" * 40 + b"\nx"])
 def test_a_file_without_a_key_is_refused_before_anything_starts(
     tmp_path: Path, content: bytes | None
 ):

@@ -62,7 +62,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An engine and the key to it."""
+    """An engine and the key to it.
+
+    Raises:
+        EndpointError: The key cannot be sent; the client's own words for that would repeat it.
+    """
 
     url: str
     model: str
@@ -70,6 +74,10 @@ class Endpoint:
     timeout_seconds: float = TIMEOUT_SECONDS
     pauses_seconds: tuple[float, ...] = PAUSES_SECONDS
     cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise EndpointError(self.url, "its key is no single line of ASCII")
 
     def __call__(self, wanted: Sequence[Continuation]) -> Iterator[Scored]:
         """Yield likelihoods as they come.

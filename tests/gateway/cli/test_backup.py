@@ -1,6 +1,7 @@
 """`airlock backup` and `airlock restore`, on a real SQLite and a real PostgreSQL."""
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,18 +14,48 @@ from sqlalchemy import select, text
 from gateway.audit.checkpoint import Note
 from gateway.audit.log import sign_head
 from gateway.audit.log_key import log_signer
-from gateway.cli import main
-from gateway.cli.tables import in_transaction, operator
-from gateway.controlplane import grants, keys, people
+from gateway.cli import main, restore
+from gateway.cli.tables import in_transaction, operator, with_database
+from gateway.controlplane import contents, evidence, grants, keys, people
+from gateway.controlplane.addresses import Owner, erase
 from gateway.controlplane.backup import newest_backups
-from gateway.controlplane.changes import Tag
-from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.restored import FILE, write_epoch
-from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.controlplane.breakglass import close_door
+from gateway.controlplane.breakglass_schemas import ClosureIn
+from gateway.controlplane.changes import Tag, record_change, record_event
+from gateway.controlplane.identities import unbind_identity
+from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
+from gateway.controlplane.organisations import change_organisation, set_roles
+from gateway.controlplane.restored import FILE, HISTORY, Epoch, read_epoch, write_epoch
+from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
+from gateway.controlplane.serving import revoke_checkpoint
+from gateway.controlplane.verification_schemas import OrganisationChange
+from gateway.controlplane.webhooks import remove_webhook
+from gateway.controlplane.workflow_grants import suspend_grant
+from gateway.db import Database
+from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
-from gateway.tables import ApiKey, AuthorizationVersion, Closure, Grant, Person
+from gateway.tables import (
+    Address,
+    ApiKey,
+    Application,
+    AuthorizationVersion,
+    Closure,
+    ContentKey,
+    EvidenceItem,
+    Grant,
+    Identity,
+    KeptContent,
+    Opening,
+    Organisation,
+    Person,
+    PersonRole,
+    Revocation,
+    Webhook,
+)
 
-CONTEXT = {"actor": "test", "now": datetime.now(UTC)}
+NOW = datetime.now(UTC)
+CONTEXT = {"actor": "test", "now": NOW}
+DIGEST = "sha256:" + "0" * 64
 SECRET_BYTES = b"s" * 32
 
 
@@ -86,6 +117,7 @@ def ids(settings) -> dict[str, str]:
         "store/checkpoints/ab/model.safetensors": "weights",
         "files/0123": "sealed",
         f"files/{FILE}": "1",
+        f"files/{HISTORY}": "1 mark",
     }.items():
         path = settings.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +236,167 @@ def test_a_key_that_leaked_after_the_backup_ends_again(settings, ids, run, tmp_p
     assert state(settings)[0].revoked_at is not None
 
 
+async def make_rest(session) -> None:
+    """Everything else that can be taken away."""
+    now, later = CONTEXT["now"], CONTEXT["now"] + timedelta(days=9)
+    person = await session.scalar(select(Person))
+    for name in ("suspended", "resumed", "revoked", "late", "withdrawn", "rejected", "appealed"):
+        application = Application(
+            id=f"of {name}", person_id=person.id, state="approved", since=now, version=1, round=1,
+            created_at=now,
+        )  # fmt: skip
+        session.add(application)
+        if name in ("suspended", "resumed", "revoked"):
+            session.add(
+                Grant(
+                    id=name, person_id=person.id, domain="capitals", reason="r", approved_by="a",
+                    created_at=now, not_before=now, expires_at=later,
+                )
+            )  # fmt: skip
+    for name in ("gone", "reinstated"):
+        other = Person(id=name, name=name, organisation="o", tier="public", state="active",
+                       created_at=now)  # fmt: skip
+        session.add(other)
+        await session.flush()
+        await set_roles(session, name, ["approver"], **CONTEXT)
+    session.add(
+        Address(
+            id="a", person_id="gone", email="gone@lab.example", verified_at=now, verified_by="mail"
+        )
+    )
+    session.add(
+        Webhook(id="hook", url="https://x", events=[], secret="s", created_by="a", created_at=now)
+    )  # fmt: skip
+    session.add(
+        Identity(
+            id="unbound", issuer="i", subject="s", person_id=person.id, label="", created_at=now
+        )
+    )
+    session.add(
+        EvidenceItem(
+            id="retracted", person_id=person.id, kind="training", domain="capitals", source="s",
+            created_at=now, asserted_by="so",
+        )
+    )  # fmt: skip
+    sealed = {"at": now, "nonce": b"n", "ciphertext": b"c", "sealed_key": b"k"}
+    for name in ("destroyed", "other"):
+        key = ContentKey(id=name, grants=["g"], public=b"p", sealed_private=b"s", made_at=now,
+                         expires_at=later)  # fmt: skip
+        session.add(key)
+        await session.flush()
+        for part in (f"{name} 1", f"{name} 2"):
+            session.add(KeptContent(request_id=part, part="request", key_id=name, **sealed))
+
+
+async def take_away(session) -> None:
+    """Take it away, as it was done after the backup."""
+    await keys.narrow_key(
+        session,
+        await session.scalar(select(ApiKey)),
+        KeyNarrowing(domains=[], tokens_per_day=7, expires_at=CONTEXT["now"] + timedelta(days=2)),
+        **CONTEXT,
+    )
+    for name in ("suspended", "resumed"):
+        await suspend_grant(session, name, "r", caller="test", now=CONTEXT["now"])
+    await record_change(session, Tag.GRANT_RESUMED, "resumed", **CONTEXT)
+    for name in ("gone", "reinstated"):
+        await people.change_person(session, name, PersonChange(state="suspended"), **CONTEXT)
+    await people.change_person(session, "reinstated", PersonChange(state="active"), **CONTEXT)
+    organisation = await session.scalar(select(Organisation))
+    change = OrganisationChange(state="suspended")
+    await change_organisation(session, organisation.id, change, **CONTEXT)
+    who = Administrator("k")
+    await evidence.retract_evidence(session, "retracted", caller=who, now=CONTEXT["now"])
+    await unbind_identity(session, "unbound", **CONTEXT)
+    await contents.destroy_key(session, "destroyed", destruction="d", **CONTEXT)
+    await record_event(session, Tag.DESTRUCTION_APPROVED, "d2", request="other 1", **CONTEXT)
+    await set_roles(session, "gone", [], **CONTEXT)
+    await set_roles(session, "reinstated", [], **CONTEXT)
+    await set_roles(session, "reinstated", ["approver"], **CONTEXT)
+    await revoke_checkpoint(session, DIGEST, "r", **CONTEXT)
+    shut = [
+        await close_door(session, ClosureIn(domain=domain, reason="r"), caller="test", now=NOW)
+        for domain in ("capitals", "rivers")
+    ]
+    lifted = shut[1].id
+    session.add(
+        Opening(id="x", closure_id=lifted, reason="r", requested_by="gone", requested_at=NOW)
+    )
+    await record_change(session, Tag.OPENING_CONFIRMED, "x", closure=lifted, **CONTEXT)
+    await erase(session, Owner(person_id="gone"), **CONTEXT)
+    await remove_webhook(session, "hook", **CONTEXT)
+    for application, tag in {
+        "of withdrawn": Tag.APPLICATION_WITHDRAWN,
+        "of rejected": Tag.APPLICATION_REJECTED,
+        "of appealed": Tag.APPLICATION_REJECTED,
+    }.items():
+        await record_event(session, tag, application, **CONTEXT)
+    await record_event(session, Tag.APPLICATION_APPEALED, "of appealed", **CONTEXT)
+    late = Grant(person_id="gone", domain="capitals", reason="r", approved_by="a")
+    made = await grants.add_grant(
+        session, late, timedelta(days=1), application="of late", **CONTEXT
+    )
+    await grants.revoke_grant(session, made.id, **CONTEXT)
+
+
+def test_all_that_was_taken_away_after_the_backup_is_taken_away_again(settings, ids, run, tmp_path):
+    backup, export = tmp_path / "backup", tmp_path / "audit.jsonl"
+    in_transaction(settings, make_rest)
+    assert run("backup", "--to", backup)[0] == 0
+    in_transaction(settings, take_away)
+    assert run("audit", "export", "--to", export)[0] == 0
+    status, said = run("restore", backup, "--lost", export)
+    assert status == 0, said
+
+    async def left(session) -> dict[str, object]:
+        key = await session.scalar(select(ApiKey))
+        return {
+            "key": (key.domains, key.tokens_per_day, key.expires_at.date()),
+            "grants": set(
+                await session.scalars(select(Grant.id).where(Grant.suspended_at.is_(None)))
+            ),
+            "people": set(await session.scalars(select(Person.id).where(Person.state == "active"))),
+            "organisations": set(await session.scalars(select(Organisation.state))),
+            "identities": list(await session.scalars(select(Identity.id))),
+            "retracted": await session.scalar(select(EvidenceItem.retracted_by)),
+            "contents": set(await session.scalars(select(KeptContent.request_id))),
+            "roles": set(await session.execute(select(PersonRole.person_id, PersonRole.duty))),
+            "revoked checkpoints": set(await session.scalars(select(Revocation.checkpoint))),
+            "closures": set(await session.scalars(select(Closure.domain))),
+            "addresses": set(await session.scalars(select(Address.email))),
+            "webhooks": len(
+                list(await session.scalars(select(Webhook.id).where(Webhook.ended_at.is_(None))))
+            ),
+            "keys": set(
+                await session.scalars(
+                    select(ContentKey.id).where(ContentKey.destroyed_at.is_(None))
+                )
+            ),
+            "approved": set(
+                await session.scalars(select(Application.id).where(Application.state == "approved"))
+            ),
+        }
+
+    assert in_transaction(settings, left) == {
+        "key": ([], 7, (CONTEXT["now"] + timedelta(days=2)).date()),
+        "grants": {ids["grant"], "resumed", "revoked"},
+        "people": {ids["person"], "reinstated"},
+        "organisations": {"suspended"},
+        "identities": [],
+        "retracted": "admin:k",
+        "contents": {"other 2"},
+        "keys": {"other"},
+        "approved": {"of suspended", "of resumed", "of revoked", "of appealed"},
+        "roles": {("reinstated", "approver")},
+        "revoked checkpoints": {DIGEST},
+        "closures": {None, "capitals"},
+        "addresses": {None},
+        "webhooks": 0,
+    }
+    assert "done again: contents:destruction:approved d2" in said
+    assert "done again: workflow:application:withdraw of late" in said
+
+
 def log_key(run) -> str:
     return run("audit", "key")[1].strip()
 
@@ -212,7 +405,7 @@ def test_without_an_export_the_doors_stay_closed_and_the_loss_is_said(settings, 
     backup = tmp_path / "backup"
     assert run("backup", "--to", backup, "--with-files")[0] == 0
     assert (backup / "files/0123").read_text() == "sealed"
-    assert not (backup / "files" / FILE).exists(), "it would bring the epoch back"
+    assert not (backup / "files" / FILE).parent.exists(), "it would bring the epoch back"
     revoke(settings, ids)
     kept = witnessed(settings, tmp_path / "witness.state")
     write_epoch(settings.home / "files" / FILE, 1000)
@@ -305,6 +498,36 @@ def test_closing_alone_is_for_a_database_that_others_brought_back(settings, ids,
     assert run("restore", "x", "--close")[0] == 2
 
 
+def test_a_file_that_is_not_there_is_named_in_one_line(settings, ids, run, tmp_path):
+    for word in ("--kept", "--lost"):
+        status, said = run("restore", "--close", word, tmp_path / "none")
+        assert (status, said) == (2, f"error: {tmp_path / 'none'}: No such file or directory\n")
+    assert state(settings)[2] == []
+
+
+def test_a_restore_that_is_killed_half_way_has_closed_the_doors_of_whoever_starts(
+    settings, ids, run, tmp_path, monkeypatch
+):
+    """On another machine, where nobody remembers a version."""
+    backup, files = tmp_path / "backup", settings.home / "files"
+    assert run("backup", "--to", backup)[0] == 0
+    shutil.rmtree((files / FILE).parent)
+
+    async def killed(*given) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore, "_finish", killed)
+    assert run("restore", backup)[0] == 130
+
+    async def start(database: Database) -> None:
+        async with database.transaction() as session:
+            version = await session.scalar(select(AuthorizationVersion.version))
+            await Epoch(files, database).check(session, version)
+
+    with_database(settings, start)
+    assert [closure.domain for closure in state(settings)[2]] == [None]
+
+
 def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, monkeypatch):
     if settings.is_embedded:
         backup = tmp_path / "backup"
@@ -315,6 +538,7 @@ def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, m
             busy.execute("SELECT count(*) FROM people").fetchone()
             status, said = run("restore", backup)
         assert (status, "in use" in said) == (2, True), said
+        assert read_epoch(settings.home / "files" / FILE) == 1
     else:
         from gateway.controlplane.dump import Dumper
         from gateway.db import database_url

@@ -174,6 +174,29 @@ def test_who_may_not_by_their_duties_may_not_on_the_terminal(running, airlock, k
         assert message.startswith("Not permitted")
 
 
+@pytest.mark.parametrize(
+    "held",
+    [b"", b"\xff\xfe", "{key}\n{key}", "{key}x", b"x" * 10_000, None],
+    ids=["nothing", "no text", "two keys", "more than a key", "much", "the key itself"],
+)
+def test_a_file_without_a_key_and_a_key_for_a_file_are_refused_in_one_line(
+    running, keys, held, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("AIRLOCK_SECRET_FILE", str(running.settings.secret_file))
+    key, file = keys["rex", "plain"]["key"], tmp_path / "person.key"
+    if isinstance(held, str):
+        file.write_text(held.format(key=key))
+    elif held is not None:
+        file.write_bytes(held)
+    words = ["--home", str(running.settings.home), "evidence", "retract", "x", "--key-file"]
+    named = key if held is None else str(file)
+    assert main([*words, named]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: the key file ")
+    assert said.err.count("\n") == 1
+    assert key not in said.err + said.out
+
+
 def test_a_use_on_the_terminal_is_a_use(running, airlock):
     person = {"name": "Una", "organisation": "Board"}
     running.people["una"] = running.admin("POST", "/people", json=person).json()["id"]

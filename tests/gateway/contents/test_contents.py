@@ -18,12 +18,12 @@ from gateway.audit.log import append, prove_inclusion, sign_head
 from gateway.audit.log_key import log_signer
 from gateway.audit.receipts import ProvenEntry
 from gateway.cli import main
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, with_database
 from gateway.contents.bundle import Bundle, open_bundle, read_bundle
 from gateway.contents.holder import make_holder, read_private
 from gateway.contents.keeping import Keeping
 from gateway.contents.sealing import Place, commit, new_part_key, seal, to_text
-from gateway.controlplane.contents import forget
+from gateway.controlplane.contents import destroy_key, forget
 from gateway.db import Database
 from gateway.errors import AuditFileError, NotReadyError
 from gateway.identity.secret import load_secret
@@ -386,6 +386,28 @@ def test_when_their_time_is_over_their_key_is_destroyed(running, board):
     (entry,) = running.admin("GET", f"/audit-events?subject={ids[0]}").json()
     assert entry["tag"] == "contents:key:destroyed"
     assert entry["detail"]["grants"] == [running.grants["researcher"]]
+    keeping_of(running)._keys.clear()
+
+
+def test_what_a_gateway_wrote_when_the_key_was_destroyed_goes_too(running):
+    request_id = asked(running).headers["x-request-id"]
+    late = {"at": datetime.now(UTC), "nonce": b"n", "ciphertext": b"c", "sealed_key": b"k"}
+
+    async def destroy(session) -> str:
+        key_id = await session.scalar(
+            select(KeptContent.key_id).where(KeptContent.request_id == request_id)
+        )
+        await destroy_key(session, key_id, actor="a", now=datetime.now(UTC))
+        session.add(KeptContent(request_id="late", part="answer", key_id=key_id, **late))
+        return key_id
+
+    in_transaction(running.settings, destroy)
+    with_database(running.settings, lambda database: forget(database, datetime.now(UTC)))
+
+    async def there(session) -> KeptContent | None:
+        return await session.get(KeptContent, ("late", "answer"))
+
+    assert in_transaction(running.settings, there) is None
     keeping_of(running)._keys.clear()
 
 

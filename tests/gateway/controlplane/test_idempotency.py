@@ -5,12 +5,15 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import httpx
 import pytest
 from sqlalchemy import select, update
 
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, with_database
 from gateway.controlplane.admin_route import AdminRoute
+from gateway.controlplane.idempotency import forget_answers
+from gateway.db import Database
 from gateway.tables import IdempotentRequest
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -129,6 +132,32 @@ def test_a_request_whose_gateway_was_killed_can_be_made_again(both):
     again = post(both, ADA, key)
     assert again.status_code == 201
     assert "idempotency-replayed" not in again.headers, "kept for a day"
+
+
+def test_an_answer_is_deleted_after_a_day_though_nobody_sends_another_key(settings):
+    now = datetime.now(UTC)
+
+    async def put(session) -> None:
+        for name, age in {"old": timedelta(hours=25), "new": timedelta(hours=23)}.items():
+            kept = {"token": "t", "fingerprint": "f", "answer": b"sealed", "status": 201}
+            session.add(IdempotentRequest(id=name, started_at=now - age, **kept))
+
+    async def left(session) -> list[str]:
+        return list(await session.scalars(select(IdempotentRequest.id)))
+
+    async def sweep(database: Database) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(forget_answers, database)
+            with anyio.fail_after(30):
+                while True:
+                    async with database.transaction() as session:
+                        if await left(session) == ["new"]:
+                            break
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+    in_transaction(settings, put)
+    with_database(settings, sweep)
 
 
 def test_every_post_of_the_admin_api_takes_a_key(running):

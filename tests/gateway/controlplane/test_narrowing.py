@@ -1,5 +1,7 @@
 """Keys that are narrowed after they were made: they only lose, at once, and it is in the log."""
 
+import json
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -81,6 +83,41 @@ def test_a_running_answer_is_held_to_it(running, owner):
     assert not stream.is_alive()
     assert "grant_revoked" in stream.text
     assert running.chat(key["key"], "smollm2:base").status_code == 403
+
+
+def test_an_answer_of_an_endpoint_that_the_key_loses_ends(running, owner):
+    key = made(running)
+    engine = running.engines["base"]
+    engine.delay_seconds, engine.tokens = 0.05, 1000
+    stream, other = (
+        Stream(running.url, each["key"], "smollm2:base") for each in (key, made(running))
+    )
+    wait_for(lambda: stream.has_begun and other.has_begun)
+    assert patch(running, owner, key, endpoints=["/v1/completions"]).status_code == 200
+    stream.join(10)
+    assert not stream.is_alive()
+    assert "insufficient_scope" in stream.text
+    assert "[DONE]" not in stream.text
+    assert other.is_alive() or "[DONE]" in other.text, "another key's goes on"
+
+
+def test_a_slow_body_is_held_to_where_its_key_may_be_used_from_by_its_end(running, owner):
+    key = made(running)
+    raw = json.dumps({"model": "smollm2", "messages": [{"role": "user", "content": "?"}]}).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key['key']}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as caller:
+        caller.sendall(head.encode() + raw[:10])
+        wait_for(lambda: running.gateway.data_plane._running > 0)
+        assert patch(running, owner, key, addresses=["192.0.2.0/24"]).status_code == 200
+        wait_for(lambda: running.chat(key["key"], "smollm2").status_code == 403)
+        caller.sendall(raw[10:])
+        answer = caller.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"address_not_allowed" in answer
 
 
 def test_scopes_are_lost_too(running, owner):

@@ -1,18 +1,43 @@
 """A database that was brought back to an earlier time opens no door by itself."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag, record_change
-from gateway.controlplane.restored import FILE, Epoch, read_epoch, write_epoch
+from gateway.controlplane.people import add_person
+from gateway.controlplane.restored import (
+    FILE,
+    HISTORY,
+    Epoch,
+    Seen,
+    close_everything,
+    read_epoch,
+    read_history,
+    write_epoch,
+    write_history,
+)
+from gateway.controlplane.schemas import PersonIn
+from gateway.controlplane.sessions import find_session
 from gateway.dataplane.batches.shelf import older_than
 from gateway.db import Database
 from gateway.errors import ConfigurationError, NotReadyError
-from gateway.tables import AuthorizationVersion, Closure
+from gateway.identity.cookie import new_secret, secret_hmac
+from gateway.identity_errors import InvalidSessionError
+from gateway.tables import (
+    Address,
+    AuditEntry,
+    AuthorizationVersion,
+    Closure,
+    ContentOpening,
+    FirstAdministratorCode,
+    InstitutionMail,
+    LoginSession,
+    Organisation,
+)
 from tests.gateway.controlplane.workflow import Workflow
 from tests.servers import wait_for
 
@@ -50,6 +75,16 @@ def base(running) -> int:
 
     running.wait_until_seen()
     return wait_for(status)
+
+
+async def kept(epoch, is_kept) -> None:
+    """Have an epoch keep its files until they say what they should."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(epoch.keep)
+        with anyio.fail_after(30):
+            while not is_kept():  # noqa: ASYNC110 - a file
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
 
 
 def test_a_grant_that_a_restore_brings_back_opens_nothing_until_two_people_say_so(fresh):
@@ -104,6 +139,132 @@ def test_a_gateway_that_starts_on_it_knows_from_the_file(settings, tmp_path):
 
     anyio.run(main)
     assert read_epoch(files / FILE) == 41
+
+
+@pytest.mark.parametrize("knows_from", ["memory", "file"])
+def test_changes_that_took_it_past_what_was_seen_do_not_hide_it(settings, tmp_path, knows_from):
+    files = tmp_path / "kept"
+
+    async def change(session, times: int) -> None:
+        for _ in range(times):
+            await record_change(session, Tag.TIER_CHANGED, "x", actor="a", now=datetime.now(UTC))
+
+    async def checked(database, epoch) -> list[Closure]:
+        async with database.transaction() as session:
+            version = await session.scalar(select(AuthorizationVersion.version))
+            await epoch.check(session, version)
+        async with database.transaction() as session:
+            return list(await session.scalars(select(Closure)))
+
+    async def main() -> None:
+        database = Database(settings)
+        await database.migrate()
+        first = Epoch(files, database)
+        async with database.transaction() as session:
+            await change(session, 3)
+            before = await session.scalar(select(AuthorizationVersion.version))
+        assert await checked(database, first) == []
+        await kept(first, lambda: read_history(files / HISTORY) is not None)
+        async with database.transaction() as session:
+            # As in a backup that was made a change before, and has seen others since.
+            await session.execute(
+                text(f"DELETE FROM authorization_changes WHERE version >= {before}")
+            )
+            back = update(AuthorizationVersion).values(version=before - 1)
+            await session.execute(back)
+            await change(session, 4)
+        late = Epoch(files, database) if knows_from == "file" else first
+        (closure,) = await checked(database, late)
+        assert f"another version {before} than was seen" in closure.reason
+        # Nobody else who knew of it, nor a later start, closes once more.
+        for epoch in (late, Epoch(files, database)):
+            assert len(await checked(database, epoch)) == 1
+        await database.close()
+
+    anyio.run(main)
+
+
+def test_somebody_who_begins_anew_is_not_held_to_the_history_of_before(settings, tmp_path):
+    files = tmp_path / "kept"
+    write_epoch(files / FILE, 7)
+    write_history(files / HISTORY, Seen(7, "of before"))
+
+    async def main() -> None:
+        database = Database(settings)
+        await database.migrate()
+        (files / FILE).unlink()
+        epoch = Epoch(files, database)
+        async with database.transaction() as session:
+            for _ in range(9):
+                await record_change(
+                    session, Tag.TIER_CHANGED, "x", actor="a", now=datetime.now(UTC)
+                )
+            version = await session.scalar(select(AuthorizationVersion.version))
+            assert await epoch.check(session, version) == version
+        await kept(epoch, lambda: read_history(files / HISTORY) != Seen(7, "of before"))
+        async with database.transaction() as session:
+            assert await Epoch(files, database).check(session, version) == version
+        await database.close()
+
+    anyio.run(main)
+
+
+def test_what_is_good_once_is_not_good_in_a_restored_database(settings):
+    """Sessions that were ended since, codes and links that were used, contents handed out."""
+    now, pepper = datetime.now(UTC), b"p" * 32
+    later, secret = now + timedelta(hours=1), new_secret()
+
+    async def main() -> None:
+        database = Database(settings)
+        await database.migrate()
+        async with database.transaction() as session:
+            given = PersonIn(name="Ada", organisation="o", tier="public")
+            ada = await add_person(session, given, actor="a", now=now)
+            organisation = await session.scalar(select(Organisation.id))
+            session.add_all(
+                [
+                    LoginSession(
+                        id="s", secret_hmac=secret_hmac(pepper, secret), person_id=ada.id,
+                        issuer="i", subject="s", created_at=now, seen_at=now, expires_at=later,
+                    ),
+                    Address(
+                        id="a", person_id=ada.id, pending_email="ada@lab.example", nonce="n",
+                        pending_until=later, asked_at=now,
+                    ),
+                    InstitutionMail(
+                        id="m", person_id=ada.id, organisation_id=organisation, mailbox=b"m",
+                        email="ada@lab.example", nonce="n", asked_at=now, expires_at=later,
+                        attempts=0,
+                    ),
+                    ContentOpening(
+                        id="o", request_id="r", about=ada.id, reason="r", asked_by=ada.id,
+                        asked_at=now, approved_by=await other(session), approved_at=now,
+                    ),
+                    FirstAdministratorCode(id=1, code_hmac=b"c" * 32, expires_at=later),
+                ]
+            )  # fmt: skip
+        async with database.transaction() as session:
+            live = {"pepper": pepper, "settings": settings, "now": now}
+            assert (await find_session(session, secret, **live)).id == "s"
+            await close_everything(session, "r", above=9, now=now)
+        async with database.transaction() as session:
+            with pytest.raises(InvalidSessionError):
+                await find_session(session, secret, **live)
+            assert (await session.get_one(Address, "a")).nonce is None
+            mail = await session.get_one(InstitutionMail, "m")
+            assert (mail.nonce, mail.email, mail.evidence_id) == (None, None, None)
+            opening = await session.get_one(ContentOpening, "o")
+            assert (opening.approved_at, opening.asked_at) == (None, now)
+            assert await session.get(FirstAdministratorCode, 1) is None
+            leaf = (await session.scalars(select(AuditEntry.leaf).order_by(AuditEntry.seq))).all()
+            assert b'"ended":{"codes":1,"links":1,"openings":1,"sessions":1}' in leaf[-1]
+        await database.close()
+
+    async def other(session) -> str:
+        given = PersonIn(name="App", organisation="o", tier="public")
+        return (await add_person(session, given, actor="a", now=now)).id
+
+    anyio.run(main)
 
 
 def test_the_file_never_goes_back_and_must_be_understood(tmp_path):

@@ -1,6 +1,7 @@
 """Import and export of people: complete, done once, and never wider than before."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -121,6 +122,33 @@ def test_what_a_source_has_ended_is_accepted_for_no_longer(office):
     refused = office.call("ivy", "POST", path, expires_at=too_long, **given)
     assert code(refused) == (400, "invalid_request")
     office.must("ivy", "POST", path, expires_at=LATER, **given)
+
+
+def test_imports_at_once_that_name_the_same_new_organisations_crosswise(office):
+    names = [f"New {number}" for number in range(6)]
+
+    def of(turn: int) -> list[dict]:
+        mine = names if turn % 2 else names[::-1]
+        return [line(f"{turn}-{name}", organisation=name) for name in mine]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda turn: bring(office, *of(turn)), range(4)))
+    assert [answer["made"] for answer in answers] == [len(names)] * 4
+    shown = office.admin("GET", "/organisations?limit=1000").json()
+    assert sorted(row["name"] for row in shown if row["name"] in names) == names
+
+
+def test_what_a_source_holds_for_longer_is_accepted_for_five_years(office):
+    far = [(NOW + timedelta(days=days)).isoformat() for days in (4000, 3999, 1800)]
+    given = line("far-off", evidence=[EVIDENCE | {"expires_at": far[0]}])
+    (made,) = bring(office, given)["lines"]
+    (item,) = office.admin("GET", f"/evidence?person_id={made['person_id']}").json()
+    given = {"asserted_by": "so", "asserted_at": NOW.isoformat(), "no_conflict": True}
+    path = f"/evidence/{item['id']}/accept"
+    refused = office.call("ivy", "POST", path, expires_at=far[1], **given)
+    assert refused.json()["error"]["param"] == "expires_at"
+    assert "five years" in refused.json()["error"]["message"]
+    office.must("ivy", "POST", path, expires_at=far[2], **given)
 
 
 def test_an_import_restricts_and_never_permits(office):

@@ -91,7 +91,8 @@ def test_another_pepper_knows_no_key():
         ({"expires_at": NOW}, ExpiredKeyError),
         ({"expires_at": NOW + HOUR}, None),
         ({"revoked_at": NOW}, RevokedKeyError),
-        ({"revoked_at": NOW + HOUR}, None),
+        ({"revoked_at": NOW + HOUR, "is_rotated": True}, None),
+        ({"revoked_at": NOW + HOUR}, RevokedKeyError),  # By a clock that is ahead.
         ({"revoked_at": NOW - HOUR, "expires_at": NOW - HOUR}, RevokedKeyError),
         ({"active": False}, RevokedKeyError),
         ({"person_id": "nobody"}, RevokedKeyError),

@@ -5,11 +5,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import httpx
 import pytest
 from sqlalchemy import select, update
 
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, with_database
+from gateway.controlplane import institution_mail
+from gateway.db import Database
+from gateway.identity.principal import Member
+from gateway.identity.secret import load_secret
+from gateway.notices.keys import notice_keys
 from gateway.tables import EvidenceItem, InstitutionMail, Person
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import LATER, acceptance
@@ -192,6 +198,42 @@ def test_nobody_fills_a_mailbox_from_here_nor_learns_whose_it_is(office):
     assert (silent.status_code, set(silent.json())) == (202, usual)
     waiting = office.notices(event="institution_mail.to_confirm")
     assert silent.json()["id"] not in {row["subject"] for row in waiting}
+
+
+def test_of_those_who_ask_at_once_in_two_organisations_no_more_are_sent_a_mail(office):
+    """Each is of another organisation that lists the domain, so they share no lock of one."""
+    settings, mailbox = office.running.settings, "shared@lab.example"
+    asked(office, "ada", mailbox)
+    shift(office, timedelta(minutes=10))
+    asked(office, "ada", mailbox)
+    board = f"/organisations/{office.workflow.organisations['Board']}"
+    office.admin("PATCH", board, mail_domains=["lab.example"])
+    keys, now = notice_keys(load_secret(settings)), datetime.now(UTC)
+
+    async def one(database: Database, who: str, asked: anyio.Event, end: anyio.Event) -> None:
+        member = Member("k", office.workflow.people[who])
+        async with database.transaction() as session:
+            given = {"member": member, "settings": settings, "keys": keys, "now": now}
+            row = await institution_mail.ask(session, mailbox, **given)
+            ids.append(row.id)
+            asked.set()
+            await end.wait()
+
+    async def both(database: Database) -> None:
+        first, second, end = anyio.Event(), anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one, database, "mate", first, end)
+            await first.wait()
+            tasks.start_soon(one, database, "rex", second, end)
+            with anyio.move_on_after(0.5):
+                await second.wait()
+            end.set()
+
+    ids: list[str] = []
+    with_database(settings, both)
+    told = {row["subject"] for row in office.notices(event="institution_mail.to_confirm")}
+    assert [row in told for row in ids] == [True, False], "the third mail of the day, and no fourth"
+    office.admin("PATCH", board, mail_domains=[])
 
 
 def test_a_mailbox_stands_for_one_person(office):

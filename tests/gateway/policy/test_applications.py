@@ -111,6 +111,7 @@ def test_an_edit_voids_what_was_said():
         {"is_active": False},
         {"organisation_state": "suspended"},
         {"organisation": "lab"},
+        {"organisation": "\uff2cab\u200b"},  # Kept apart, from when names were not compared so.
     ],
 )
 def test_an_approval_counts_while_who_gave_it_may_give_it(change):

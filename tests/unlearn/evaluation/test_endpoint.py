@@ -138,3 +138,11 @@ def test_another_number_of_answers_is_no_answer(serve, wanted):
     api = serve(lambda path, body: (200, {"choices": []}))
     with pytest.raises(EndpointError, match="another number"):
         score(Endpoint(api.url, "m", "k"), wanted[0])
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n# of the judge", "sk-secret\r", "sk-s\u00e9cret"])
+def test_a_key_that_cannot_be_sent_is_not_repeated(key):
+    with pytest.raises(EndpointError) as refused:
+        Endpoint("http://127.0.0.1:9", "m", key, pauses_seconds=()).post("/v1/completions", {})
+    assert "key" in str(refused.value)
+    assert "sk-" not in str(refused.value)

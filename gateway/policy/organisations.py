@@ -1,0 +1,22 @@
+"""Organisations by their names as they look: two that look alike are one. Pure."""
+
+import unicodedata
+
+# Besides what Unicode calls format and control: joiners, fillers and selectors of variants.
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f") | frozenset(
+    map(chr, range(0xFE00, 0xFE10))
+)
+
+
+def name_key(name: str) -> str:
+    """Return an organisation's name without case, spacing, width and what nobody sees.
+
+    A colleague must not be somebody of another organisation by how its name was typed.
+    """
+    wide = unicodedata.normalize("NFKC", name)
+    seen = "".join(
+        sign
+        for sign in wide
+        if sign.isspace() or (sign not in UNSEEN and unicodedata.category(sign) not in ("Cc", "Cf"))
+    )
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
