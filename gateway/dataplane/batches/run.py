@@ -251,8 +251,8 @@ class Run:
         results = await anyio.to_thread.run_sync(
             write_results, batch, state, journal, shop.shelf, shop.settings, now
         )
-        # What is written stays if this fails or is cancelled: it may have been entered all the same.
-        # What was not is swept.
+        # What is written stays if this fails or is cancelled: it may have been entered all the
+        # same. What was not is swept.
         await self._end(state, results)
         await anyio.to_thread.run_sync(journal.remove)
 
