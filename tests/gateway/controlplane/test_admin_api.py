@@ -8,6 +8,8 @@ from tests.gateway.conftest import make_settings, run_gateway
 from tests.servers import wait_for
 
 DIGEST = "sha256:" + "d" * 64
+ELSEWHERE = ("workflow:", "identity:", "contact:", "contents:", "transfer:", "operator:")
+"""What other tests walk through."""
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -71,13 +73,10 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     change("POST", "/revocations", Tag.CHECKPOINT_REVOKED, checkpoint=DIGEST, reason="it leaks")
     followed = {Tag.ALIAS_PROMOTED, Tag.ALIAS_WITHDRAWN, Tag.ALIAS_RESTORED}
     # Those of the workflow are walked through in test_verification, of logins in test_login, what
-    # two people do to tiers in test_tiers, and what owners do to their keys in test_narrowing.
+    # two people do to tiers in test_tiers, what owners do to their keys in test_narrowing, and what
+    # operators do at their terminal in test_backup.
     two = {Tag.TIER_CREATED, Tag.TIER_PROPOSED, Tag.TIER_WITHDRAWN, Tag.KEY_NARROWED}
-    ours = {
-        tag
-        for tag in Tag
-        if not tag.startswith(("workflow:", "identity:", "contact:", "contents:", "transfer:"))
-    } - two
+    ours = {tag for tag in Tag if not tag.startswith(ELSEWHERE)} - two
     assert set(seen) | followed == ours, "a tag that nothing emits"
 
 
