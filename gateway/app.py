@@ -25,7 +25,6 @@ from gateway.controlplane.engines import engine_cipher
 from gateway.controlplane.examples import AdminApi
 from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.idempotency import forget_answers
-from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.leaks import PATH as LEAKS_PATH
 from gateway.controlplane.monitoring import answer_monitoring
 from gateway.controlplane.registry import Registry
@@ -55,6 +54,7 @@ from gateway.dataplane.upstream import Upstream
 from gateway.db import Database
 from gateway.identity.issuers import Issuers
 from gateway.identity.key_gate import KeyGate
+from gateway.identity.peppers import first_pepper, load_peppers
 from gateway.identity.secret import Secret, load_secret
 from gateway.identity.visa_key import visa_key
 from gateway.metrics import Metrics
@@ -79,7 +79,8 @@ class Gateway:
         self.metrics = Metrics(version("airlock"))
         self.database = Database(settings)
         self.registry = Registry(settings.home, settings.trust_file, self.database)
-        self._pepper = secret.derive(PEPPER_PURPOSE)
+        self._pepper = first_pepper(secret)
+        self._peppers = load_peppers(settings, secret)
         self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
         self._commitment_key = secret.derive("audit-commitment/1")
@@ -128,7 +129,7 @@ class Gateway:
             keeper = SnapshotKeeper(
                 settings,
                 self.database,
-                self._pepper,
+                self._peppers,
                 self._cipher,
                 self.metrics,
                 on_change=lambda catalogue: pool.update(catalogue.engines, catalogue.pointers),
@@ -241,6 +242,7 @@ class Gateway:
         app.state.control_plane = ControlPlane(
             self.database,
             self._pepper,
+            self._peppers,
             self._cipher,
             self.settings.require_attestation,
             CheckpointStore(self.settings.home / "store"),

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     release, see `docs/upgrade.md`."""
     secret_file: Path | None = None
     """A file with 32 random bytes or more, for hashing keys; made under `home` for SQLite."""
+    key_pepper_files: dict[Annotated[int, Field(ge=2)], Path] = Field(default_factory=dict)
+    """Peppers of API keys from version 2 on, as JSON: `{"2": "FILE"}`; see `docs/keys.md`."""
     engines: tuple[EngineSetting, ...] = ()
     """Engines, as a JSON list; the admin API can add others."""
     issuers: tuple[IssuerSetting, ...] = ()

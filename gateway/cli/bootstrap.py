@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import bootstrap, keys
 from gateway.controlplane.key_schemas import KeyIn
+from gateway.identity.peppers import first_pepper, load_peppers
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 
@@ -32,16 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings, now = Settings(home=args.home), datetime.now(UTC)
-    pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+    secret = load_secret(settings)
+    peppers = load_peppers(settings, secret)
 
     async def make_key(session: AsyncSession) -> str:
         await bootstrap.check_no_administrator(session, now)
         given = KeyIn(admin=True, label="first administrator")
-        new = await keys.create_key(session, given, pepper=pepper, maker=operator(now), now=now)
+        new = await keys.create_key(session, given, peppers=peppers, maker=operator(now), now=now)
         return new.text
 
     async def make_code(session: AsyncSession) -> str:
-        return await bootstrap.make_code(session, pepper=pepper, now=now)
+        return await bootstrap.make_code(session, pepper=first_pepper(secret), now=now)
 
     print(in_transaction(settings, make_key if args.key else make_code))
     return 0

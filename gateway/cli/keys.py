@@ -12,6 +12,7 @@ from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, operat
 from gateway.controlplane import keys
 from gateway.controlplane.key_schemas import KeyIn, KeyLine, KeyNarrowing, KeyOut, NewKeyOut
 from gateway.errors import InvalidRequestError
+from gateway.identity.peppers import load_peppers
 from gateway.identity.secret import load_secret
 from gateway.policy.key_terms import PATHS
 from gateway.policy.scopes import Scope
@@ -116,18 +117,18 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "narrow":
         show_one(in_transaction(settings, _narrowing(args, now)), as_json=args.json)
         return 0
-    pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+    peppers = load_peppers(settings, load_secret(settings))
     maker = operator(now)
     if args.action == "create":
         given = _wanted(args)
         new = in_transaction(
-            settings, lambda s: keys.create_key(s, given, pepper=pepper, maker=maker, now=now)
+            settings, lambda s: keys.create_key(s, given, peppers=peppers, maker=maker, now=now)
         )
     else:
         overlap = timedelta(hours=args.overlap_hours)
         new = in_transaction(
             settings,
-            lambda s: keys.rotate_key(s, args.key, overlap, pepper=pepper, maker=maker, now=now),
+            lambda s: keys.rotate_key(s, args.key, overlap, peppers=peppers, maker=maker, now=now),
         )
     out = NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
     show_one(out, as_json=args.json)

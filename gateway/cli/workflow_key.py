@@ -11,11 +11,11 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.keyholders import check_terminal, find_holder
-from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.steps import Step, admit
 from gateway.db import Database
 from gateway.errors import ConfigurationError, InvalidKeyError
 from gateway.identity.api_keys import parse
+from gateway.identity.peppers import load_peppers
 from gateway.identity.principal import Member
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
@@ -41,10 +41,10 @@ def key_holder(
         ConfigurationError: The file cannot be read, or holds no key.
     """
     authorization = f"Bearer {_read(key_file)}"
-    pepper = load_secret(settings).derive(PEPPER_PURPOSE)
+    peppers = load_peppers(settings, load_secret(settings))
 
     async def find(session: AsyncSession) -> Member:
-        holder = await find_holder(session, pepper, authorization, now)
+        holder = await find_holder(session, peppers, authorization, now)
         if not isinstance(holder.caller, Member):
             raise InvalidKeyError
         # What is recorded of a refusal stays, though the step's transaction is rolled back.

@@ -27,6 +27,7 @@ from gateway.identity.cookie import SESSION, csrf_token, is_ours
 from gateway.identity.issuers import Issuers
 from gateway.identity.key_gate import KeyGate
 from gateway.identity.members import proven_member
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Administrator, Member
 from gateway.identity_errors import ForgedRequestError, InvalidSessionError
 from gateway.notices.keys import NoticeKeys
@@ -41,6 +42,9 @@ class ControlPlane:
 
     database: Database
     pepper: bytes
+    """Of sessions and codes."""
+    peppers: Peppers
+    """Of keys."""
     cipher: Fernet
     must_attest: bool
     """Whether a new engine must name its side-car."""
@@ -168,7 +172,7 @@ async def by_key(
         AddressNotAllowedError: It may not be used from there.
     """
     holder = await find_holder(
-        session, parts.pepper, request.headers.get("authorization"), clock.now()
+        session, parts.peppers, request.headers.get("authorization"), clock.now()
     )
     await check_address(parts.database, parts.gate, holder, request.scope)
     return holder.caller

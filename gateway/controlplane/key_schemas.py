@@ -133,6 +133,7 @@ class KeyOut(Out):
     tokens_per_minute: int | None
     tokens_per_day: int | None
     max_concurrent: int | None
+    pepper_version: int = Field(description="Of the pepper that its secret is hashed with.")
     proven_by: str | None = Field(description="The issuer by whose login it was made.")
     proven_at: datetime | None
 

@@ -17,6 +17,7 @@ from gateway.identity.directory import load_single_key
 from gateway.identity.key_gate import KeyGate
 from gateway.identity.key_uses import write_use
 from gateway.identity.members import is_active
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Administrator, Member
 from gateway.identity.proof import TERMINAL
 from gateway.identity_errors import AddressNotAllowedError
@@ -31,7 +32,7 @@ class Holder(NamedTuple):
 
 
 async def find_holder(
-    session: AsyncSession, pepper: bytes, authorization: str | None, now: datetime
+    session: AsyncSession, peppers: Peppers, authorization: str | None, now: datetime
 ) -> Holder:
     """Return whose administrator's or workflow key is in an `Authorization` header.
 
@@ -39,7 +40,7 @@ async def find_holder(
         AuthenticationError: There is none, it does not count, or its owner is suspended.
     """
     parsed = parse((authorization or "").partition(" ")[2].strip())
-    directory = await load_single_key(session, pepper, authorization)
+    directory = await load_single_key(session, peppers, authorization)
     caller: Administrator | Member
     if parsed is not None and parsed.kind == "workflow":
         caller = directory.authenticate_member(authorization, now)

@@ -22,14 +22,13 @@ from gateway.controlplane.key_rules import (
 from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
 from gateway.controlplane.people import get_person
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
-from gateway.identity.api_keys import PEPPER_VERSION, Kind, mint, secret_hmac
+from gateway.identity.api_keys import Kind, mint
 from gateway.identity.key_records import KINDS
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Maker
 from gateway.policy.key_terms import widened
 from gateway.policy.scopes import known_scopes
 from gateway.tables import ApiKey
-
-PEPPER_PURPOSE = f"api-keys/{PEPPER_VERSION}"
 
 
 class NewKey(NamedTuple):
@@ -53,7 +52,7 @@ async def create_key(
     session: AsyncSession,
     given: KeyIn,
     *,
-    pepper: bytes,
+    peppers: Peppers,
     maker: Maker,
     now: datetime,
     usual: timedelta | None = None,
@@ -74,7 +73,7 @@ async def create_key(
     latest = await latest_end(session, kind, person_id, given.domains, maker, now)
     narrowing = given.model_dump(include={"label", "addresses", *OF_CALLERS}) | {"scopes": scopes}
     expires_at = expiry_of(given.days, LASTS[kind] or usual, latest, now)
-    new = await _insert(session, kind, person_id, narrowing, expires_at, pepper, maker, now)
+    new = await _insert(session, kind, person_id, narrowing, expires_at, peppers, maker, now)
     await record_change(
         session,
         Tag.KEY_CREATED,
@@ -94,7 +93,7 @@ async def rotate_key(
     key_id: str,
     overlap: timedelta,
     *,
-    pepper: bytes,
+    peppers: Peppers,
     maker: Maker,
     now: datetime,
 ) -> NewKey:
@@ -116,7 +115,7 @@ async def rotate_key(
     left = LASTS[kind] if old.expires_at is None else old.expires_at - now
     expires_at = expiry_of(None, left, latest, now)
     narrowing = {name: getattr(old, name) for name in ("label", "addresses", "scopes", *OF_CALLERS)}
-    new = await _insert(session, kind, old.person_id, narrowing, expires_at, pepper, maker, now)
+    new = await _insert(session, kind, old.person_id, narrowing, expires_at, peppers, maker, now)
     old.revoked_at, old.replaced_by = now + overlap, new.row.id
     await record_change(
         session, Tag.KEY_ROTATED, key_id, actor=maker.actor, now=now, successor=new.row.id
@@ -252,7 +251,7 @@ async def _insert(
     person_id: str | None,
     narrowing: Mapping[str, object],
     expires_at: datetime | None,
-    pepper: bytes,
+    peppers: Peppers,
     maker: Maker,
     now: datetime,
 ) -> NewKey:
@@ -262,8 +261,8 @@ async def _insert(
         id=parsed.id,
         kind=kind,
         person_id=person_id,
-        secret_hmac=secret_hmac(pepper, parsed),
-        pepper_version=PEPPER_VERSION,
+        secret_hmac=peppers.hashed(parsed),
+        pepper_version=peppers.version,
         created_at=now,
         expires_at=expires_at,
         **narrowing,

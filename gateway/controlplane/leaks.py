@@ -7,7 +7,6 @@ the same answer. An administrator's key ends just so.
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import time
 from datetime import UTC, datetime
@@ -25,8 +24,7 @@ from gateway.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from gateway.identity.api_keys import ParsedKey, parse, secret_hmac
-from gateway.identity.directory import NO_HMAC
+from gateway.identity.api_keys import ParsedKey, parse
 from gateway.identity.key_records import load_keys
 from gateway.tables import ApiKey
 
@@ -61,9 +59,10 @@ async def _end(parts: ControlPlane, keys: dict[str, ParsedKey], address: str) ->
         records = await load_keys(session, ApiKey.id.in_(sorted(keys)))
         for key_id, parsed in sorted(keys.items()):
             record = records.get(key_id)
-            # The comparison is made for unknown keys too, so that its time tells nothing.
-            stored = NO_HMAC if record is None else record.hmac
-            if not hmac.compare_digest(stored, secret_hmac(parts.pepper, parsed)):
+            if record is None:
+                parts.peppers.matches(parsed, None)  # As long as for a key that is known.
+                continue
+            if not parts.peppers.matches(parsed, record.hmac, record.pepper_version):
                 continue
             with contextlib.suppress(ConflictError):  # It has ended before.
                 await revoke_key(

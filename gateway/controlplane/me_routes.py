@@ -87,7 +87,7 @@ async def post_own_key(
     _check_logged_in(member)
     wanted = KeyIn(person_id=member.person_id, **given.model_dump())
     new = await keys.create_key(
-        session, wanted, pepper=parts.pepper, maker=maker_of(member), now=now, usual=OWN
+        session, wanted, peppers=parts.peppers, maker=maker_of(member), now=now, usual=OWN
     )
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
@@ -130,7 +130,7 @@ async def post_own_key_rotation(
         session,
         key_id,
         timedelta(hours=given.overlap_hours),
-        pepper=parts.pepper,
+        peppers=parts.peppers,
         maker=maker_of(member),
         now=now,
     )

@@ -42,7 +42,7 @@ async def get_receipt(
     authorization = request.headers.get("authorization")
     parsed = parse((authorization or "").partition(" ")[2].strip())
     if parsed is not None and parsed.kind == "key":
-        directory = await load_single_key(session, parts.pepper, authorization)
+        directory = await load_single_key(session, parts.peppers, authorization)
         principal = directory.authenticate(authorization, clock.now())
         holder = Holder(Member(principal.key_id, principal.person_id), principal.terms)
         await check_address(parts.database, parts.gate, holder, request.scope)

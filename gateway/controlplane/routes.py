@@ -107,7 +107,7 @@ async def post_key(
 ) -> NewKeyOut:
     """Make a key; its text is in this answer and nowhere else."""
     maker = maker_of(admin)
-    new = await keys.create_key(session, given, pepper=parts.pepper, maker=maker, now=now)
+    new = await keys.create_key(session, given, peppers=parts.peppers, maker=maker, now=now)
     return NewKeyOut(**KeyOut.model_validate(new.row).model_dump(), key=new.text)
 
 
@@ -147,7 +147,7 @@ async def post_key_rotation(
         session,
         key_id,
         timedelta(hours=given.overlap_hours),
-        pepper=parts.pepper,
+        peppers=parts.peppers,
         maker=maker_of(admin),
         now=now,
     )

@@ -27,6 +27,7 @@ from gateway.errors import (
 )
 from gateway.identity.changed import VERSION, Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Principal
 from gateway.identity_errors import InsufficientScopeError
 from gateway.metrics import Metrics
@@ -74,7 +75,7 @@ class SnapshotKeeper:
         self,
         settings: Settings,
         database: Database,
-        pepper: bytes,
+        peppers: Peppers,
         cipher: Fernet,
         metrics: Metrics,
         on_change: Callable[[Catalogue], None],
@@ -84,7 +85,7 @@ class SnapshotKeeper:
         self._settings = settings
         self._database = database
         self._version = database.poll(VERSION)
-        self._pepper = pepper
+        self._peppers = peppers
         self._cipher = cipher
         self._metrics = metrics
         self._on_change = on_change
@@ -177,7 +178,7 @@ class SnapshotKeeper:
     ) -> Snapshot:
         changes = None if held is None else await changes_between(session, held.version, version)
         if held is None or changes is None:
-            directory = await load_directory(session, self._pepper)
+            directory = await load_directory(session, self._peppers)
         else:
             directory = await follow(session, held.directory, changes)
             if not changes.catalogue:

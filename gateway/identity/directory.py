@@ -5,7 +5,6 @@ so keys and grants expire without a reload.
 """
 
 import hashlib
-import hmac
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.errors import ExpiredKeyError, InvalidKeyError, MissingKeyError, RevokedKeyError
-from gateway.identity.api_keys import Kind, parse, secret_hmac
+from gateway.identity.api_keys import Kind, parse
 from gateway.identity.grant_terms import load_grants
 from gateway.identity.key_records import KeyRecord, load_keys
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Administrator, Member, Principal
 from gateway.identity.proof import Proof
 from gateway.identity.tier_terms import load_tiers
@@ -27,7 +27,6 @@ from gateway.policy.grants import GrantTerms, Standing
 from gateway.policy.key_terms import NOT_NARROWED, KeyTerms
 from gateway.tables import ApiKey, Closure, Identity, Organisation, Person
 
-NO_HMAC = bytes(32)
 MAX_PROVEN = 100_000
 
 
@@ -50,7 +49,7 @@ class IdentityRecord:
 class Directory:
     """One version of who may call."""
 
-    pepper: bytes = field(repr=False)
+    peppers: Peppers = field(repr=False)
     keys: dict[str, KeyRecord]
     people: dict[str, Standing]
     grants: dict[str, tuple[GrantTerms, ...]]
@@ -138,7 +137,7 @@ class Directory:
     def _record(self, authorization: str | None, kind: Kind, now: datetime) -> KeyRecord:
         if authorization is None:
             raise MissingKeyError
-        seen = hashlib.blake2b(authorization.encode(), key=self.pepper[:64]).digest()
+        seen = hashlib.blake2b(authorization.encode(), key=self.peppers.newest).digest()
         record = self.keys.get(self.proven.get(seen, ""))
         if record is None or record.kind != kind:
             record = self._prove(authorization, kind)
@@ -155,23 +154,24 @@ class Directory:
         if parsed is None or parsed.kind != kind:
             raise InvalidKeyError
         record = self.keys.get(parsed.id)
-        # The comparison is made for unknown keys too, so that its time tells nothing.
-        stored = NO_HMAC if record is None else record.hmac
-        matches = hmac.compare_digest(stored, secret_hmac(self.pepper, parsed))
-        if record is None or not matches or record.kind != kind:
+        if record is None:
+            self.peppers.matches(parsed, None)  # As long as for a key that is known.
+            raise InvalidKeyError
+        matches = self.peppers.matches(parsed, record.hmac, record.pepper_version)
+        if not matches or record.kind != kind:
             raise InvalidKeyError
         return record
 
 
 async def load_single_key(
-    session: AsyncSession, pepper: bytes, authorization: str | None
+    session: AsyncSession, peppers: Peppers, authorization: str | None
 ) -> Directory:
     """Read a directory that knows only the key in an `Authorization` header, and its owner."""
     parsed = parse((authorization or "").partition(" ")[2].strip())
     keys = await load_keys(session, ApiKey.id == parsed.id) if parsed else {}
     owners = {record.person_id for record in keys.values() if record.person_id is not None}
     people = await load_standings(session, owners) if owners else {}
-    return Directory(pepper, keys, people, {})
+    return Directory(peppers, keys, people, {})
 
 
 async def load_standings(
@@ -220,9 +220,9 @@ async def load_identities(
     }
 
 
-async def load_directory(session: AsyncSession, pepper: bytes) -> Directory:
+async def load_directory(session: AsyncSession, peppers: Peppers) -> Directory:
     """Read the directory; plain columns, since rows as objects would cost ten times as much."""
     people = await load_standings(session)
     keys = await load_keys(session)
     grants = await load_grants(session)
-    return Directory(pepper, keys, people, grants, await load_identities(session))
+    return Directory(peppers, keys, people, grants, await load_identities(session))

@@ -18,7 +18,7 @@ from gateway.tables import ApiKey
 from gateway.tables.keys import LIMITS
 
 KINDS: dict[str, Kind] = {"key": "key", "workflow": "workflow", "admin": "admin"}
-UNREAD = ("label", "pepper_version", "created_at", "last_used_at")
+UNREAD = ("label", "created_at", "last_used_at")
 COLUMNS = [column for column in ApiKey.__table__.columns if column.name not in UNREAD]
 
 
@@ -30,6 +30,7 @@ class KeyRecord:
     kind: Kind
     person_id: str | None
     hmac: bytes
+    pepper_version: int
     expires_at: datetime | None
     revoked_at: datetime | None
     is_rotated: bool = False
@@ -71,6 +72,7 @@ async def load_keys(
             kind=KINDS[row.kind],
             person_id=row.person_id,
             hmac=row.secret_hmac,
+            pepper_version=row.pepper_version,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
             is_rotated=row.replaced_by is not None,

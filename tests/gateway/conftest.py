@@ -18,6 +18,7 @@ from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane import grants, keys, people
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.identity.peppers import load_peppers
 from gateway.identity.secret import load_secret
 from gateway.setting_types import EngineSetting
 from gateway.settings import Settings
@@ -256,10 +257,10 @@ def open_gateway(
 
 
 def make_people(running: Running) -> None:
-    pepper = load_secret(running.settings).derive(keys.PEPPER_PURPOSE)
+    peppers = load_peppers(running.settings, load_secret(running.settings))
     now = datetime.now(UTC)
     context = {"actor": "test", "now": now}
-    made = {"pepper": pepper, "maker": operator(now), "now": now}
+    made = {"peppers": peppers, "maker": operator(now), "now": now}
 
     async def work(session) -> None:
         # Tests poll the doors, on a fast machine more often than a tier allows.

@@ -25,6 +25,9 @@ SECRETS = (
     "mail_password_file",
 )
 
+RANDOM = ("secret_file", "key_pepper_files")
+"""Those of random bytes."""
+
 
 def file_findings(settings: Settings) -> Iterator[Finding]:
     """Yield what is wrong with files, or unsafe."""
@@ -39,6 +42,8 @@ def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         path = getattr(settings, field)
         if path is not None:
             yield field, path
+    for path in settings.key_pepper_files.values():
+        yield "key_pepper_files", path
     for engine in settings.engines:
         yield "engines", engine.api_key_file
     for issuer in settings.issuers:
@@ -63,7 +68,7 @@ def _secret_files(settings: Settings) -> Iterator[Finding]:
             continue
         if not os.access(path, os.R_OK):
             yield problem(field, f"{path} cannot be read by this user", "give it to this user.")
-        if size < (MIN_BYTES if field == "secret_file" else 1):
+        if size < (MIN_BYTES if field in RANDOM else 1):
             yield problem(field, f"{path} has {size} bytes", "write the secret into it.")
         if stat.S_IMODE(mode) & 0o007 and not path.is_relative_to(MOUNTED):
             yield warning(field, f"everybody can read {path}", "chmod o= it.")

@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import in_transaction, operator
 from gateway.controlplane.grants import create_grant
 from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.keys import PEPPER_PURPOSE, create_key
+from gateway.controlplane.keys import create_key
 from gateway.controlplane.people import add_person
 from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.errors import AuthenticationError
 from gateway.identity.directory import load_directory
+from gateway.identity.peppers import Peppers, load_peppers
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 from models.documents import write_bytes
@@ -46,12 +47,12 @@ def write_facts(home: Path, facts: DemoFacts) -> None:
 
 def ensure_access(settings: Settings, base_url: str, model: str, domain: str) -> DemoFacts:
     """Return facts with keys that hold now, those of an earlier run if they still do."""
-    pepper = load_secret(settings).derive(PEPPER_PURPOSE)
+    peppers = load_peppers(settings, load_secret(settings))
     earlier = _read(settings.home)
     now = datetime.now(UTC)
 
     async def work(session: AsyncSession) -> DemoFacts:
-        if earlier is not None and await _hold(session, pepper, earlier, domain, now):
+        if earlier is not None and await _hold(session, peppers, earlier, domain, now):
             return DemoFacts(**{**asdict(earlier), "base_url": base_url, "model": model})
         keys = {"admin_key": KeyIn(admin=True, label="demo")}
         for name, tier in (("public", "public"), ("researcher", "researcher")):
@@ -67,7 +68,7 @@ def ensure_access(settings: Settings, base_url: str, model: str, domain: str) ->
                 await create_grant(session, grant, actor=ACTOR, now=now)
         texts = {
             name: (
-                await create_key(session, given, pepper=pepper, maker=operator(now), now=now)
+                await create_key(session, given, peppers=peppers, maker=operator(now), now=now)
             ).text
             for name, given in keys.items()
         }
@@ -84,9 +85,9 @@ def _read(home: Path) -> DemoFacts | None:
 
 
 async def _hold(
-    session: AsyncSession, pepper: bytes, facts: DemoFacts, domain: str, now: datetime
+    session: AsyncSession, peppers: Peppers, facts: DemoFacts, domain: str, now: datetime
 ) -> bool:
-    directory = await load_directory(session, pepper)
+    directory = await load_directory(session, peppers)
     try:
         public = directory.authenticate(f"Bearer {facts.public_key}", now)
         researcher = directory.authenticate(f"Bearer {facts.researcher_key}", now)

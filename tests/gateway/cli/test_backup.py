@@ -32,6 +32,7 @@ from gateway.controlplane.verification_schemas import OrganisationChange
 from gateway.controlplane.webhooks import remove_webhook
 from gateway.controlplane.workflow_grants import suspend_grant
 from gateway.db import Database
+from gateway.identity.peppers import load_peppers
 from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
 from gateway.tables import (
@@ -97,11 +98,11 @@ def ids(settings) -> dict[str, str]:
         person = await people.add_person(
             session, PersonIn(name="Ada", organisation="o", tier="researcher"), **CONTEXT
         )
-        pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+        peppers = load_peppers(settings, load_secret(settings))
         key = await keys.create_key(
             session,
             KeyIn(person_id=person.id),
-            pepper=pepper,
+            peppers=peppers,
             maker=operator(CONTEXT["now"]),
             now=CONTEXT["now"],
         )

@@ -28,6 +28,7 @@ from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.db import Database
 from gateway.errors import ConflictError
 from gateway.identity.login import LoggedIn
+from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Member
 from gateway.identity.proof import Assurance, Proof
 from gateway.notices.keys import NoticeKeys
@@ -42,7 +43,7 @@ from tests.models.trusting import point, trust_in
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(seconds=1)
-MADE = {"pepper": b"p" * 32, "maker": operator(NOW)}
+MADE = {"peppers": Peppers({1: b"p" * 32}), "maker": operator(NOW)}
 Step = Callable[[AsyncSession], Awaitable[object]]
 
 

@@ -196,8 +196,8 @@ def test_a_key_from_the_terminal_takes_such_steps_for_a_day_whatever_it_makes(ru
 def living_on(find, moment: datetime):
     """The same look-up, for keys as they were at a moment."""
 
-    async def found(session, pepper, authorization, _):
-        return await find(session, pepper, authorization, moment)
+    async def found(session, peppers, authorization, _):
+        return await find(session, peppers, authorization, moment)
 
     return found
 

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from gateway.cli.tables import in_transaction, with_database
-from gateway.controlplane.keys import PEPPER_PURPOSE
 from gateway.controlplane.people_export import export_lines
 from gateway.controlplane.people_import import import_lines
 from gateway.controlplane.sessions import begin_session
 from gateway.identity.cookie import SESSION, csrf_token
 from gateway.identity.login import LoggedIn
+from gateway.identity.peppers import first_pepper
 from gateway.identity.proof import Assurance, Proof
 from gateway.identity.secret import load_secret
 from gateway.setting_types import IssuerSetting
@@ -282,7 +282,7 @@ def test_who_logged_in_a_while_ago_imports_too(office, idempotent):
     subject = f"rex-{idempotent}"
     office.admin("POST", "/identities", issuer="lab", subject=subject, person_id=person)
     office.admin("PUT", f"/people/{person}/roles", roles=["administrator"])
-    now, pepper = datetime.now(UTC), load_secret(running.settings).derive(PEPPER_PURPOSE)
+    now, pepper = datetime.now(UTC), first_pepper(load_secret(running.settings))
     assurance = Assurance(LAB.issuer, None, now.timestamp())
     proof = Proof(LAB.issuer, subject, now.timestamp() + 3600, assurance)
 

@@ -23,6 +23,7 @@ from gateway.db import Database
 from gateway.identity import changed
 from gateway.identity.changed import Version, changes_between, follow, read_version
 from gateway.identity.directory import Directory, load_directory
+from gateway.identity.peppers import Peppers
 from gateway.setting_types import IssuerSetting
 from gateway.tables import (
     ApiKey,
@@ -42,8 +43,8 @@ from tests.gateway.conftest import make_settings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BY = {"actor": "test", "now": NOW}
-PEPPER = b"p" * 32
-MAKER = {"pepper": PEPPER, "maker": operator(NOW), "now": NOW}
+PEPPERS = Peppers({1: b"p" * 32})
+MAKER = {"peppers": PEPPERS, "maker": operator(NOW), "now": NOW}
 LAB = IssuerSetting(name="lab", issuer="https://lab.example")
 
 
@@ -270,7 +271,7 @@ def on(settings, work) -> None:
 
 async def read(database: Database) -> tuple[Version, Directory]:
     async with database.transaction() as session:
-        return await version_of(session), normal(await load_directory(session, PEPPER))
+        return await version_of(session), normal(await load_directory(session, PEPPERS))
 
 
 async def version_of(session) -> Version:
@@ -305,7 +306,7 @@ def test_what_changed_leads_to_what_is(settings, steps):
                 changes = await changes_between(session, held, current)
                 if changes is None:
                     assert any(kind in UNKNOWN for kind, _ in step) or held.mark == ""
-                    directory = await load_directory(session, PEPPER)
+                    directory = await load_directory(session, PEPPERS)
                 else:
                     directory = await follow(session, directory, changes)
             held = current
@@ -316,7 +317,7 @@ def test_what_changed_leads_to_what_is(settings, steps):
 
 def test_a_directory_has_no_part_that_is_not_read_again():
     """A new part is read again by `follow` before it is added here."""
-    known = {"pepper", "keys", "people", "grants", "identities", "proven"}
+    known = {"peppers", "keys", "people", "grants", "identities", "proven"}
     assert {each.name for each in fields(Directory)} == known
 
 

@@ -15,6 +15,7 @@ from gateway.errors import (
 from gateway.identity.api_keys import ALPHABET, ParsedKey, _check, mint, secret_hmac
 from gateway.identity.directory import Directory
 from gateway.identity.key_records import KeyRecord
+from gateway.identity.peppers import Peppers
 from gateway.policy.grants import GrantTerms, Standing, TierTerms
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -31,10 +32,10 @@ def text_of(parsed: ParsedKey) -> str:
 def directory(parsed: ParsedKey, *, active: bool = True, **changes) -> Directory:
     person = "ada" if parsed.kind == "key" else None
     stored = secret_hmac(PEPPER, parsed)
-    record = KeyRecord(parsed.id, parsed.kind, person, stored, None, None)
+    record = KeyRecord(parsed.id, parsed.kind, person, stored, 1, None, None)
     grants = (GrantTerms("bio", NOW - HOUR, NOW + HOUR, None),)
     return Directory(
-        PEPPER,
+        Peppers({1: PEPPER}),
         {parsed.id: replace(record, **changes)},
         {"ada": Standing(TIER, active)},
         {"ada": grants},
@@ -82,7 +83,9 @@ def test_one_kind_of_key_never_opens_the_other_door():
 def test_another_pepper_knows_no_key():
     parsed, text = mint("key")
     with pytest.raises(InvalidKeyError):
-        replace(directory(parsed), pepper=b"q" * 32).authenticate(f"Bearer {text}", NOW)
+        replace(directory(parsed), peppers=Peppers({1: b"q" * 32})).authenticate(
+            f"Bearer {text}", NOW
+        )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gateway.controlplane.notice_schemas import WebhookIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
 from gateway.controlplane.webhooks import record_gone
 from gateway.db import Database
+from gateway.identity.peppers import load_peppers
 from gateway.identity.secret import load_secret
 from gateway.metrics import Metrics
 from gateway.notices.keys import notice_keys
@@ -160,14 +161,14 @@ def test_a_gateway_that_is_killed_while_it_sends_loses_nothing(told, receiver):
 
 def test_gateways_at_the_same_time_do_not_send_the_same(told, receiver):
     settings, person = told
-    pepper = load_secret(settings).derive(keys.PEPPER_PURPOSE)
+    peppers = load_peppers(settings, load_secret(settings))
 
     async def work(session) -> None:
         for _ in range(30):
             await keys.create_key(
                 session,
                 KeyIn(person_id=person),
-                pepper=pepper,
+                peppers=peppers,
                 maker=operator(BY["now"]),
                 now=BY["now"],
             )
