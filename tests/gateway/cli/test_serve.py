@@ -6,11 +6,17 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url
 
-from gateway.cli import main
+from gateway.cli import main, serve
 from gateway.cli.serve import OTHER_FILES, allow_files
 from gateway.db import database_url, sole_gateway
 from gateway.settings import Settings
 from tests.servers import free_port
+
+
+@pytest.fixture(autouse=True)
+def own_logs(monkeypatch):
+    """Leave the logs of this process alone: the verb would send them to what `capsys` reads."""
+    monkeypatch.setattr(serve, "set_up_logs", lambda _: None)
 
 
 def test_a_second_gateway_on_a_sqlite_file_does_not_start(tmp_path, capsys):
