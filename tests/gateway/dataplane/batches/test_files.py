@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select, update
 
 from gateway.cli.tables import in_transaction
-from gateway.dataplane.batches import worker
+from gateway.dataplane.batches import archive, worker
 from gateway.dataplane.batches.sweep import ORPHAN_SECONDS
+from gateway.errors import InvalidRequestError, NotReadyError
 from gateway.tables import StoredFile
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import (
@@ -246,6 +247,25 @@ def test_a_content_that_is_lost_or_altered_is_not_handed_out(running):
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
         assert answer.headers["retry-after"] == "2"
         (folder / made["id"]).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "stays"),
+    [(InvalidRequestError("no room"), 400, False), (NotReadyError("no answer"), 503, True)],
+    ids=["refused", "unknown"],
+)
+def test_contents_go_with_a_refusal_and_stay_where_their_row_may_be(
+    running, monkeypatch, error, status, stays
+):
+    """A database that does not answer may have written the row; what has none is swept."""
+
+    async def fail(*_):
+        raise error
+
+    monkeypatch.setattr(archive, "add_file", fail)
+    before = stored(running)
+    assert upload(running, "public", b"x").status_code == status
+    assert bool(stored(running) - before) == stays
 
 
 def test_a_folder_that_cannot_be_written_is_503_and_the_rest_goes_on(request, tmp_path):
