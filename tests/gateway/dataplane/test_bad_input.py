@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.gateway.dataplane.test_doors import PATHS, body
+from tests.servers import wait_for
 
 CHAT = PATHS[0]
 
@@ -196,6 +197,7 @@ def test_logs_hold_no_prompt_key_or_token(running, caplog):
     with caplog.at_level(0):
         running.post("researcher", body(CHAT, user="a-very-private-user"))
         running.post("researcher", {"model": "smollm2", "messages": "a private prompt"})
+        wait_for(lambda: "a request was not answered" in caplog.text)  # Told after the answer.
     text = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "private" not in text
     assert running.keys["researcher"] not in text

@@ -10,7 +10,7 @@ from tests.fakes.provider import AUDIENCE, FakeProvider
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import ask, create, ended, line, results
 from tests.gateway.identity.odd_tokens import odd_keys, odd_tokens
-from tests.servers import serving
+from tests.servers import serving, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -265,4 +265,5 @@ def test_tokens_are_never_logged(running, provider, caplog):
     with caplog.at_level(0):
         running.chat(token)
         running.chat(token[:-4])
+        wait_for(lambda: caplog.text.count("a request has ended") == 2)  # Told after the answer.
     assert token[:40] not in caplog.text
