@@ -122,12 +122,10 @@ def test_no_fault_leads_to_another_door(running, path, stream, fault, who):
     assert running.engines[other].text not in answer.text
     assert "secret inside" not in answer.text
     assert running.engines[mine].digest not in answer.text
-    has_error_events = stream and path in ("/v1/responses", "/v1/messages")
-    works = {"ok"} | ({"die", "cut"} if not stream else set())
-    works |= set() if has_error_events else {"error event"}
-    if fault in works:
+    in_streams = ("die", "cut", "error event")
+    if fault == "ok" or (fault in in_streams and not stream):
         assert answer.status_code == 200
-    elif stream and fault in ("die", "cut", "error event"):
+    elif fault in in_streams:
         assert answer.status_code == 200
         assert '"code":"engine_error"' in answer.text
         assert not any(end in answer.text for end in ENDS)
