@@ -110,6 +110,7 @@ class Relay:
             finally:
                 self._admission.leave(digest)
         except asyncio.CancelledError:
+            outcome.was_left = True
             if running.cut_by is None:
                 raise
             task.uncancel()
@@ -158,6 +159,7 @@ class Relay:
                 return
             except EngineUnavailableError:
                 self._pool.failed(replica, order.person_id, "unavailable")
+                outcome.asked_at = None
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
@@ -180,8 +182,7 @@ class Relay:
         to: Recipient,
         outcome: Outcome,
     ) -> None:
-        if outcome.asked_at is None:
-            outcome.asked_at = time.monotonic()
+        outcome.asked_at = time.monotonic()
         engine_start = replica.engine_start
         try:
             connection = await self._upstream.ask(
@@ -211,6 +212,8 @@ class Relay:
             self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
+            if deadline.connection is None:  # It was not reached yet.
+                outcome.asked_at = None
             if isinstance(running.cut_by, EngineTimeoutError):
                 self._pool.failed(replica, order.person_id, "timeout")
             raise

@@ -34,7 +34,15 @@ from gateway.dataplane.batches.pages import list_batches, list_files, page_objec
 from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.upload import receive_upload
 from gateway.dataplane.call import Call
-from gateway.dataplane.http import Receive, Scope, Send, read_body, send_start, send_whole
+from gateway.dataplane.http import (
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    send_part,
+    send_start,
+    send_whole,
+)
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.wire.request import decode
@@ -157,6 +165,7 @@ class Archive:
             NotFoundError: The caller has none of that id.
             GrantRevokedError: It holds what a door has answered that is closed to them now.
             NotReadyError: Nobody can tell at the moment whether it is.
+            ClientGoneError: Its owner does not read it.
         """
         file = await self._file(visit)
         self._check_open(visit, file)
@@ -167,16 +176,16 @@ class Archive:
         headers = {**visit.call.answer_headers(), "content-type": "application/octet-stream"}
         await send_start(visit.send, 200, headers | length)
         visit.call.outcome.status = 200
+        patience = self._settings.idle_timeout_seconds
         while part is not None:
-            event = {"type": "http.response.body", "body": part, "more_body": True}
-            await visit.send(event)
+            await send_part(visit.send, part, patience)
             try:
                 part = await _next(parts)
                 self._check_open(visit, file)  # A slow reader's grant may end on the way.
             except (StorageUnavailableError, NotReadyError, GrantRevokedError) as error:
                 # The status has been sent: all that can be done is to end the connection early.
                 raise RuntimeError("a file's content ended in its middle") from error
-        await visit.send({"type": "http.response.body", "body": b""})
+        await send_part(visit.send, b"", patience, is_last=True)
 
     def _check_open(self, visit: Visit, file: StoredFile) -> None:
         """Raise unless the doors that have answered what a file holds are open to its owner."""

@@ -102,8 +102,8 @@ def with_workers(url: str, work, *, is_up: bool = True, **settings) -> None:
 def test_two_workers_keep_one_limit(redis):
     async def work(one, two):
         for _ in range(3):
-            one.spend(tokens=20).settle(answered(20, 0), was_left=False)
-        two.spend().settle(Outcome(), was_left=False)
+            one.spend(tokens=20).settle(answered(20, 0))
+        two.spend().settle(Outcome())
         for worker in (one, two, one):
             await worker.ledger.exchange()
         two.spend()
@@ -124,8 +124,8 @@ def test_workers_keep_a_keys_own_limit_together(redis):
     narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_day=30))
 
     async def work(one, two):
-        one.spend(narrow, tokens=20).settle(answered(20, 0), was_left=False)
-        two.spend(narrow).settle(Outcome(), was_left=False)
+        one.spend(narrow, tokens=20).settle(answered(20, 0))
+        two.spend(narrow).settle(Outcome())
         for worker in (one, two):
             await worker.ledger.exchange()
         with pytest.raises(QuotaExceededError):
@@ -163,7 +163,7 @@ def test_what_is_settled_late_is_told(redis, monkeypatch):
     async def work(one, two):
         reservation = one.spend(tokens=90)
         await one.ledger.exchange()
-        reservation.settle(answered(5, 0), was_left=False)
+        reservation.settle(answered(5, 0))
         account = one.limits._accounts["person", "ada"]
         account.minute_began -= 500.0
         await one.ledger.exchange()
@@ -206,7 +206,7 @@ def test_without_redis_a_worker_admits_its_share_and_recovers(redis):
         redis.stop()
         await until(lambda: one.limits.share == 0.5)
         for _ in range(3):  # Half of five, and the one that is begun.
-            one.spend().settle(Outcome(), was_left=False)
+            one.spend().settle(Outcome())
         with pytest.raises(RateLimitedError):
             one.spend()
         redis.start()

@@ -1,5 +1,6 @@
 """Replicas of one checkpoint: who is asked, what is tried again, and what never is."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -8,6 +9,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from gateway.dataplane import relay
+from gateway.dataplane.connections import Connections
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -95,6 +98,25 @@ def test_what_an_engine_has_not_begun_is_sent_to_another(start, stream):
     assert asked(engines) == [0, 6]
     assert running.metric("airlock_retries_total") <= 1
     assert running.metric("airlock_held_back_requests") == 0
+
+
+@pytest.mark.parametrize("why", ["it is turned away", "it is not reached"])
+def test_who_leaves_before_any_engine_has_begun_pays_nothing(start, monkeypatch, why):
+    monkeypatch.setattr(relay, "BACKOFF_SECONDS", 60.0)
+    monkeypatch.setattr(relay.random, "uniform", lambda _, longest: longest)
+    running, engines = start()
+    accounts = running.gateway.data_plane.limits._accounts
+    if why == "it is not reached":
+        monkeypatch.setattr(Connections, "connect", lambda *_: asyncio.sleep(60))
+    for engine in engines:
+        engine.status = "503 Service Unavailable"
+    with pytest.raises(httpx.ReadTimeout):
+        body = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}]}
+        headers = {"authorization": f"Bearer {running.keys['public']}"}
+        httpx.post(running.url + CHAT, json=body, headers=headers, timeout=0.5)
+    account = accounts["person", running.people["public"]]
+    wait_for(lambda: account.running == 0)
+    assert (account.requests, account.day_tokens) == (1, 0)
 
 
 def test_an_engine_that_turns_requests_away_is_asked_less(start):

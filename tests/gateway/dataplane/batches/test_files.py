@@ -208,6 +208,28 @@ def test_an_upload_that_stalls_or_ends_early_leaves_nothing(narrow):
     assert stored(narrow) == before
 
 
+def test_a_download_that_is_not_read_ends_and_counts_meanwhile(request, tmp_path):
+    with run_gateway(
+        make_settings(request, tmp_path, "sqlite"), idle_timeout_seconds=1.0
+    ) as gateway:
+        made = upload(gateway, "public", b"x" * 30_000_000).json()
+        account = gateway.gateway.data_plane.limits._accounts["person", gateway.people["public"]]
+        assert account.running == 0
+        head = (
+            f"GET /v1/files/{made['id']}/content HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: Bearer {gateway.keys['public']}\r\n\r\n"
+        )
+        port = int(gateway.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as idle:
+            idle.sendall(head.encode())
+            wait_for(lambda: account.running == 1)
+            wait_for(lambda: account.running == 0)
+            assert gateway.metric("airlock_in_flight_requests") == 0
+        answer = content(gateway, "public", made["id"])
+        assert len(answer.content) == 30_000_000
+        assert "x-ratelimit-remaining-requests" in answer.headers
+
+
 def test_what_is_expired_or_nobodys_is_cleared_away(narrow, monkeypatch):
     made = upload(narrow, "public", b"x").json()
     orphan = narrow.settings.home / "files" / "file-nobodys"
