@@ -130,7 +130,7 @@ def _sum(written: Iterable[bytes], wall: float) -> Others:
         its_requests, its_tokens, day, its_day_tokens, its_running = map(int, counts)
         if wall < float(began) + MINUTE:
             requests, tokens = requests + its_requests, tokens + its_tokens
-        if day == wall // DAY:
+        if day >= wall // DAY:  # A later one, where the clock was put right since.
             day_tokens += its_day_tokens
         if wall < float(at) + RUNNING_SECONDS:
             running += its_running

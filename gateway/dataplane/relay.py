@@ -92,7 +92,7 @@ class Relay:
             AirlockError: Nothing has been sent yet, and this is why nothing will be.
             ClientGoneError: The caller left; the engine's work has been ended.
         """
-        self._suspects.check(order.body)
+        self._suspects.check(order.person_id, order.body)
         task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
         running = RunningAnswer(order.key_id, order.routed, order.endpoint.path, task)
         if to.disconnected:
@@ -205,7 +205,7 @@ class Relay:
             finally:
                 connection.release()
         except EngineFailedError:
-            self._suspects.hold(order.body, replica.address.url, engine_start)
+            self._suspects.hold(order.person_id, order.body, replica.address.url, engine_start)
             self._pool.failed(replica, order.person_id, "failed")
             raise
         except InvalidRequestError:

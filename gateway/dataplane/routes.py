@@ -177,7 +177,7 @@ class DataPlane:
         now = clock.now()
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
-        headers = {**call.answer_headers(), "content-type": "application/json"}
+        headers = {**call.headers_now(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
     async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:

@@ -85,7 +85,7 @@ class Visit:
 
     async def reply(self, body: Body) -> None:
         """Send a whole answer."""
-        headers = {**self.call.answer_headers(), "content-type": "application/json"}
+        headers = {**self.call.headers_now(), "content-type": "application/json"}
         await send_whole(self.send, 200, headers, orjson.dumps(body))
 
 
@@ -173,7 +173,7 @@ class Archive:
         # The first part before the status: what cannot be read is an error, not a broken answer.
         part = await _next(parts)
         length = {"content-length": str(file.size_bytes)}
-        headers = {**visit.call.answer_headers(), "content-type": "application/octet-stream"}
+        headers = {**visit.call.headers_now(), "content-type": "application/octet-stream"}
         await send_start(visit.send, 200, headers | length)
         visit.call.outcome.status = 200
         patience = self._settings.idle_timeout_seconds

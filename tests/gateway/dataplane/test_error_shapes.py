@@ -65,6 +65,7 @@ def test_no_answer_is_in_another_shape(running, path):
                 check_shape(answer, path)
             if path.startswith("/v1"):
                 assert answer.headers["x-request-id"].startswith("req_")
+                assert int(answer.headers["openai-processing-ms"]) >= 0
 
 
 def test_forms_that_are_not_read(running):

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from gateway.dataplane import ledger as ledgers
-from gateway.dataplane.accounts import Moment
+from gateway.dataplane.accounts import DAY, Moment
 from gateway.dataplane.ledger import Ledger
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.outcome import Outcome
@@ -157,6 +157,12 @@ def test_running_requests_and_the_day_and_a_worker_that_was_killed(redis, monkey
             two.spend(day, tokens=20)
 
     with_workers(redis.url, work)
+
+
+def test_the_day_of_a_clock_that_was_put_right_counts_until_it_has_come():
+    wall = 20_000 * DAY + 60.0
+    written = [f"{wall} {wall} 0 0 {day} 7 0".encode() for day in (19_999, 20_000, 20_001)]
+    assert ledgers._sum(written, wall).day_tokens == 14
 
 
 def test_what_is_settled_late_is_told(redis, monkeypatch):

@@ -11,6 +11,8 @@ import pytest
 
 from gateway.dataplane import relay
 from gateway.dataplane.connections import Connections
+from gateway.dataplane.suspects import Suspects
+from gateway.errors import EngineUnavailableError
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -80,6 +82,15 @@ def test_a_request_under_which_an_engine_died_is_not_sent_to_another(start, stre
     assert code(poison(running, stream=stream)) == (422, "request_held_back")
 
 
+def test_what_is_held_back_is_so_from_who_has_asked_alone():
+    """Tokens are counted without a salt: for all who count the same, the engine gets the same."""
+    suspects, body = Suspects(600.0), b'{"model":"sha256:1","messages":[]}'
+    suspects.hold("ada", body, "http://engine", "1")
+    with pytest.raises(EngineUnavailableError):
+        suspects.check("ada", body)
+    suspects.check("grace", body)
+
+
 def test_a_request_whose_engine_lives_is_let_go(start):
     running, engines = start(1)
     engines[0].raw = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
@@ -106,14 +117,24 @@ def test_who_leaves_before_any_engine_has_begun_pays_nothing(start, monkeypatch,
     monkeypatch.setattr(relay.random, "uniform", lambda _, longest: longest)
     running, engines = start()
     accounts = running.gateway.data_plane.limits._accounts
+    waits = lambda: running.metric("airlock_retries_total") == 1  # noqa: E731
     if why == "it is not reached":
-        monkeypatch.setattr(Connections, "connect", lambda *_: asyncio.sleep(60))
+        begun = threading.Event()
+        waits = begun.is_set
+
+        async def hang(*_):
+            begun.set()
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(Connections, "connect", hang)
     for engine in engines:
         engine.status = "503 Service Unavailable"
-    with pytest.raises(httpx.ReadTimeout):
-        body = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}]}
-        headers = {"authorization": f"Bearer {running.keys['public']}"}
-        httpx.post(running.url + CHAT, json=body, headers=headers, timeout=0.5)
+    body = b'{"model": "smollm2", "messages": [{"role": "user", "content": "x"}]}'
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    key = f"authorization: Bearer {running.keys['public']}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as caller:
+        caller.sendall((head + key).encode() + body)
+        wait_for(waits)
     account = accounts["person", running.people["public"]]
     wait_for(lambda: account.running == 0)
     assert (account.requests, account.day_tokens) == (1, 0)

@@ -40,7 +40,9 @@ def test_what_was_uploaded_comes_back_and_goes(fresh):
     assert ask(fresh, "public", "GET", f"/files/{made['id']}").json() == made
     whole = content(fresh, "public", made["id"])
     assert whole.content == text
-    assert whole.headers["x-request-id"].startswith("req_")
+    for answer in (whole, ask(fresh, "public", "GET", "/files")):
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert int(answer.headers["openai-processing-ms"]) >= 0
     on_disk = (fresh.settings.home / "files" / made["id"]).read_bytes()
     assert b"smollm2" not in on_disk
     assert (fresh.settings.home / "files").stat().st_mode & 0o777 == 0o700
@@ -213,7 +215,9 @@ def test_a_download_that_is_not_read_ends_and_counts_meanwhile(request, tmp_path
         make_settings(request, tmp_path, "sqlite"), idle_timeout_seconds=1.0
     ) as gateway:
         made = upload(gateway, "public", b"x" * 30_000_000).json()
-        account = gateway.gateway.data_plane.limits._accounts["person", gateway.people["public"]]
+        plane = gateway.gateway.data_plane
+        assert plane is not None
+        account = plane.limits._accounts["person", gateway.people["public"]]
         assert account.running == 0
         head = (
             f"GET /v1/files/{made['id']}/content HTTP/1.1\r\nhost: x\r\n"
