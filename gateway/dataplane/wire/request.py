@@ -51,6 +51,8 @@ class Seal(NamedTuple):
     priority: int = 0
     """As engines count: the lower, the sooner. 0 is left out, since only an engine that schedules
     by priority takes another."""
+    most_tokens: int | None = None
+    """For an answer whose caller sets no bound; None where the model's own is as tight."""
 
 
 class Lever(NamedTuple):
@@ -67,6 +69,8 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
     """Fields that are accepted and not passed on."""
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ()
     """Fields that say how long the answer may be."""
+    OPEN_END: ClassVar[str | None] = None
+    """That of them without which an answer goes on as long as the model can."""
     LEVERS: ClassVar[tuple[Lever, ...]] = ()
     """Fields whose mere presence needs a capability."""
 
@@ -112,20 +116,23 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together, when none has more than `most`."""
-        if not self.TOKEN_FIELDS:
-            return 0
+        return self._longest() or most if self.TOKEN_FIELDS else 0
+
+    def _longest(self) -> int:
         longest = 0
         for field in self.TOKEN_FIELDS:
             number = getattr(self, field)
             if isinstance(number, int) and number > longest:
                 longest = number
-        return longest or most
+        return longest
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
         own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}
         if seal.priority:
             own["priority"] = seal.priority
+        if seal.most_tokens is not None and self.OPEN_END is not None and not self._longest():
+            own[self.OPEN_END] = seal.most_tokens
         return own
 
 
