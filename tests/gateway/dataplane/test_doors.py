@@ -429,3 +429,19 @@ def test_a_planted_defect_is_stopped_before_the_engine_and_counted(running, monk
     assert answer.status_code == 500
     assert served(running, "base") == before
     assert running.metric("airlock_tier_violation_total") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_pool_that_hands_out_another_doors_engine_is_stopped_and_counted(
+    running, monkeypatch, stream
+):
+    pool = running.gateway.pool
+    base = running.engines["base"].digest
+    acquire = pool.acquire
+    monkeypatch.setattr(pool, "acquire", lambda _, tried, body: acquire(base, tried, body))
+    before = served(running, "base"), running.metric("airlock_tier_violation_total")
+    answer = running.chat("public", stream=stream)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert served(running, "base") == before[0]
+    assert running.metric("airlock_tier_violation_total") == before[1] + 1
+    assert all(replica.in_flight == 0 for replica in pool.replicas())
