@@ -152,7 +152,8 @@ class Relay:
         """Ask one engine, and another when the first has not begun to work on it."""
         tried: list[Replica] = []
         while True:
-            replica = self._pool.acquire(order.routed.alias.checkpoint, tried, order.body)
+            checkpoint = order.routed.alias.checkpoint
+            replica = self._pool.acquire(checkpoint, tried, order.person_id, order.body)
             try:
                 order.permit(replica.address.digest)
                 await self._attempt(order, replica, running, deadline, to, outcome)
@@ -163,7 +164,7 @@ class Relay:
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
-                if not self._pool.has_other(order.routed.alias.checkpoint, tried):
+                if not self._pool.has_other(checkpoint, tried):
                     raise
             finally:
                 deadline.watch(None)

@@ -49,8 +49,7 @@ class Seal(NamedTuple):
     cache_salt: str
     """Keeps the prefix caches of tenants and tiers apart."""
     priority: int = 0
-    """As engines count: the lower, the sooner. 0 is left out, since only an engine that schedules
-    by priority takes another."""
+    """As engines count: the lower, the sooner. 0 is left out: not every engine takes another."""
     most_tokens: int | None = None
     """For an answer whose caller sets no bound; None where the model's own is as tight."""
 
@@ -147,9 +146,14 @@ class _Shape(NamedTuple):
     """What the latter returns when none is given."""
 
 
+SAID = frozenset({"model", "instructions", "system", "tools", "messages", "input", "prompt"})
+"""Come first in what an engine gets: by a body's beginning, replicas know a prompt's."""
+
+
 @cache
 def _shape(kind: type[Request]) -> _Shape:
-    passed_on = tuple(name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
+    fields = (name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
+    passed_on = tuple(sorted(fields, key=lambda name: name not in SAID))
     levers = [lever.field for lever in kind.LEVERS]
     return _Shape(passed_on, _reader(passed_on), _reader(levers), (UNSET,) * len(levers))
 

@@ -10,7 +10,11 @@ import httpx
 import pytest
 
 from gateway.dataplane import relay
+from gateway.dataplane.balance import prefix_affine
+from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.catalogue import EngineAddress
 from gateway.dataplane.connections import Connections
+from gateway.dataplane.replica import Replica
 from gateway.dataplane.suspects import Suspects
 from gateway.errors import EngineUnavailableError
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
@@ -174,12 +178,24 @@ def test_like_beginnings_go_to_the_same_replica(start):
     running, engines = start(3, balance="prefix-affine")
     for name in ("one", "two", "three", "four", "five", "six"):
         before = asked(engines)
-        for _ in range(4):
-            message = {"role": "user", "content": f"{name} " * 50}
-            body = {"model": "smollm2", "messages": [message]}
-            assert running.post("public", body).status_code == 200
+        messages = [{"role": "user", "content": f"{name} " * 300}]
+        for turn in range(1, 7):
+            body = {"model": "smollm2", "max_tokens": turn, "stream": turn % 2 == 0}
+            assert running.post("public", {**body, "messages": messages}).status_code == 200
+            messages += [{"role": role, "content": "more"} for role in ("assistant", "user")]
         grown = [now - then for now, then in zip(asked(engines), before, strict=True)]
-        assert sorted(grown) == [0, 0, 4]
+        assert sorted(grown) == [0, 0, 6]
+
+
+def test_what_many_say_alike_is_spread_over_replicas_whose_caches_keep_them_apart():
+    ready = [Replica(address(url), Breaker(3, 1.0)) for url in ("a", "b", "c")]
+    body = b'{"model":"sha256:1","messages":[{"role":"system","content":"' + b"x" * 2000
+    chosen = {prefix_affine(ready, f"person {n}", body, 0.0, 1.0).address.url for n in range(30)}
+    assert chosen == {"a", "b", "c"}
+
+
+def address(url: str) -> EngineAddress:
+    return EngineAddress(url, "sha256:1", "key", None)
 
 
 JSON = b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
