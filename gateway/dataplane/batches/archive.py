@@ -35,9 +35,11 @@ from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.upload import receive_upload
 from gateway.dataplane.call import Call
 from gateway.dataplane.http import (
+    ClientGoneError,
     Receive,
     Scope,
     Send,
+    exchange_of,
     read_body,
     send_part,
     send_start,
@@ -165,7 +167,7 @@ class Archive:
             NotFoundError: The caller has none of that id.
             GrantRevokedError: It holds what a door has answered that is closed to them now.
             NotReadyError: Nobody can tell at the moment whether it is.
-            ClientGoneError: Its owner does not read it.
+            ClientGoneError: Its owner has left, or does not read it.
         """
         file = await self._file(visit)
         self._check_open(visit, file)
@@ -179,6 +181,8 @@ class Archive:
         patience = self._settings.idle_timeout_seconds
         while part is not None:
             await send_part(visit.send, part, patience)
+            if exchange_of(visit.scope).disconnected:
+                raise ClientGoneError
             try:
                 part = await _next(parts)
                 self._check_open(visit, file)  # A slow reader's grant may end on the way.

@@ -229,6 +229,11 @@ def test_a_download_that_is_not_read_ends_and_counts_meanwhile(request, tmp_path
             wait_for(lambda: account.running == 1)
             wait_for(lambda: account.running == 0)
             assert gateway.metric("airlock_in_flight_requests") == 0
+            assert gateway.metric("airlock_client_disconnects_total") == 1
+        with socket.create_connection(("127.0.0.1", port)) as leaving:
+            leaving.sendall(head.encode())
+            leaving.recv(1000)
+        wait_for(lambda: gateway.metric("airlock_client_disconnects_total") == 2)
         answer = content(gateway, "public", made["id"])
         assert len(answer.content) == 30_000_000
         assert "x-ratelimit-remaining-requests" in answer.headers
