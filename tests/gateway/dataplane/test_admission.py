@@ -118,6 +118,22 @@ def test_no_place_is_lost_whoever_leaves_when(seed):
     asyncio.run(main())
 
 
+def test_who_leaves_in_the_moment_of_being_called_passes_the_place_on():
+    async def main() -> None:
+        queue = admission()
+        await queue.enter("d", 1)
+        first, second = (asyncio.create_task(queue.enter("d", 1)) for _ in range(2))
+        await settle()
+        queue.leave("d")
+        first.cancel()
+        await asyncio.wait_for(second, 10)
+        assert first.cancelled()
+        queue.leave("d")
+        assert queue._queues["d"].running == queue.waiting() == 0
+
+    asyncio.run(main())
+
+
 def test_a_busy_gateway_says_so_and_when_to_come_back(request, tmp_path):
     settings = make_settings(request, tmp_path, "sqlite")
     few = {"engine_max_in_flight": 1, "queue_limit": 1}
