@@ -68,6 +68,7 @@ def test_a_full_queue_sends_the_last_of_the_lowest_away():
 
     found = asyncio.run(main())
     assert {name for name, what in found.items() if what == "served"} == {"p1", "r1"}
+    assert [name for name, what in found.items() if what == "sent away"] == ["p3", "p2", "batch"]
 
 
 def test_checkpoints_do_not_wait_for_each_other_and_nothing_waits_for_ever():
