@@ -165,6 +165,24 @@ def test_the_day_of_a_clock_that_was_put_right_counts_until_it_has_come():
     assert ledgers._sum(written, wall).day_tokens == 14
 
 
+def test_lines_of_workers_that_are_long_gone_are_cleared_away(redis):
+    async def work(one, two):
+        one.spend(tokens=10)
+        await one.ledger.exchange()
+        name = one.ledger._name("person", caller().person_id)
+        wall = time.time()
+        for worker, days in ((b"yesterday", 1.9), (b"long gone", 2.1)):
+            at = wall - days * DAY
+            await one.client.hset(name, worker, f"{at} {at} 0 0 {int(at // DAY)} 7 0")
+        two.spend(tokens=10)
+        await two.ledger.exchange()
+        await two.ledger.exchange()
+        found = set(await one.client.hkeys(name))
+        assert found == {one.ledger._worker, two.ledger._worker, b"yesterday"}
+
+    with_workers(redis.url, work)
+
+
 def test_what_is_settled_late_is_told(redis, monkeypatch):
     async def work(one, two):
         reservation = one.spend(tokens=90)
