@@ -67,10 +67,14 @@ class Suspects:
         self._held[self._fingerprint(person_id, body)] = suspect
 
     def lives(self, url: str, engine_start: str, asked_at: float) -> None:
-        """Let go of those whose engine lives: it answered what it was asked after them."""
+        """Let go of those whose engine lives: it answered what it was asked after them.
+
+        And of everybody whose time is over: while anybody is held, each request is looked up.
+        """
         for fingerprint, suspect in list(self._held.items()):
             is_its = suspect.url == url and suspect.engine_start == engine_start
-            if is_its and suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS:
+            has_answered = suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS
+            if suspect.held_until <= asked_at or (is_its and has_answered):
                 del self._held[fingerprint]
 
     def __len__(self) -> int:

@@ -95,6 +95,16 @@ def test_what_is_held_back_is_so_from_who_has_asked_alone():
     suspects.check("grace", body)
 
 
+def test_who_was_held_back_for_its_time_is_forgotten():
+    suspects = Suspects(600.0)
+    suspects.hold("ada", b"{}", "http://engine", "1")
+    held_at = time.monotonic()
+    suspects.lives("http://another", "1", held_at + 599.0)
+    assert len(suspects) == 1
+    suspects.lives("http://another", "1", held_at + 600.0)
+    assert len(suspects) == 0
+
+
 def test_a_request_whose_engine_lives_is_let_go(start):
     running, engines = start(1)
     engines[0].raw = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
