@@ -1,6 +1,7 @@
 """Streams are cut at event boundaries and pass byte for byte, however the network splits them."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 from gateway.dataplane import answers, dialects
 from gateway.dataplane.answers import Completions, EventReader
 from gateway.dataplane.dialects import Messages, Responses
+from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.stream import Stream
+from gateway.errors import GrantRevokedError
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
 # A text may speak of empty choices; it is still a text.
@@ -82,6 +86,22 @@ def test_a_broken_usage_is_passed_on_as_it_is():
 def test_a_stream_that_is_cut_is_not_done():
     out, done = feed(EventReader(forward_usage=True), [CHUNK, b'data: {"choices"'])
     assert (out, done) == (CHUNK, False)
+
+
+def test_of_an_answer_that_was_cut_nothing_more_is_written():
+    """Its task is cancelled and has not run yet: what comes meanwhile is not covered any more."""
+    written: list[bytes] = []
+    running = SimpleNamespace(cut_by=None)
+    to = SimpleNamespace(begin=lambda *given: written.append(given[-1]), write=written.append)
+    outcome = Outcome()
+    stream = Stream(EventReader(forward_usage=False), to, outcome, bytes, running)
+    stream.take(CHUNK)
+    stream.take(TRICK)
+    running.cut_by = GrantRevokedError()
+    stream.take(TRICK)
+    stream.take(DONE)
+    assert len(written) == outcome.events == 2
+    assert not stream.is_done
 
 
 FAULT = b'data: {"error": {"message": "inside", "type": "InternalServerError", "code": 500}}\n\n'
