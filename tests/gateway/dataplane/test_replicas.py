@@ -125,6 +125,16 @@ def test_what_an_engine_has_not_begun_is_sent_to_another(start, stream):
     assert running.metric("airlock_held_back_requests") == 0
 
 
+def test_a_request_is_tried_so_often_and_no_more(start):
+    running, engines = start(4, max_retries=1)
+    for engine in engines:
+        engine.status = "503 Service Unavailable"
+    message = {"role": "user", "content": "once"}
+    answer = running.post("public", {"model": "smollm2", "messages": [message]})
+    assert code(answer) == (503, "engine_unavailable")
+    assert sorted(asked(engines, b"once")) == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("why", ["it is turned away", "it is not reached"])
 def test_who_leaves_before_any_engine_has_begun_pays_nothing(start, monkeypatch, why):
     monkeypatch.setattr(relay, "BACKOFF_SECONDS", 60.0)
