@@ -261,7 +261,7 @@ class Gateway:
             # As they are: `include_router` makes each route once more, which takes 10 MB.
             app.router.routes.extend(each.routes)
         answer_faults(app)
-        app.add_middleware(Bounded)
+        app.add_middleware(Bounded, seconds=self.settings.body_timeout_seconds)
         app.add_middleware(RequestIds)
 
         answer_monitoring(
