@@ -3,12 +3,15 @@
 import threading
 
 import httpx
+import msgspec
 import pytest
 
 from gateway.dataplane.answers import Usage
+from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import ClientGoneError
-from gateway.dataplane.limits import DAY, Limits, Moment, Reservation
+from gateway.dataplane.limits import DAY, Limits, Moment, Reservation, estimate
 from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.wire.request import decode
 from gateway.errors import (
     EngineTimeoutError,
     GrantRevokedError,
@@ -219,6 +222,36 @@ def test_what_a_request_costs(outcome, was_left, cost):
     outcome.was_left = was_left
     reservation.settle(outcome)
     assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
+
+
+SAID = {"messages": [{"role": "user", "content": "x"}]}
+RESERVED = {
+    "chat without a bound": ("/v1/chat/completions", SAID, 100),
+    "chat": ("/v1/chat/completions", {**SAID, "max_tokens": 5}, 5),
+    "two bounds": (
+        "/v1/chat/completions",
+        {**SAID, "max_tokens": 7, "max_completion_tokens": 5},
+        7,
+    ),
+    "several answers": ("/v1/chat/completions", {**SAID, "n": 3, "max_tokens": 5}, 15),
+    "several without a bound": ("/v1/chat/completions", {**SAID, "n": 3}, 300),
+    "a text": ("/v1/completions", {"prompt": "x", "max_tokens": 5}, 5),
+    "tokens": ("/v1/completions", {"prompt": [1, 2, 3], "max_tokens": 5}, 5),
+    "texts": ("/v1/completions", {"prompt": ["x", "y"], "max_tokens": 5, "n": 2}, 20),
+    "lists of tokens": ("/v1/completions", {"prompt": [[1, 2], [3]], "max_tokens": 5}, 10),
+    "a response": ("/v1/responses", {"input": "x", "max_output_tokens": 5}, 5),
+    "a response without a bound": ("/v1/responses", {"input": "x", "max_output_tokens": None}, 100),
+    "a message": ("/v1/messages", {**SAID, "max_tokens": 5}, 5),
+    "a count": ("/v1/messages/count_tokens", SAID, 0),
+    "an embedding": ("/v1/embeddings", {"input": ["x", "y"]}, 0),
+}
+
+
+@pytest.mark.parametrize(("path", "fields", "tokens"), list(RESERVED.values()), ids=list(RESERVED))
+def test_what_is_reserved_is_the_most_that_all_answers_may_have(path, fields, tokens):
+    body = msgspec.json.encode({"model": "m", **fields})
+    request = decode(body, ENDPOINTS[path].decoder)
+    assert estimate(body, request, 100) == (len(body) // 3, tokens)
 
 
 def test_requests_at_a_time():
