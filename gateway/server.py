@@ -174,8 +174,9 @@ class ServerProtocol(HttpToolsProtocol):
                 self._refuse(431, message, b"head_too_large")
 
     def _refuse(self, status: int, message: bytes, code: bytes) -> None:
-        exchange = self._answering
-        if exchange is None or exchange.response_complete or not exchange.response_started:
+        last = self._answering
+        # While the answer to a whole request is awaited, what is written would be taken for it.
+        if last is None or last.response_complete or (last.more_body and not last.response_started):
             self.transport.write(STATUS_LINE[status] + REFUSAL % (message, code))
         self.transport.close()
 
@@ -278,9 +279,6 @@ class ServerProtocol(HttpToolsProtocol):
             self._start_asgi_task(waiting, app)
         else:
             self._idle_since = self.loop.time()
-
-    def _unset_keepalive_if_required(self) -> None:
-        """Bytes alone are no request: `on_headers_complete` ends the wait."""
 
     def _look(self) -> None:
         """Close a connection that has been idle for its time; a timer for each pause costs 2 µs."""

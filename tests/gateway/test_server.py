@@ -270,6 +270,23 @@ def test_what_follows_a_chunked_body_is_no_header(address):
         assert connection.recv(65536).endswith(b"\r\n\r\nhost transfer-encoding")
 
 
+def test_what_is_no_http_behind_a_request_is_not_taken_for_its_answer(address):
+    HELD.clear()
+    ASKED.clear()
+    with ask(address, "GET /v1/late") as connection:
+        assert ASKED.wait(10)
+        connection.sendall(b"\x00\r\n\r\n")
+        assert connection.recv(65536) == b""
+    HELD.set()
+
+
+def test_a_body_that_is_no_http_is_refused(address):
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(BODY_BEGUN)
+        connection.sendall(b"zz\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
 MANY = 200 * MOST_HEAD_BYTES
 BODY_BEGUN = b"POST /v1/late HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 ENDLESS = {
@@ -349,7 +366,6 @@ TAKEN = {
     HttpToolsProtocol.on_body: "dba9c32aeba35b6a",
     HttpToolsProtocol.on_headers_complete: "1ea8589acfad92d8",
     HttpToolsProtocol.on_response_complete: "64e254f28e389e76",
-    HttpToolsProtocol._unset_keepalive_if_required: "00a6a4e47214e68e",
     RequestResponseCycle.__init__: "4d2f220910c33c12",
 }
 
