@@ -196,6 +196,15 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
     assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
 
 
+def test_a_settlement_after_midnight_gives_nothing_back_to_the_new_day():
+    limits = Limits()
+    old = enter(limits, caller(), START)
+    old.take(50, 50)
+    enter(limits, caller(), Moment(START.monotonic + 61, START.wall + DAY)).take(40, 0)
+    old.settle(answered(1, 1))
+    assert {account.day_tokens for _, _, account in limits.accounts()} == {40}
+
+
 @pytest.mark.parametrize(
     ("outcome", "was_left", "cost"),
     [
