@@ -1,11 +1,16 @@
 """Bad input of every kind: a clear error in the API's shape, and nothing reaches an engine."""
 
+import asyncio
 import json
 import socket
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from gateway.dataplane.http import read_body
+from gateway.errors import RequestTooLargeError
+from gateway.server import EXCHANGE
 from tests.gateway.dataplane.test_doors import PATHS, body
 from tests.servers import wait_for
 
@@ -69,6 +74,10 @@ CASES = {
         body(CHAT, stream_options={"include_usage": True}),
         (400, "invalid_request", "stream_options"),
     ),
+    "a choice without tools": (
+        body(CHAT, tool_choice="auto"),
+        (400, "invalid_request", "tool_choice"),
+    ),
     "too many stops": (body(CHAT, stop=["a"] * 50), (400, "invalid_request", "stop")),
 }
 
@@ -86,6 +95,16 @@ def test_bad_bodies(running, given, expected):
 def test_bad_prompts(running, prompt):
     given = {"model": "smollm2", "prompt": prompt}
     assert error_of(running.post("public", given, PATHS[1]))[1] == "invalid_request"
+
+
+def test_a_body_that_is_there_at_once_is_bounded_like_one_that_comes_in_parts():
+    def read(length: int) -> bytes:
+        exchange = SimpleNamespace(body_now=lambda: b"x" * length)
+        return asyncio.run(read_body({"headers": [], EXCHANGE: exchange}, None, 10, 1.0))
+
+    assert len(read(10)) == 10
+    with pytest.raises(RequestTooLargeError):
+        read(11)
 
 
 def test_deep_json_is_no_crash(running):
