@@ -124,12 +124,12 @@ class EventReader:
             whole = data
         else:
             whole, self._rest = data[: end + 2], data[end + 2 :]
-        if FAULT in whole:
-            whole = self._before_fault(whole)
-            end = len(whole) - 2
+        is_one = whole.find(EVENT_END) == end  # It mostly is one event.
+        if whole.startswith(FAULT) or (not is_one and FAULT in whole):
+            whole, is_one = self._before_fault(whole), False
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
         if USAGE in whole:
-            if whole.find(EVENT_END) == end:  # It mostly is one event, if any.
+            if is_one:
                 whole = self._without_usage(whole)
             else:
                 events = [event + EVENT_END for event in _split(whole)]
