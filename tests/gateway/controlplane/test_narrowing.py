@@ -101,7 +101,15 @@ def test_an_answer_of_an_endpoint_that_the_key_loses_ends(running, owner):
     assert other.is_alive() or "[DONE]" in other.text, "another key's goes on"
 
 
-def test_a_slow_body_is_held_to_where_its_key_may_be_used_from_by_its_end(running, owner):
+@pytest.mark.parametrize(
+    ("narrowed", "expected"),
+    [
+        ({"addresses": ["192.0.2.0/24"]}, b"address_not_allowed"),
+        ({"endpoints": ["/v1/completions"]}, b"insufficient_scope"),
+    ],
+    ids=["address", "endpoint"],
+)
+def test_a_slow_body_is_held_to_what_its_key_may_by_its_end(running, owner, narrowed, expected):
     key = made(running)
     raw = json.dumps({"model": "smollm2", "messages": [{"role": "user", "content": "?"}]}).encode()
     head = (
@@ -112,12 +120,14 @@ def test_a_slow_body_is_held_to_where_its_key_may_be_used_from_by_its_end(runnin
     with socket.create_connection((host, int(port)), timeout=30) as caller:
         caller.sendall(head.encode() + raw[:10])
         wait_for(lambda: running.gateway.data_plane._running > 0)
-        assert patch(running, owner, key, addresses=["192.0.2.0/24"]).status_code == 200
+        assert patch(running, owner, key, **narrowed).status_code == 200
         wait_for(lambda: running.chat(key["key"], "smollm2").status_code == 403)
+        asked = len(running.engines["unlearned"].bodies)
         caller.sendall(raw[10:])
         answer = caller.recv(65536)
     assert answer.startswith(b"HTTP/1.1 403 ")
-    assert b"address_not_allowed" in answer
+    assert expected in answer
+    assert len(running.engines["unlearned"].bodies) == asked
 
 
 def test_scopes_are_lost_too(running, owner):
