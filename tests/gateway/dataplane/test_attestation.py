@@ -111,6 +111,22 @@ def test_an_attestation_grows_old_though_nobody_asks_any_more(gateway):
     assert door(running, "researcher") == (200, "")
 
 
+def test_an_engine_that_comes_back_starts_slowly(running):
+    engine = running.engines["unlearned"]
+    pool = running.gateway.pool
+    replica = next(r for r in pool.replicas() if r.address.digest == engine.digest)
+    left = time.monotonic()
+    engine.mode = "dead"
+    wait_for(lambda: not replica.verified)
+    engine.mode = "ok"
+    wait_for(lambda: replica.verified)
+    assert replica.returned_at > left
+    replica.returned_at = 0.0
+    replica.breaker.state = "half-open"
+    pool.succeeded(replica)
+    assert replica.returned_at > left, "a trial that goes well is a return, too"
+
+
 def test_a_renewed_release_of_the_same_bytes_needs_no_restart(gateway):
     running = gateway()
     side_car = running.side_cars["unlearned"]
