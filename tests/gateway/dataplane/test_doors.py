@@ -1,6 +1,7 @@
 """Which door a request goes through, whatever a caller sends and whatever fails."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -413,6 +414,9 @@ def test_a_stalled_engine_is_a_timeout_not_a_hang(request, tmp_path, stream):
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "engine_timeout")
         assert running.engines["unlearned"].bodies == []
         wait_for(lambda: running.engines["base"].aborted == 1)
+        text = httpx.get(f"{running.url}/metrics").text
+        blamed = re.findall(r'(?m)^airlock_engine_errors_total\{.*kind="timeout".*\} (.*)$', text)
+        assert sorted(map(float, blamed)) == [0, 1]
 
 
 def test_a_planted_defect_is_stopped_before_the_engine_and_counted(running, monkeypatch):
