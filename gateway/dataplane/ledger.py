@@ -93,15 +93,24 @@ class Ledger:
         else:
             await self._client.ping()
             found = []
+        over: list[tuple[str, list[bytes]]] = []
         for (name, account), counts, workers in zip(used, told, found[2::3], strict=True):
             account.told = counts
             workers.pop(self._worker, None)
             account.others = _sum(workers.values(), wall)
             if gone := [worker for worker, line in workers.items() if _is_over(line, wall)]:
-                # Otherwise what is in use would keep a line of every worker that there ever was.
-                await self._client.hdel(name, *gone)
+                over.append((name, gone))
         self._known_at, self._failures, self._limits.share = time.monotonic(), 0, 1.0
         self._metrics.limits_degraded.set(0)
+        if over:
+            await self._clear(over)
+
+    async def _clear(self, over: list[tuple[str, list[bytes]]]) -> None:
+        """Remove lines that count no more: an account in use would keep one of every worker."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name, workers in over:
+            pipeline.hdel(name, *workers)
+        await pipeline.execute()
 
     def _degrade(self) -> None:
         self._limits.share = self._settings.redis_degraded_share
