@@ -181,6 +181,23 @@ def test_an_idle_connection_that_the_engine_has_closed_costs_no_request(start):
     assert asked(engines) == [5]
 
 
+def test_a_new_connection_that_ends_in_silence_is_not_tried_again(start):
+    """Only one that was idle may have been closed by an engine that has not seen the request."""
+    running, [engine] = start(1)
+    answer = engine._answer
+
+    def drop(connection, head, body):
+        if head.startswith(b"GET"):
+            answer(connection, head, body)
+            return
+        engine.bodies.append(body)
+        raise ConnectionError
+
+    engine._answer = drop
+    assert code(poison(running)) == (502, "engine_error")
+    assert asked([engine], b"poison") == [1]
+
+
 def test_requests_go_to_the_least_busy(start):
     running, engines = start()
     for engine in engines:
