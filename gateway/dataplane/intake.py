@@ -2,6 +2,7 @@
 
 from gateway.dataplane.endpoints import MESSAGES_PATH
 from gateway.dataplane.http import Scope, header
+from gateway.dataplane.listing import MODELS_PATH
 from gateway.errors import AirlockError, InvalidRequestError, UnsupportedMediaTypeError
 from gateway.http_errors import anthropic_error_body, error_body
 
@@ -29,11 +30,14 @@ def fault_body(path: str, error: AirlockError) -> bytes:
 def authorization(scope: Scope) -> str | None:
     """Return the `Authorization` header; clients of Anthropic's API may send `x-api-key` instead.
 
+    They ask for models, too, whose path both APIs have.
+
     Raises:
         InvalidRequestError: Two keys came, so that it is not clear who is calling.
     """
     bearer = header(scope, b"authorization")
-    if not is_anthropic(scope["path"]):
+    path = scope["path"]
+    if not is_anthropic(path) and (bearer is not None or not path.startswith(MODELS_PATH)):
         return bearer
     key = header(scope, b"x-api-key")
     if key is None:

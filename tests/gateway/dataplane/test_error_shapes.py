@@ -116,6 +116,8 @@ def test_two_keys_leave_it_open_who_calls(running):
     ):
         answer = httpx.post(f"{running.url}/v1/messages", json=body, headers=given)
         assert answer.status_code == status, given
+    models = httpx.get(f"{running.url}/v1/models", headers={"x-api-key": mine})
+    assert [model["id"] for model in models.json()["data"]] == ["smollm2", "smollm2:unlearned"]
     chat = httpx.post(f"{running.url}/v1/chat/completions", json=body, headers={"x-api-key": mine})
     assert chat.json()["error"]["code"] == "missing_api_key"
 
