@@ -181,8 +181,9 @@ def test_an_idle_connection_that_the_engine_has_closed_costs_no_request(start):
     assert asked(engines) == [5]
 
 
-def test_a_new_connection_that_ends_in_silence_is_not_tried_again(start):
-    """Only one that was idle may have been closed by an engine that has not seen the request."""
+@pytest.mark.parametrize("where", ["on a new connection", "behind the first bytes"])
+def test_a_connection_that_ends_is_not_tried_again(start, where):
+    """Only a silent one that was idle may have been closed before its engine saw the request."""
     running, [engine] = start(1)
     answer = engine._answer
 
@@ -191,8 +192,12 @@ def test_a_new_connection_that_ends_in_silence_is_not_tried_again(start):
             answer(connection, head, body)
             return
         engine.bodies.append(body)
+        if where == "behind the first bytes":
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
         raise ConnectionError
 
+    if where == "behind the first bytes":
+        assert running.chat("public").status_code == 200
     engine._answer = drop
     assert code(poison(running)) == (502, "engine_error")
     assert asked([engine], b"poison") == [1]
