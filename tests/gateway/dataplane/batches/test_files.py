@@ -212,7 +212,7 @@ def test_an_upload_that_stalls_or_ends_early_leaves_nothing(narrow):
 
 def test_a_download_that_is_not_read_ends_and_counts_meanwhile(request, tmp_path):
     with run_gateway(
-        make_settings(request, tmp_path, "sqlite"), idle_timeout_seconds=1.0
+        make_settings(request, tmp_path, "sqlite"), idle_timeout_seconds=2.0
     ) as gateway:
         made = upload(gateway, "public", b"x" * 30_000_000).json()
         plane = gateway.gateway.data_plane
