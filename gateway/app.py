@@ -19,6 +19,7 @@ from gateway.audit.writer import Writer
 from gateway.contents.holder import read_public
 from gateway.contents.keeping import Keeping
 from gateway.controlplane.access import ControlPlane
+from gateway.controlplane.bounds import Bounded
 from gateway.controlplane.census import Census
 from gateway.controlplane.contents import forget_expired
 from gateway.controlplane.engines import engine_cipher
@@ -260,6 +261,7 @@ class Gateway:
             # As they are: `include_router` makes each route once more, which takes 10 MB.
             app.router.routes.extend(each.routes)
         answer_faults(app)
+        app.add_middleware(Bounded, seconds=self.settings.body_timeout_seconds)
         app.add_middleware(RequestIds)
 
         answer_monitoring(

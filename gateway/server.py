@@ -1,9 +1,10 @@
 """uvicorn's HTTP protocol, with shorter ways for who answers thousands of requests a second.
 
-HTTP and ASGI stay uvicorn's; every application can be served. Three things differ: a head leaves
-together with its body (uvicorn writes them apart: two system calls, two packets and a caller that
-wakes twice), a connection has one timer for all of its pauses, and a request to the data plane
-finds its `Exchange` in its scope, whose methods do what ASGI does by messages and coroutines.
+HTTP and ASGI stay uvicorn's; every application can be served. A head leaves together with its body
+(uvicorn writes them apart: two system calls, two packets and a caller that wakes twice), a
+connection has one timer for all of its pauses, and a request to the data plane finds its `Exchange`
+in its scope, whose methods do what ASGI does by messages and coroutines. What nobody has asked for
+is bounded: a head's length, and how long an answer is kept for somebody who does not read it.
 """
 
 import asyncio
@@ -12,13 +13,15 @@ from collections.abc import Callable
 from typing import cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-HEAD = b"HTTP/1.1 "
+from gateway.transport import JoiningTransport
+
 DATA_PLANE = "/v1"
 """How the paths begin whose requests find their exchange in the scope."""
 EXCHANGE = "airlock.exchange"
@@ -27,51 +30,13 @@ MANY_AHEAD = 16
 """With so many requests ahead of an answer, no more are read for now."""
 MOST_AHEAD = 256
 """With so many, which one read can bring, the connection ends: each of them costs memory."""
-
-
-class JoiningTransport:
-    """A transport that holds a head back until the next write, or until the loop comes round.
-
-    Nothing is delayed by it: what is held back leaves before the loop waits for anything.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Write to `transport`."""
-        self._transport = transport
-        self._write = transport.write
-        self._call_soon = loop.call_soon
-        self._head = b""
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.set_protocol = transport.set_protocol
-
-    def write(self, data: bytes) -> None:
-        """Send `data`, together with a head that was held back."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(HEAD):
-            self._head = data
-            self._call_soon(self._flush)
-            return
-        self._write(data)
-
-    def write_now(self, data: bytes) -> None:
-        """Send what was held back, such as the word to go on with a body, and then `data`."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        self._write(data)
-
-    def close(self) -> None:
-        """Send what was held back, and close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._write(head)
+MOST_HEAD_BYTES = 65_536
+"""Of a head, or of what follows a body: anybody may send one, and it is in memory until its end."""
+REFUSAL = (
+    b"content-type: application/json\r\nconnection: close\r\n\r\n"
+    b'{"error":{"message":"%b","type":"invalid_request_error","param":null,"code":"%b"}}'
+)
+"""Answers what is no request, and therefore in nobody's API; it ends with its connection."""
 
 
 class Exchange(RequestResponseCycle):
@@ -131,18 +96,21 @@ class Exchange(RequestResponseCycle):
 
     def begin(self, status: int, fields: bytes, data: bytes) -> None:
         """Write a head and the first of the body, of which there will be more."""
-        first = b"transfer-encoding: chunked\r\n"
-        self.chunked_encoding = True
-        self._begin(status, fields + first, b"%x\r\n%b\r\n" % (len(data), data))
+        self.chunked_encoding = self.scope["http_version"] != "1.0"
+        if self.chunked_encoding:
+            fields += b"transfer-encoding: chunked\r\n"
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        # HTTP/1.0 has no chunks: the body ends with its connection.
+        self._begin(status, fields, data)
 
     def write(self, data: bytes) -> None:
         """Write more of a body, at once."""
         if not self.disconnected:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked_encoding else data)
 
     def end(self) -> None:
         """End the answer."""
-        if not self.disconnected:
+        if not self.disconnected and self.chunked_encoding:
             self._write(b"0\r\n\r\n")
         self._end()
 
@@ -176,15 +144,51 @@ class ServerProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
-        joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
-        super().connection_made(cast("asyncio.Transport", joining))
-        self.write_now = joining.write_now
+        self._joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", self._joining))
+        self.write_now = self._joining.write_now
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
         self._idle_since: float | None = self.loop.time()
         """Since when the head of a request is waited for."""
         self._is_held = False
+        self._ahead_bytes = 0
+        """Read since there was last a head or a part of a body."""
         self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, as uvicorn does (0.54), as long as it comes to something."""
+        self._ahead_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(400, b"The request is no valid HTTP.", b"invalid_http")
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._unsupported_upgrade_warning()
+        else:
+            if self._ahead_bytes > MOST_HEAD_BYTES:
+                message = b"The request's head has more than %d bytes." % MOST_HEAD_BYTES
+                self._refuse(431, message, b"head_too_large")
+
+    def _refuse(self, status: int, message: bytes, code: bytes) -> None:
+        exchange = self._answering
+        if exchange is None or exchange.response_complete or not exchange.response_started:
+            self.transport.write(STATUS_LINE[status] + REFUSAL % (message, code))
+        self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a part of a body, as uvicorn does."""
+        self._ahead_bytes = 0
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
@@ -237,6 +241,9 @@ class ServerProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
         self._idle_since = None
+        self._ahead_bytes = 0
+        # What follows a chunked body looks like headers, and says nothing of whose request it is.
+        self.headers = []
         self.cycle = exchange = Exchange(self, keep_alive=is_kept)
         if scope["path"].startswith(DATA_PLANE):
             cast("dict[str, object]", scope)[EXCHANGE] = exchange
@@ -278,8 +285,15 @@ class ServerProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Close a connection that has been idle for its time; a timer for each pause costs 2 µs."""
         now, since = self.loop.time(), self._idle_since
+        if self._is_held or self.transport.is_closing():
+            if self._joining.is_unread(now):
+                # Neither it nor its connection would ever end.
+                self._joining.abort()
+            else:
+                self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+            return
         due = now + self.timeout_keep_alive if since is None else since + self.timeout_keep_alive
         if due <= now:
             self.timeout_keep_alive_handler()
-        else:
-            self._timer = self.loop.call_at(due, self._look)
+            due = now + self.timeout_keep_alive
+        self._timer = self.loop.call_at(due, self._look)

@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(30.0, gt=0)
     """How long a request's body may take to arrive."""
     max_output_tokens: int = Field(2048, ge=1)
-    """The largest `max_tokens` that a request may ask for."""
+    """The largest `max_tokens` that a request may ask for, and what an answer has without it."""
     connect_timeout_seconds: float = Field(2.0, gt=0)
     """For a connection to an engine."""
     idle_timeout_seconds: float = Field(120.0, gt=0)

@@ -40,6 +40,8 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
+    if isinstance(error.__cause__, e.AirlockError):
+        return render(error.__cause__)  # FastAPI has found it as it read the body.
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405 and isinstance(error, HTTPException):
         return render(e.MethodNotAllowedError((error.headers or {}).get("Allow", "another method")))

@@ -13,6 +13,10 @@ DONE = b"data: [DONE]"
 NO_CHOICES = b'"choices":[]'
 USAGE = b',"usage":{'
 INDEX = b'"choices":[{"index":'
+FAULT = b'data: {"error"'
+"""How an engine's own account of a fault begins; vLLM says `[DONE]` after it all the same."""
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""What has no end by then is no event, and is not kept."""
 
 
 class Usage(msgspec.Struct):
@@ -39,6 +43,9 @@ class Events(NamedTuple):
 
     forward: bytes
     is_done: bool
+
+
+NOTHING = Events(b"", is_done=False)
 
 
 class Reader(Protocol):
@@ -71,6 +78,8 @@ class EventReader:
     The gateway asks for the usage in every event, so that it is known whenever a stream ends, and
     takes it out again: the last chunk, with no choices, is for callers who asked for it themselves,
     and the others are as an engine sends them that was not asked.
+
+    Of an engine's fault nothing is passed on, and a stream that held one is never done.
     """
 
     def __init__(self, *, forward_usage: bool, choices: int = 1) -> None:
@@ -81,6 +90,7 @@ class EventReader:
         self._told: dict[bytes, bytes] = {}
         """The newest usage of each choice, as it came: only the last is ever parsed."""
         self._total: Usage | None = None
+        self._has_failed = False
 
     @property
     def usage(self) -> Usage:
@@ -101,16 +111,22 @@ class EventReader:
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
+        if self._has_failed:
+            return NOTHING
         if self._rest:
             data, self._rest = self._rest + data, b""
         end = data.rfind(EVENT_END)
         if end < 0:
-            self._rest = data
-            return Events(b"", is_done=False)
+            self._has_failed = len(data) > MAX_EVENT_BYTES
+            self._rest = b"" if self._has_failed else data
+            return NOTHING
         if end + 2 == len(data):  # Engines write whole events.
             whole = data
         else:
             whole, self._rest = data[: end + 2], data[end + 2 :]
+        if FAULT in whole:
+            whole = self._before_fault(whole)
+            end = len(whole) - 2
         is_done = DONE in whole and any(event == DONE for event in _split(whole))
         if USAGE in whole:
             if whole.find(EVENT_END) == end:  # It mostly is one event, if any.
@@ -119,6 +135,15 @@ class EventReader:
                 events = [event + EVENT_END for event in _split(whole)]
                 whole = b"".join([self._without_usage(event) for event in events])
         return Events(whole, is_done)
+
+    def _before_fault(self, events: bytes) -> bytes:
+        kept = []
+        for event in _split(events):
+            if event.startswith(FAULT):
+                self._has_failed = True
+                break
+            kept.append(event + EVENT_END)
+        return b"".join(kept)
 
     def _without_usage(self, event: bytes) -> bytes:
         # Within a JSON string the quotation marks would be escaped: this can only be a field.

@@ -22,14 +22,15 @@ def least_loaded(ready: Sequence[Replica], now: float, slow_start_seconds: float
 
 
 def prefix_affine(
-    ready: Sequence[Replica], body: bytes, now: float, slow_start_seconds: float
+    ready: Sequence[Replica], person_id: str, body: bytes, now: float, slow_start_seconds: float
 ) -> Replica:
     """Return the replica that has the prompt's beginning in its cache, unless it is too busy.
 
-    By rendezvous hashing, so that a replica that comes or goes moves only its own prefixes. The
-    body is the one that the engine gets: the cache's salt is in it, and so is the checkpoint.
+    By rendezvous hashing, so that a replica that comes or goes moves only its own prefixes. Of
+    each person apart, since caches are; the body is the one that the engine gets, which begins with
+    what was said.
     """
-    prefix = body[:PREFIX_BYTES]
+    prefix = person_id.encode() + body[:PREFIX_BYTES]
     ranked = sorted(
         ready,
         key=lambda replica: hashlib.blake2b(

@@ -49,6 +49,11 @@ class Call:
             known.update(self.reservation.headers())
         return known
 
+    def headers_now(self) -> dict[str, str]:
+        """What `answer_headers` says, and how long it took until now."""
+        milliseconds = round((time.monotonic() - self.started_at) * 1000)
+        return {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
+
     @property
     def is_fault(self) -> bool:
         """Whether it ended with a fault of ours, which the log says one by one.
@@ -99,6 +104,4 @@ class Call:
 
     def write_error(self, to: Recipient, error: AirlockError) -> None:
         """Write an error in the shape of the API that was called."""
-        milliseconds = round((time.monotonic() - self.started_at) * 1000)
-        headers = {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
-        write_error(to, error, headers, intake.fault_body(self.path, error))
+        write_error(to, error, self.headers_now(), intake.fault_body(self.path, error))

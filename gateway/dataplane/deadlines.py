@@ -19,7 +19,7 @@ TICK_SECONDS = 0.1
 class Deadline:
     """One answer's."""
 
-    __slots__ = ("_connection", "_cut", "_ends_at", "_idle_seconds", "tick")
+    __slots__ = ("_cut", "_ends_at", "_idle_seconds", "connection", "tick")
 
     def __init__(
         self, cut: Callable[[Exception], None], idle_seconds: float, ends_at: float
@@ -28,19 +28,20 @@ class Deadline:
         self._cut = cut
         self._idle_seconds = idle_seconds
         self._ends_at = ends_at
-        self._connection: EngineConnection | None = None
+        self.connection: EngineConnection | None = None
+        """By what comes on it, the engine is judged."""
         self.tick = 0
 
     def watch(self, connection: EngineConnection | None) -> None:
         """Judge by what comes on a connection from now on."""
-        self._connection = connection
+        self.connection = connection
 
     def look(self, now: float) -> float | None:
         """End the answer if its time has come; return when to look again if not."""
         due = now + self._idle_seconds
-        if self._connection is not None:
-            due = self._connection.last_at + self._idle_seconds
-            if due <= now and not self._connection.is_awaited:
+        if self.connection is not None:
+            due = self.connection.last_at + self._idle_seconds
+            if due <= now and not self.connection.is_awaited:
                 # The engine has been made to wait because the caller does not read.
                 self._cut(ClientGoneError())
                 return None

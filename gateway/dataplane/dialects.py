@@ -4,7 +4,14 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.dataplane.answers import EVENT_END, Events, Reader, Usage
+from gateway.dataplane.answers import (
+    EVENT_END,
+    MAX_EVENT_BYTES,
+    NOTHING,
+    Events,
+    Reader,
+    Usage,
+)
 from gateway.errors import AirlockError
 from gateway.http_errors import anthropic_error_body, error_body
 
@@ -64,7 +71,7 @@ class NamedEvents(Protocol):
     ends: frozenset[bytes]
     counts: frozenset[bytes]
     failures: frozenset[bytes]
-    """The engine's own account of a fault, in its words: dropped, and the stream is then cut."""
+    """The engine's own account of a fault, in its words: dropped, with all that may follow."""
 
     def count(self, name: bytes, data: bytes) -> Usage | None:
         """Return what an event says of the usage so far."""
@@ -79,23 +86,30 @@ class NamedEventReader:
         told = dialect.ends | dialect.counts | dialect.failures
         self._marks = tuple(NAME + name + b"\n" for name in told)
         self._rest = b""
+        self._has_failed = False
         self.usage = Usage()
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
+        if self._has_failed:
+            return NOTHING
         data = self._rest + data
         end = data.rfind(EVENT_END)
         if end < 0:
-            self._rest = data
-            return Events(b"", is_done=False)
+            self._has_failed = len(data) > MAX_EVENT_BYTES
+            self._rest = b"" if self._has_failed else data
+            return NOTHING
         whole, self._rest = data[: end + 2], data[end + 2 :]
         if not any(mark in whole for mark in self._marks):
             return Events(whole, is_done=False)
         kept, is_done = [], False
         for event in whole.split(EVENT_END):
             name, _, content = event.removeprefix(NAME).partition(DATA)
-            if not event or name in self._dialect.failures:
+            if not event:
                 continue
+            if name in self._dialect.failures:
+                self._has_failed, is_done = True, False
+                break
             kept.append(event + EVENT_END)
             is_done = is_done or name in self._dialect.ends
             usage = self._dialect.count(name, content)

@@ -139,6 +139,19 @@ async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: 
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_part(send: Send, part: bytes, seconds: float, *, is_last: bool = False) -> None:
+    """Send a part of a body, once the caller has read what went before.
+
+    Raises:
+        ClientGoneError: They have not for so many seconds.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await send({"type": "http.response.body", "body": part, "more_body": not is_last})
+    except TimeoutError as error:
+        raise ClientGoneError from error
+
+
 def fields_of(headers: Mapping[str, str]) -> bytes:
     """Return headers as the lines of a head.
 

@@ -97,7 +97,7 @@ class Inference:
         permit(digest)  # The log would refuse a violation as well, but without an alarm.
         order = Order(
             endpoint=endpoint,
-            body=encode(request, self._seal(call, principal, digest)),
+            body=encode(request, self._seal(call, principal, digest, snapshot)),
             is_stream=request.is_stream,
             forward_usage=request.forwards_usage,
             choices=request.choices,
@@ -213,9 +213,13 @@ class Inference:
             log.critical("a request was about to be answered by another door")
             raise e.InternalError
 
-    def _seal(self, call: Call, principal: Principal, digest: str) -> Seal:
+    def _seal(self, call: Call, principal: Principal, digest: str, snapshot: Snapshot) -> Seal:
         priority = _priority(call, principal) if self._settings.engine_priorities else 0
-        return Seal(digest, self._cache_salt(principal), priority)
+        most = self._settings.max_output_tokens
+        length = snapshot.catalogue.max_model_lens.get(digest)
+        # An engine refuses a bound that is beyond its model's, and goes no further without one.
+        is_bounded = length is not None and length <= most
+        return Seal(digest, self._cache_salt(principal), priority, None if is_bounded else most)
 
     def _cache_salt(self, principal: Principal) -> str:
         tenant = (principal.tier.name, principal.person_id)

@@ -93,10 +93,13 @@ class Ledger:
         else:
             await self._client.ping()
             found = []
-        for (_, account), counts, workers in zip(used, told, found[2::3], strict=True):
+        for (name, account), counts, workers in zip(used, told, found[2::3], strict=True):
             account.told = counts
             workers.pop(self._worker, None)
             account.others = _sum(workers.values(), wall)
+            if gone := [worker for worker, line in workers.items() if _is_over(line, wall)]:
+                # Otherwise what is in use would keep a line of every worker that there ever was.
+                await self._client.hdel(name, *gone)
         self._known_at, self._failures, self._limits.share = time.monotonic(), 0, 1.0
         self._metrics.limits_degraded.set(0)
 
@@ -123,6 +126,11 @@ def _written(account: Account, wall: float, monotonic: float) -> str:
     return " ".join(map(str, (*fields, account.day, account.day_tokens, account.running)))
 
 
+def _is_over(written: bytes, wall: float) -> bool:
+    """Whether a worker has not written for so long that nothing of it counts any more."""
+    return float(written.split()[1]) < wall - EXPIRY_SECONDS
+
+
 def _sum(written: Iterable[bytes], wall: float) -> Others:
     requests = tokens = day_tokens = running = 0
     for line in written:
@@ -130,7 +138,7 @@ def _sum(written: Iterable[bytes], wall: float) -> Others:
         its_requests, its_tokens, day, its_day_tokens, its_running = map(int, counts)
         if wall < float(began) + MINUTE:
             requests, tokens = requests + its_requests, tokens + its_tokens
-        if day == wall // DAY:
+        if day >= wall // DAY:  # A later one, where the clock was put right since.
             day_tokens += its_day_tokens
         if wall < float(at) + RUNNING_SECONDS:
             running += its_running

@@ -124,7 +124,7 @@ class Reservation:
             account.day_tokens += tokens
             self._reserved.append((account, tokens, account.minute_began, account.day))
 
-    def settle(self, outcome: Outcome, *, was_left: bool) -> None:
+    def settle(self, outcome: Outcome) -> None:
         """Count what was used instead of what was reserved, and give the place back; only once.
 
         A request that was not let in has no place to give back.
@@ -136,14 +136,13 @@ class Reservation:
 
         Args:
             outcome: What became of the request.
-            was_left: Whether its caller left before the end, or was made to.
         """
         if not self._is_held:
             return
         self._is_held = False
         usage = outcome.usage
         tokens = usage.prompt_tokens + usage.completion_tokens
-        if was_left and not usage.completion_tokens and outcome.asked_at is not None:
+        if outcome.was_left and not usage.completion_tokens and outcome.asked_at is not None:
             prompt = usage.prompt_tokens or self._prompt
             tokens = prompt + outcome.events if outcome.events else self._taken
         for account, _, _ in self._shares:

@@ -15,10 +15,12 @@ class Outcome:
     ready_at: float | None = None
     """When all was done that comes before the engines' queue."""
     asked_at: float | None = None
-    """When an engine was first given the request."""
+    """When an engine was given the request, which it has not turned away."""
     first_byte_at: float | None = None
     usage: Usage = field(default_factory=Usage)
     """The engine's count; zero when the answer ended before it."""
     events: int = 0
     """How many events of a stream the caller was sent."""
     error: AirlockError | None = None
+    was_left: bool = False
+    """Whether its caller left before the end, or was made to, for whatever reason."""

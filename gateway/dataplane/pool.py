@@ -96,12 +96,15 @@ class Pool:
         }
         return "; ".join(sorted(reasons)) or "none is configured for its checkpoint"
 
-    def acquire(self, digest: str, tried: Collection[Replica], body: bytes) -> Replica:
+    def acquire(
+        self, digest: str, tried: Collection[Replica], person_id: str, body: bytes
+    ) -> Replica:
         """Return a verified engine of a checkpoint, counted as busy until it is released.
 
         Args:
             digest: The checkpoint's.
             tried: Engines that have turned the request away; one of them only as a last resort.
+            person_id: Who asks.
             body: What it will get.
 
         Raises:
@@ -115,7 +118,7 @@ class Pool:
             raise EngineUnavailableError
         slow_start = self._settings.slow_start_seconds
         if self._settings.balance == "prefix-affine":
-            replica = balance.prefix_affine(ready, body, now, slow_start)
+            replica = balance.prefix_affine(ready, person_id, body, now, slow_start)
         else:
             replica = balance.least_loaded(ready, now, slow_start)
         replica.in_flight += 1

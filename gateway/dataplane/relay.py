@@ -92,7 +92,7 @@ class Relay:
             AirlockError: Nothing has been sent yet, and this is why nothing will be.
             ClientGoneError: The caller left; the engine's work has been ended.
         """
-        self._suspects.check(order.body)
+        self._suspects.check(order.person_id, order.body)
         task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
         running = RunningAnswer(order.key_id, order.routed, order.endpoint.path, task)
         if to.disconnected:
@@ -110,6 +110,7 @@ class Relay:
             finally:
                 self._admission.leave(digest)
         except asyncio.CancelledError:
+            outcome.was_left = True
             if running.cut_by is None:
                 raise
             task.uncancel()
@@ -151,17 +152,19 @@ class Relay:
         """Ask one engine, and another when the first has not begun to work on it."""
         tried: list[Replica] = []
         while True:
-            replica = self._pool.acquire(order.routed.alias.checkpoint, tried, order.body)
+            checkpoint = order.routed.alias.checkpoint
+            replica = self._pool.acquire(checkpoint, tried, order.person_id, order.body)
             try:
                 order.permit(replica.address.digest)
                 await self._attempt(order, replica, running, deadline, to, outcome)
                 return
             except EngineUnavailableError:
                 self._pool.failed(replica, order.person_id, "unavailable")
+                outcome.asked_at = None
                 tried.append(replica)
                 if outcome.status is not None or len(tried) > self._settings.max_retries:
                     raise
-                if not self._pool.has_other(order.routed.alias.checkpoint, tried):
+                if not self._pool.has_other(checkpoint, tried):
                     raise
             finally:
                 deadline.watch(None)
@@ -180,8 +183,7 @@ class Relay:
         to: Recipient,
         outcome: Outcome,
     ) -> None:
-        if outcome.asked_at is None:
-            outcome.asked_at = time.monotonic()
+        outcome.asked_at = time.monotonic()
         engine_start = replica.engine_start
         try:
             connection = await self._upstream.ask(
@@ -204,13 +206,15 @@ class Relay:
             finally:
                 connection.release()
         except EngineFailedError:
-            self._suspects.hold(order.body, replica.address.url, engine_start)
+            self._suspects.hold(order.person_id, order.body, replica.address.url, engine_start)
             self._pool.failed(replica, order.person_id, "failed")
             raise
         except InvalidRequestError:
             self._pool.succeeded(replica)
             raise
         except asyncio.CancelledError:
+            if deadline.connection is None:  # It was not reached yet.
+                outcome.asked_at = None
             if isinstance(running.cut_by, EngineTimeoutError):
                 self._pool.failed(replica, order.person_id, "timeout")
             raise

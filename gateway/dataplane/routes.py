@@ -39,8 +39,6 @@ from gateway.server import EXCHANGE
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 
-LEFT = ("client_gone", "GrantRevokedError", "EngineTimeoutError", "NotReadyError", "cancelled")
-"""Outcomes of requests that ended while an engine may still have been at work."""
 log = logging.getLogger(__name__)
 
 
@@ -179,7 +177,7 @@ class DataPlane:
         now = clock.now()
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
-        headers = {**call.answer_headers(), "content-type": "application/json"}
+        headers = {**call.headers_now(), "content-type": "application/json"}
         await send_whole(send, 200, headers, orjson.dumps(answer))
 
     async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:
@@ -228,7 +226,7 @@ class DataPlane:
         """Answer what concerns files and batches; what makes work counts as a request."""
         _, principal = await self._authenticate(call, scope)
         _check_scope(principal, "/".join(scope["path"].split("/", 3)[:3]))
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" or handler is Archive.content:
             call.reservation = self.limits.reserve(principal)
             call.reservation.enter()
         await handler(self._archive, Visit(call, principal, scope, receive, send))
@@ -237,7 +235,7 @@ class DataPlane:
         self._running -= 1
         outcome, usage = call.outcome, call.outcome.usage
         if call.reservation is not None:
-            call.reservation.settle(outcome, was_left=label in LEFT)
+            call.reservation.settle(outcome)
         if call.intended_by is not None:
             self._recorder.end(
                 call.request_id,

@@ -3,9 +3,9 @@
 One request can end a whole engine (`seed` on vLLM's CPU build does). Sent to the next engine, by us
 or by a client that tries again, it would end that one too. So a request whose engine broke down
 under it is held back at once, and let go when that engine's next probe shows that it lives and was
-not started again; otherwise it is held for its time. Only a keyed hash of it is kept, in memory. It
-is the hash of what the engine got, which has the caller's cache salt: a common question that was
-in flight by chance is held back from the callers who had asked it, and from nobody else.
+not started again; otherwise it is held for its time. Only a keyed hash is kept, in memory: of
+who asked and of what the engine got. A common question that was in flight by chance is held back
+from the callers who had asked it, and from nobody else.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class Suspects:
         self._key = secrets.token_bytes(32)
         self._held: dict[bytes, _Suspect] = {}
 
-    def check(self, body: bytes) -> None:
-        """Let a request pass, or not.
+    def check(self, person_id: str, body: bytes) -> None:
+        """Let a person's request pass, or not.
 
         Raises:
             EngineUnavailableError: Its engine failed just now; whether it died is not known.
@@ -46,7 +46,8 @@ class Suspects:
         """
         if not self._held:
             return
-        suspect = self._held.get(self._fingerprint(body))
+        fingerprint = self._fingerprint(person_id, body)
+        suspect = self._held.get(fingerprint)
         if suspect is None:
             return
         now = time.monotonic()
@@ -54,27 +55,34 @@ class Suspects:
             raise EngineUnavailableError
         if now < suspect.held_until:
             raise RequestHeldBackError(suspect.held_until - now)
-        del self._held[self._fingerprint(body)]
+        del self._held[fingerprint]
 
-    def hold(self, body: bytes, url: str, engine_start: str) -> None:
-        """Hold a request back; the engine at `url` broke down under it."""
+    def hold(self, person_id: str, body: bytes, url: str, engine_start: str) -> None:
+        """Hold a person's request back; the engine at `url` broke down under it."""
         if len(self._held) >= MAX_SUSPECTS:
             del self._held[next(iter(self._held))]
         now = time.monotonic()
-        self._held[self._fingerprint(body)] = _Suspect(
-            url, engine_start, now, now + self._hold_seconds
-        )
+        until = now + self._hold_seconds
+        suspect = _Suspect(url, engine_start, now, until)
+        self._held[self._fingerprint(person_id, body)] = suspect
 
     def lives(self, url: str, engine_start: str, asked_at: float) -> None:
-        """Let go of those whose engine lives: it answered what it was asked after them."""
+        """Let go of those whose engine lives: it answered what it was asked after them.
+
+        And of everybody whose time is over: while anybody is held, each request is looked up.
+        """
         for fingerprint, suspect in list(self._held.items()):
             is_its = suspect.url == url and suspect.engine_start == engine_start
-            if is_its and suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS:
+            has_answered = suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS
+            if suspect.held_until <= asked_at or (is_its and has_answered):
                 del self._held[fingerprint]
 
     def __len__(self) -> int:
         """Return how many are held."""
         return len(self._held)
 
-    def _fingerprint(self, body: bytes) -> bytes:
-        return hashlib.blake2b(body, key=self._key, digest_size=16).digest()
+    def _fingerprint(self, person_id: str, body: bytes) -> bytes:
+        # The body alone has a caller's salt where an engine caches: it counts tokens without.
+        hashed = hashlib.blake2b(f"{person_id}/".encode(), key=self._key, digest_size=16)
+        hashed.update(body)
+        return hashed.digest()

@@ -114,6 +114,11 @@ class FakeVllm:
                 raise ConnectionError("the engine died")
             if self.mode == "cut" and index == 2:
                 return await send({"type": "http.response.body", "body": b""})
+            if self.mode == "error event" and index == 2:
+                # As vLLM does, also when its core has died: the API's server outlives it a little.
+                fault = {"message": "secret inside", "type": "InternalServerError", "code": 500}
+                told = f"data: {json.dumps({'error': fault})}\n\ndata: [DONE]\n\n"
+                return await send({"type": "http.response.body", "body": told.encode()})
             choice = {"index": 0, "delta": {"content": self.text}, "text": self.text}
             self.told = index + 1
             counted = {"prompt_tokens": 3, "total_tokens": 3 + self.told}

@@ -5,21 +5,27 @@ import contextlib
 import gc
 import hashlib
 import inspect
+import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.server import EXCHANGE, MOST_AHEAD, ServerProtocol
+from gateway import transport
+from gateway.server import EXCHANGE, MOST_AHEAD, MOST_HEAD_BYTES, ServerProtocol
+from gateway.transport import UNREAD_SECONDS, JoiningTransport
 from tests.servers import wait_for
 
 HELD = threading.Event()
 ASKED = threading.Event()
 GONE = threading.Event()
 KEPT_SECONDS = 1
+LONG_ANSWER_BYTES = 16_000_000
+"""More than the kernel keeps for a caller that does not read."""
 
 
 async def application(scope, receive, send):
@@ -41,7 +47,12 @@ async def by_exchange(exchange, path):
     if exchange.body_now() is None:
         while (await exchange.receive())["more_body"] and path != "/v1/early":
             pass
-    if path == "/v1/whole":
+    if path == "/v1/headers":
+        names = [name for name, _ in exchange.scope["headers"]]
+        exchange.whole(200, b"", b" ".join(names))
+    elif path == "/v1/long":
+        exchange.whole(200, b"", bytes(LONG_ANSWER_BYTES))
+    elif path == "/v1/whole":
         exchange.whole(200, b"x-a: b\r\n", b"body")
     elif path == "/v1/early":
         exchange.whole(413, b"", b"no")
@@ -240,7 +251,102 @@ def test_many_requests_ahead_are_all_answered(address):
     assert answer.count(b"HTTP/1.1 200 OK") == 100
 
 
+def test_a_stream_to_a_caller_that_knows_no_chunks(address):
+    answer = b""
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(b"GET /v1/parts HTTP/1.0\r\n\r\n")
+        while part := connection.recv(65536):
+            answer += part
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert rest == b"one two"
+
+
+def test_what_follows_a_chunked_body_is_no_header(address):
+    head = b"POST /v1/headers HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head + b"1\r\nx\r\n0\r\nauthorization: Bearer y\r\n\r\n")
+        assert connection.recv(65536).endswith(b"\r\n\r\nhost transfer-encoding")
+
+
+MANY = 200 * MOST_HEAD_BYTES
+BODY_BEGUN = b"POST /v1/late HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "path": b"GET /",
+    "name": b"GET / HTTP/1.1\r\n",
+    "header": b"GET / HTTP/1.1\r\nhost: ",
+    "behind an answer": b"GET /v1/whole HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: ",
+    "extension": BODY_BEGUN + b"1;",
+    "trailer": BODY_BEGUN + b"0\r\nhost: ",
+}
+
+
+@pytest.mark.parametrize("begun", list(ENDLESS.values()), ids=list(ENDLESS))
+def test_a_head_without_an_end_is_not_kept(address, begun):
+    with socket.create_connection(address, timeout=10) as connection:
+        protocol = wait_for(lambda: protocol_of(connection))
+        with contextlib.suppress(OSError):  # It is hung up on, and not heard to the end.
+            connection.sendall(begun + b"x" * MANY)
+        wait_for(protocol.transport.is_closing)
+        assert protocol._ahead_bytes < MANY // 10
+
+
+def test_many_headers_are_served_as_long_as_they_are_not_too_many(address):
+    fields = b"x-a: " + b"b" * 1000 + b"\r\n"
+    with socket.create_connection(address, timeout=10) as connection:
+        for count in (50, 50, MANY // len(fields)):
+            head = b"GET / HTTP/1.1\r\nhost: x\r\n" + fields * count
+            with contextlib.suppress(OSError):
+                connection.sendall(head)
+                time.sleep(0.1)
+                connection.sendall(b"\r\n")
+            if count == 50:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        with contextlib.suppress(OSError):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_what_is_no_http_is_refused_in_the_apis_shape(address):
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(b"\x00\r\n\r\n")
+        head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+        assert connection.recv(1) == b""
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head
+    assert json.loads(body)["error"]["code"] == "invalid_http"
+
+
+@pytest.mark.parametrize("line", ["GET /v1/long HTTP/1.1", "GET /v1/long HTTP/1.0"])
+def test_an_answer_that_nobody_reads_is_not_kept_for_ever(address, line, monkeypatch):
+    monkeypatch.setattr(transport, "UNREAD_SECONDS", 0.5)
+    with socket.create_connection(address, timeout=10) as connection:
+        protocol = wait_for(lambda: protocol_of(connection))
+        connection.sendall(f"{line}\r\nhost: x\r\n\r\n".encode())
+        wait_for(lambda: protocol.cycle is not None and protocol.cycle.response_complete)
+        assert protocol._joining._transport.get_write_buffer_size() > 0
+        wait_for(lambda: protocol.parser is None)
+
+
+def test_an_answer_that_is_read_slowly_is_waited_for():
+    """Only what no byte is read of for long is thrown away; looks come some seconds apart."""
+    unread = 0
+    written = SimpleNamespace(get_write_buffer_size=lambda: unread)
+    for name in ("write", "is_closing", "get_extra_info", "set_protocol", "abort"):
+        setattr(written, name, None)
+    written.pause_reading = written.resume_reading = None
+    joining = JoiningTransport(written, SimpleNamespace(call_soon=None))
+    now = 1000.0
+    for unread in (0, 900, 800, 700, 700, 600):  # noqa: B007
+        now += 0.9 * UNREAD_SECONDS
+        assert not joining.is_unread(now)
+    assert not joining.is_unread(now + 0.9 * UNREAD_SECONDS)
+    assert joining.is_unread(now + UNREAD_SECONDS)
+
+
 TAKEN = {
+    HttpToolsProtocol.data_received: "010a7ae59a5d3b1a",
+    HttpToolsProtocol.on_body: "dba9c32aeba35b6a",
     HttpToolsProtocol.on_headers_complete: "1ea8589acfad92d8",
     HttpToolsProtocol.on_response_complete: "64e254f28e389e76",
     HttpToolsProtocol._unset_keepalive_if_required: "00a6a4e47214e68e",

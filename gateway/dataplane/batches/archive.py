@@ -34,7 +34,17 @@ from gateway.dataplane.batches.pages import list_batches, list_files, page_objec
 from gateway.dataplane.batches.shelf import Shelf
 from gateway.dataplane.batches.upload import receive_upload
 from gateway.dataplane.call import Call
-from gateway.dataplane.http import Receive, Scope, Send, read_body, send_start, send_whole
+from gateway.dataplane.http import (
+    ClientGoneError,
+    Receive,
+    Scope,
+    Send,
+    exchange_of,
+    read_body,
+    send_part,
+    send_start,
+    send_whole,
+)
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.wire.request import decode
@@ -77,7 +87,7 @@ class Visit:
 
     async def reply(self, body: Body) -> None:
         """Send a whole answer."""
-        headers = {**self.call.answer_headers(), "content-type": "application/json"}
+        headers = {**self.call.headers_now(), "content-type": "application/json"}
         await send_whole(self.send, 200, headers, orjson.dumps(body))
 
 
@@ -157,6 +167,7 @@ class Archive:
             NotFoundError: The caller has none of that id.
             GrantRevokedError: It holds what a door has answered that is closed to them now.
             NotReadyError: Nobody can tell at the moment whether it is.
+            ClientGoneError: Its owner has left, or does not read it.
         """
         file = await self._file(visit)
         self._check_open(visit, file)
@@ -164,19 +175,21 @@ class Archive:
         # The first part before the status: what cannot be read is an error, not a broken answer.
         part = await _next(parts)
         length = {"content-length": str(file.size_bytes)}
-        headers = {**visit.call.answer_headers(), "content-type": "application/octet-stream"}
+        headers = {**visit.call.headers_now(), "content-type": "application/octet-stream"}
         await send_start(visit.send, 200, headers | length)
         visit.call.outcome.status = 200
+        patience = self._settings.idle_timeout_seconds
         while part is not None:
-            event = {"type": "http.response.body", "body": part, "more_body": True}
-            await visit.send(event)
+            await send_part(visit.send, part, patience)
+            if exchange_of(visit.scope).disconnected:
+                raise ClientGoneError
             try:
                 part = await _next(parts)
                 self._check_open(visit, file)  # A slow reader's grant may end on the way.
             except (StorageUnavailableError, NotReadyError, GrantRevokedError) as error:
                 # The status has been sent: all that can be done is to end the connection early.
                 raise RuntimeError("a file's content ended in its middle") from error
-        await visit.send({"type": "http.response.body", "body": b""})
+        await send_part(visit.send, b"", patience, is_last=True)
 
     def _check_open(self, visit: Visit, file: StoredFile) -> None:
         """Raise unless the doors that have answered what a file holds are open to its owner."""

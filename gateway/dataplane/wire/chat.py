@@ -118,6 +118,7 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
         "store",
     }
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
+    OPEN_END: ClassVar[str | None] = "max_completion_tokens"
     LEVERS: ClassVar[tuple[Lever, ...]] = (
         *Sampling.LEVERS,
         Lever(Capability.GUIDED_DECODING, "structured_outputs"),

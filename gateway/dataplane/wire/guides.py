@@ -3,7 +3,7 @@
 All are bounded, since an engine compiles each of them before the first token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -121,7 +121,7 @@ def check_document(document: JsonObject | None, field: str) -> None:
                 f"'{field}' is at most {MAX_DEPTH} levels deep and has at most {MAX_NODES} values.",
                 field,
             )
-        if key == "pattern" and isinstance(value, str) and len(value) > MAX_PATTERN:
+        if any(len(pattern) > MAX_PATTERN for pattern in _patterns(key, value)):
             raise InvalidRequestError(
                 f"A pattern in '{field}' has at most {MAX_PATTERN} characters.", field
             )
@@ -134,6 +134,11 @@ def check_document(document: JsonObject | None, field: str) -> None:
 def has_pattern(document: JsonObject | None) -> bool:
     """Whether a schema holds a regular expression, and thereby could dictate an answer."""
     return document is not None and any(
-        key in ("pattern", "patternProperties") and isinstance(value, str | dict)
-        for _, key, value in nodes(document)
+        True for _, key, value in nodes(document) for _ in _patterns(key, value)
     )
+
+
+def _patterns(key: str | None, value: object) -> Iterable[str]:
+    if key == "pattern" and isinstance(value, str):
+        return (value,)
+    return value if key == "patternProperties" and isinstance(value, dict) else ()

@@ -69,6 +69,7 @@ class ToolUseBlock(Block, kw_only=True, tag="tool_use"):
     id: CallId
     name: FunctionName
     input: guides.JsonObject
+    caller: None = None
 
 
 class ToolResultBlock(Block, kw_only=True, tag="tool_result"):

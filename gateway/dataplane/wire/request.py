@@ -49,8 +49,9 @@ class Seal(NamedTuple):
     cache_salt: str
     """Keeps the prefix caches of tenants and tiers apart."""
     priority: int = 0
-    """As engines count: the lower, the sooner. 0 is left out, since only an engine that schedules
-    by priority takes another."""
+    """As engines count: the lower, the sooner. 0 is left out: not every engine takes another."""
+    most_tokens: int | None = None
+    """For an answer whose caller sets no bound; None where the model's own is as tight."""
 
 
 class Lever(NamedTuple):
@@ -67,6 +68,8 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
     """Fields that are accepted and not passed on."""
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ()
     """Fields that say how long the answer may be."""
+    OPEN_END: ClassVar[str | None] = None
+    """That of them without which an answer goes on as long as the model can."""
     LEVERS: ClassVar[tuple[Lever, ...]] = ()
     """Fields whose mere presence needs a capability."""
 
@@ -112,20 +115,23 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers may have together, when none has more than `most`."""
-        if not self.TOKEN_FIELDS:
-            return 0
+        return self._longest() or most if self.TOKEN_FIELDS else 0
+
+    def _longest(self) -> int:
         longest = 0
         for field in self.TOKEN_FIELDS:
             number = getattr(self, field)
             if isinstance(number, int) and number > longest:
                 longest = number
-        return longest or most
+        return longest
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the fields that are the gateway's own."""
         own: dict[str, object] = {"model": seal.checkpoint, "cache_salt": seal.cache_salt}
         if seal.priority:
             own["priority"] = seal.priority
+        if seal.most_tokens is not None and self.OPEN_END is not None and not self._longest():
+            own[self.OPEN_END] = seal.most_tokens
         return own
 
 
@@ -140,9 +146,14 @@ class _Shape(NamedTuple):
     """What the latter returns when none is given."""
 
 
+SAID = frozenset({"model", "instructions", "system", "tools", "messages", "input", "prompt"})
+"""Come first in what an engine gets: by a body's beginning, replicas know a prompt's."""
+
+
 @cache
 def _shape(kind: type[Request]) -> _Shape:
-    passed_on = tuple(name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
+    fields = (name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
+    passed_on = tuple(sorted(fields, key=lambda name: name not in SAID))
     levers = [lever.field for lever in kind.LEVERS]
     return _Shape(passed_on, _reader(passed_on), _reader(levers), (UNSET,) * len(levers))
 

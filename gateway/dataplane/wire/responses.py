@@ -157,6 +157,7 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
         }
     )
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_output_tokens",)
+    OPEN_END: ClassVar[str | None] = "max_output_tokens"
 
     input: str | Annotated[list[Item], Meta(min_length=1, max_length=MAX_MESSAGES)]
     instructions: str | None = None

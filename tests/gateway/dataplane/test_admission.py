@@ -68,6 +68,7 @@ def test_a_full_queue_sends_the_last_of_the_lowest_away():
 
     found = asyncio.run(main())
     assert {name for name, what in found.items() if what == "served"} == {"p1", "r1"}
+    assert [name for name, what in found.items() if what == "sent away"] == ["p3", "p2", "batch"]
 
 
 def test_checkpoints_do_not_wait_for_each_other_and_nothing_waits_for_ever():
@@ -114,6 +115,22 @@ def test_no_place_is_lost_whoever_leaves_when(seed):
         assert most == 3
         assert queue.waiting() == 0
         assert queue._queues["d"].running == 0
+
+    asyncio.run(main())
+
+
+def test_who_leaves_in_the_moment_of_being_called_passes_the_place_on():
+    async def main() -> None:
+        queue = admission()
+        await queue.enter("d", 1)
+        first, second = (asyncio.create_task(queue.enter("d", 1)) for _ in range(2))
+        await settle()
+        queue.leave("d")
+        first.cancel()
+        await asyncio.wait_for(second, 10)
+        assert first.cancelled()
+        queue.leave("d")
+        assert queue._queues["d"].running == queue.waiting() == 0
 
     asyncio.run(main())
 

@@ -1,11 +1,18 @@
 """Streams are cut at event boundaries and pass byte for byte, however the network splits them."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataplane import answers, dialects
 from gateway.dataplane.answers import Completions, EventReader
+from gateway.dataplane.dialects import Messages, Responses
+from gateway.dataplane.outcome import Outcome
+from gateway.dataplane.stream import Stream
+from gateway.errors import GrantRevokedError
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
 # A text may speak of empty choices; it is still a text.
@@ -79,6 +86,48 @@ def test_a_broken_usage_is_passed_on_as_it_is():
 def test_a_stream_that_is_cut_is_not_done():
     out, done = feed(EventReader(forward_usage=True), [CHUNK, b'data: {"choices"'])
     assert (out, done) == (CHUNK, False)
+
+
+def test_of_an_answer_that_was_cut_nothing_more_is_written():
+    """Its task is cancelled and has not run yet: what comes meanwhile is not covered any more."""
+    written: list[bytes] = []
+    running = SimpleNamespace(cut_by=None)
+    to = SimpleNamespace(begin=lambda *given: written.append(given[-1]), write=written.append)
+    outcome = Outcome()
+    stream = Stream(EventReader(forward_usage=False), to, outcome, bytes, running)
+    stream.take(CHUNK)
+    stream.take(TRICK)
+    running.cut_by = GrantRevokedError()
+    stream.take(TRICK)
+    stream.take(DONE)
+    assert len(written) == outcome.events == 2
+    assert not stream.is_done
+
+
+FAULT = b'data: {"error": {"message": "inside", "type": "InternalServerError", "code": 500}}\n\n'
+
+
+@given(st.lists(st.integers(0, 2 * len(CHUNK + FAULT)), max_size=6))
+def test_the_engines_own_account_of_a_fault_is_not_passed_on_and_no_end(cuts):
+    stream = CHUNK + FAULT + CHUNK + USAGE + DONE
+    places = [0, *sorted(cuts), len(stream)]
+    reader = EventReader(forward_usage=True)
+    assert feed(reader, [stream[a:b] for a, b in pairwise(places)]) == (CHUNK, False)
+
+
+def test_a_text_that_says_error_is_no_fault():
+    said = b'data: {"choices":[{"delta":{"content":"data: {\\"error\\": 1}"}}]}\n\n'
+    assert feed(EventReader(forward_usage=True), [said, DONE]) == (said + DONE, True)
+
+
+@pytest.mark.parametrize("dialect", [Completions(), Responses(), Messages()])
+def test_an_event_without_an_end_is_not_kept(dialect, monkeypatch):
+    for module in (answers, dialects):
+        monkeypatch.setattr(module, "MAX_EVENT_BYTES", 1000)
+    reader = dialect.reader(forward_usage=True, choices=1)
+    assert feed(reader, [b"data: " + b"x" * 100] * 100) == (b"", False)
+    assert not reader._rest
+    assert feed(reader, [b"\n\n" + DONE]) == (b"", False)
 
 
 def test_a_text_that_says_done_is_not_the_end():

@@ -94,6 +94,23 @@ def test_silence_and_a_version_that_lags_are_borne_for_a_while(gateway):
         wait_for(lambda: door(running) == (200, ""))
 
 
+def test_an_attestation_grows_old_though_nobody_asks_any_more(gateway):
+    """Should the task hang that asks an engine, its last word does not count for ever."""
+    running = gateway()
+    pool = running.gateway.pool
+    replica = next(
+        r for r in pool.replicas() if r.address.digest == running.engines["unlearned"].digest
+    )
+    for task in replica.tasks:
+        task.get_loop().call_soon_threadsafe(task.cancel)
+    wait_for(lambda: all(task.done() for task in replica.tasks))
+    assert door(running) == (200, "")
+    replica.attested_at -= running.settings.attestation_max_age_seconds + 1
+    assert replica.verified
+    assert door(running) == UNAVAILABLE
+    assert door(running, "researcher") == (200, "")
+
+
 def test_a_renewed_release_of_the_same_bytes_needs_no_restart(gateway):
     running = gateway()
     side_car = running.side_cars["unlearned"]

@@ -7,6 +7,7 @@ import threading
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 
 from gateway.audit.intents import DENIED, ENDED, INTENDED, policy_digest
 from gateway.audit.recorder import commit
@@ -30,6 +31,41 @@ def entries(running, request_id: str, count: int) -> list[dict]:
         return found if len(found) >= count else None
 
     return wait_for(look)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/revoke", {}, "grant_revoked"),
+        ("PATCH", "", {"domains": []}, "grant_revoked"),
+        ("PATCH", "", {"endpoints": ["/v1/completions"]}, "insufficient_scope"),
+    ],
+    ids=["revoked", "without its domain", "for another path"],
+)
+def test_a_key_that_ends_while_the_log_is_written_opens_nothing(
+    running, monkeypatch, method, path, body, expected
+):
+    given = {"person_id": running.people["researcher"]}
+    key = running.admin("POST", "/keys", json=given).json()["key"]
+    running.wait_until_seen()
+    recorder = running.gateway.data_plane._inference._recorder
+    intend = recorder.intend
+
+    def end_key():
+        changed = running.admin(method, f"/keys/{key.split('_')[2]}{path}", json=body)
+        assert changed.status_code == 200
+        running.wait_until_seen()
+
+    async def slowly(*args):
+        commitment = await intend(*args)
+        await asyncio.to_thread(end_key)
+        return commitment
+
+    monkeypatch.setattr(recorder, "intend", slowly)
+    asked = len(running.engines["base"].bodies)
+    answer = running.post(key, ASK)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, expected)
+    assert len(running.engines["base"].bodies) == asked
 
 
 def test_a_base_request_is_in_the_log_with_what_it_rests_on(fresh):

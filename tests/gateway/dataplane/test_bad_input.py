@@ -210,10 +210,10 @@ def test_a_body_that_never_comes_ends_in_time(request, tmp_path):
     settings = make_settings(request, tmp_path, "sqlite")
     with run_gateway(settings, body_timeout_seconds=0.3) as running:
         host, port = running.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as raw:
-            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
-            key = running.keys["public"]
-            raw.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n{{".encode())
-            data = raw.recv(65536)
-        assert data.startswith(b"HTTP/1.1 408 ")
-        assert b'"request_timeout"' in data
+        for path, key in ((CHAT, running.keys["public"]), ("/admin/v1/people", "nobody's")):
+            with socket.create_connection((host, int(port)), timeout=10) as raw:
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
+                raw.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n{{".encode())
+                data = raw.recv(65536)
+            assert data.startswith(b"HTTP/1.1 408 ")
+            assert b'"request_timeout"' in data

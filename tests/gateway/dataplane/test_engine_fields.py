@@ -93,7 +93,8 @@ FULL = {
             ]},
             {"role": "assistant", "content": [
                 {"type": "thinking", "thinking": "t", "signature": "s"},
-                {"type": "tool_use", "id": "c", "name": "f", "input": {"city": "Paris"}},
+                {"type": "tool_use", "id": "c", "name": "f", "input": {"city": "Paris"},
+                 "caller": None},
             ]},
             {"role": "user", "content": [
                 {"type": "tool_result", "tool_use_id": "c", "is_error": False,
@@ -160,10 +161,10 @@ def verdicts() -> dict[str, list]:
     return {path: [unknown, why] for path, unknown, why in found}
 
 
-def sealed(path: str, given: dict) -> dict:
+def sealed(path: str, given: dict, most_tokens: int | None = None) -> dict:
     request = decode(json.dumps(given).encode(), ENDPOINTS[path].decoder)
     check_limits(request, allowed=frozenset(Capability), max_output_tokens=2048)
-    return msgspec.json.decode(encode(request, Seal("sha256:x", "s" * 43, -10)))
+    return msgspec.json.decode(encode(request, Seal("sha256:x", "s" * 43, -10, most_tokens)))
 
 
 @pytest.mark.parametrize("path", list(ENDPOINTS))
@@ -187,6 +188,46 @@ def test_what_is_kept_back_and_what_the_gateway_sets(path):
     if path == "/v1/chat/completions":
         asked = {"include_usage": True, "continuous_usage_stats": True}
         assert body["stream_options"] == asked
+
+
+BOUNDS = {
+    "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
+    "/v1/completions": ("max_tokens",),
+    "/v1/responses": ("max_output_tokens",),
+}
+OPEN_END = {
+    "/v1/chat/completions": "max_completion_tokens",
+    "/v1/completions": None,
+    "/v1/responses": "max_output_tokens",
+}
+"""Without one, vLLM's completions have 16 tokens, the others all that the model can take."""
+
+
+@pytest.mark.parametrize("path", list(BOUNDS))
+@pytest.mark.parametrize("absence", ["left out", "null"])
+def test_an_answer_without_a_bound_has_the_gateways(path, absence):
+    whole = {name: value for name, value in FULL[path].items() if name not in BOUNDS[path]}
+    if absence == "null":
+        whole |= dict.fromkeys(BOUNDS[path])
+    for most in (None, 77):
+        body = sealed(path, whole, most)
+        set_here = {name: body[name] for name in BOUNDS[path] if name in body}
+        assert set_here == ({OPEN_END[path]: 77} if most and OPEN_END[path] else {})
+    for name in BOUNDS[path]:
+        assert [sealed(path, whole | {name: 5}, 77).get(field) for field in BOUNDS[path]] == [
+            5 if field == name else None for field in BOUNDS[path]
+        ]
+
+
+@pytest.mark.parametrize(("length", "sent"), [(2048, 2000), (2000, None), (None, 2000)])
+def test_the_gateways_bound_is_for_models_that_go_beyond_it(running, monkeypatch, length, sent):
+    settings = running.settings.model_copy(update={"max_output_tokens": 2000})
+    monkeypatch.setattr(running.gateway.data_plane._inference, "_settings", settings)
+    lengths = running.gateway.keeper.current().catalogue.max_model_lens
+    for digest in list(lengths):
+        monkeypatch.setitem(lengths, digest, length)
+    assert running.chat("public").status_code == 200
+    assert running.engines["unlearned"].bodies[-1].get("max_completion_tokens") == sent
 
 
 FORBIDDEN = (

@@ -5,6 +5,7 @@ from itertools import product
 import httpx
 import pytest
 
+from gateway.controlplane.bounds import MAX_BODY_BYTES
 from gateway.dataplane.endpoints import ENDPOINTS
 from tests.gateway.dataplane.test_engine_fields import FULL
 
@@ -65,6 +66,23 @@ def test_no_answer_is_in_another_shape(running, path):
                 check_shape(answer, path)
             if path.startswith("/v1"):
                 assert answer.headers["x-request-id"].startswith("req_")
+                assert int(answer.headers["openai-processing-ms"]) >= 0
+
+
+@pytest.mark.parametrize("length", ["declared", "in chunks"])
+@pytest.mark.parametrize("who", ["nobody", "an administrator"])
+def test_nobodys_body_is_kept_without_a_bound(running, length, who):
+    """FastAPI reads a body before it asks for a key."""
+    key = "nonsense" if who == "nobody" else running.admin_key
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    part, count = b" " * 65_536, MAX_BODY_BYTES // 65_536
+    for parts, status in ((count, 400), (count + 1, 413)):
+        content = part * parts if length == "declared" else (part for _ in range(parts))
+        path = "/admin/v1/people"
+        answer = httpx.post(running.url + path, content=content, headers=headers, timeout=30)
+        check_shape(answer, path)
+        assert answer.status_code == status
+    assert answer.json()["error"]["code"] == "request_too_large"
 
 
 def test_forms_that_are_not_read(running):

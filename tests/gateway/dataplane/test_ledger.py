@@ -13,7 +13,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from gateway.dataplane import ledger as ledgers
-from gateway.dataplane.accounts import Moment
+from gateway.dataplane.accounts import DAY, Moment
 from gateway.dataplane.ledger import Ledger
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.outcome import Outcome
@@ -102,8 +102,8 @@ def with_workers(url: str, work, *, is_up: bool = True, **settings) -> None:
 def test_two_workers_keep_one_limit(redis):
     async def work(one, two):
         for _ in range(3):
-            one.spend(tokens=20).settle(answered(20, 0), was_left=False)
-        two.spend().settle(Outcome(), was_left=False)
+            one.spend(tokens=20).settle(answered(20, 0))
+        two.spend().settle(Outcome())
         for worker in (one, two, one):
             await worker.ledger.exchange()
         two.spend()
@@ -124,8 +124,8 @@ def test_workers_keep_a_keys_own_limit_together(redis):
     narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_day=30))
 
     async def work(one, two):
-        one.spend(narrow, tokens=20).settle(answered(20, 0), was_left=False)
-        two.spend(narrow).settle(Outcome(), was_left=False)
+        one.spend(narrow, tokens=20).settle(answered(20, 0))
+        two.spend(narrow).settle(Outcome())
         for worker in (one, two):
             await worker.ledger.exchange()
         with pytest.raises(QuotaExceededError):
@@ -159,11 +159,35 @@ def test_running_requests_and_the_day_and_a_worker_that_was_killed(redis, monkey
     with_workers(redis.url, work)
 
 
+def test_the_day_of_a_clock_that_was_put_right_counts_until_it_has_come():
+    wall = 20_000 * DAY + 60.0
+    written = [f"{wall} {wall} 0 0 {day} 7 0".encode() for day in (19_999, 20_000, 20_001)]
+    assert ledgers._sum(written, wall).day_tokens == 14
+
+
+def test_lines_of_workers_that_are_long_gone_are_cleared_away(redis):
+    async def work(one, two):
+        one.spend(tokens=10)
+        await one.ledger.exchange()
+        name = one.ledger._name("person", caller().person_id)
+        wall = time.time()
+        for worker, days in ((b"yesterday", 1.9), (b"long gone", 2.1)):
+            at = wall - days * DAY
+            await one.client.hset(name, worker, f"{at} {at} 0 0 {int(at // DAY)} 7 0")
+        two.spend(tokens=10)
+        await two.ledger.exchange()
+        await two.ledger.exchange()
+        found = set(await one.client.hkeys(name))
+        assert found == {one.ledger._worker, two.ledger._worker, b"yesterday"}
+
+    with_workers(redis.url, work)
+
+
 def test_what_is_settled_late_is_told(redis, monkeypatch):
     async def work(one, two):
         reservation = one.spend(tokens=90)
         await one.ledger.exchange()
-        reservation.settle(answered(5, 0), was_left=False)
+        reservation.settle(answered(5, 0))
         account = one.limits._accounts["person", "ada"]
         account.minute_began -= 500.0
         await one.ledger.exchange()
@@ -206,7 +230,7 @@ def test_without_redis_a_worker_admits_its_share_and_recovers(redis):
         redis.stop()
         await until(lambda: one.limits.share == 0.5)
         for _ in range(3):  # Half of five, and the one that is begun.
-            one.spend().settle(Outcome(), was_left=False)
+            one.spend().settle(Outcome())
         with pytest.raises(RateLimitedError):
             one.spend()
         redis.start()

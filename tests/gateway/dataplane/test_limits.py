@@ -6,10 +6,19 @@ import httpx
 import pytest
 
 from gateway.dataplane.answers import Usage
+from gateway.dataplane.http import ClientGoneError
 from gateway.dataplane.limits import DAY, Limits, Moment, Reservation
 from gateway.dataplane.outcome import Outcome
-from gateway.errors import QuotaExceededError, RateLimitedError
+from gateway.errors import (
+    EngineTimeoutError,
+    GrantRevokedError,
+    NotReadyError,
+    QuotaExceededError,
+    RateLimitedError,
+    ReleaseWithdrawnError,
+)
 from gateway.identity.principal import Principal
+from gateway.identity_errors import InsufficientScopeError
 from gateway.policy.grants import Standing, TierTerms
 from gateway.policy.key_terms import KeyLimits, KeyTerms
 from tests.gateway.controlplane.test_admin_api import code
@@ -58,7 +67,7 @@ def spend(limits: Limits, who: Principal, now: Moment = START, tokens: int = 0) 
     try:
         reservation.take(tokens, 0)
     finally:
-        reservation.settle(answered(tokens, 0), was_left=False)
+        reservation.settle(answered(tokens, 0))
 
 
 def test_requests_of_a_minute_over_all_keys_of_a_person():
@@ -92,7 +101,7 @@ def test_a_keys_own_limit_holds_for_it_alone(own, error):
             reservation.enter()
             reservation.take(10, 0)
         finally:
-            reservation.settle(answered(0, 0), was_left=False)
+            reservation.settle(answered(0, 0))
 
     with pytest.raises(error):
         again(narrow)
@@ -144,9 +153,9 @@ def test_who_was_not_let_in_has_no_place_to_give_back():
         refused = limits.reserve(caller(), START)
         with pytest.raises(RateLimitedError):
             refused.enter()
-        refused.settle(Outcome(), was_left=False)
+        refused.settle(Outcome())
     assert [account.running for _, _, account in limits.accounts()] == [3, 3]
-    running[0].settle(Outcome(), was_left=False)
+    running[0].settle(Outcome())
     enter(limits, caller())
 
 
@@ -167,10 +176,10 @@ def test_tokens_are_reserved_and_settled_by_the_engines_count():
     second = enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
         second.take(5, 10)
-    first.settle(answered(10, 10), was_left=False)
+    first.settle(answered(10, 10))
     second.take(10, 70)
     assert second.headers()["x-ratelimit-remaining-tokens"] == "0"
-    first.settle(answered(1000, 0), was_left=False)
+    first.settle(answered(1000, 0))
     assert second.headers()["x-ratelimit-remaining-tokens"] == "0", "only once"
 
 
@@ -180,7 +189,7 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
     old.take(50, 50)
     new = enter(limits, caller(), later(61))
     new.take(40, 0)
-    old.settle(answered(1, 1), was_left=False)
+    old.settle(answered(1, 1))
     assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
 
 
@@ -207,7 +216,8 @@ def test_what_a_request_costs(outcome, was_left, cost):
     limits = Limits()
     reservation = enter(limits, caller(), START)
     reservation.take(20, 40)
-    reservation.settle(outcome, was_left=was_left)
+    outcome.was_left = was_left
+    reservation.settle(outcome)
     assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
 
 
@@ -217,7 +227,7 @@ def test_requests_at_a_time():
     with pytest.raises(RateLimitedError):
         enter(limits, caller(), START)
     for _ in range(2):
-        running[0].settle(Outcome(), was_left=True)
+        running[0].settle(Outcome(was_left=True))
     enter(limits, caller(), START)
     with pytest.raises(RateLimitedError):
         enter(limits, caller(), START)
@@ -277,6 +287,33 @@ def test_who_leaves_a_stream_pays_what_the_engine_had_counted(running, path):
     # The prompt's three tokens, and those of the last event that reached the gateway.
     assert engine.told - 1 <= tokens_today(running) - before - 3 <= engine.told
     assert engine.told < 100
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        ClientGoneError(),
+        EngineTimeoutError(),
+        GrantRevokedError(),
+        InsufficientScopeError("/v1/x"),
+        NotReadyError(),
+        ReleaseWithdrawnError("smollm2:unlearned"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_ends_an_answer_early_costs_what_was_reserved(running, why):
+    """Otherwise who narrows their own key in time has had an engine work for nothing."""
+    running.chat("public")
+    before, engine = account(running).day_tokens, running.engines["unlearned"]
+    engine.delay_seconds, sent = 5.0, len(engine.bodies)
+    asking = threading.Thread(target=lambda: running.chat("public", max_tokens=1000))
+    asking.start()
+    wait_for(lambda: len(engine.bodies) > sent)
+    [answer] = running.gateway.keeper._running
+    answer.task.get_loop().call_soon_threadsafe(answer.cut, why)
+    asking.join(10)
+    wait_for(lambda: account(running).running == 0)
+    assert account(running).day_tokens - before > 1000
 
 
 def test_headers_and_errors_of_limits(fresh):

@@ -1,5 +1,6 @@
 """Replicas of one checkpoint: who is asked, what is tried again, and what never is."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -8,6 +9,14 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from gateway.dataplane import relay
+from gateway.dataplane.balance import prefix_affine
+from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.catalogue import EngineAddress
+from gateway.dataplane.connections import Connections
+from gateway.dataplane.replica import Replica
+from gateway.dataplane.suspects import Suspects
+from gateway.errors import EngineUnavailableError
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -77,6 +86,25 @@ def test_a_request_under_which_an_engine_died_is_not_sent_to_another(start, stre
     assert code(poison(running, stream=stream)) == (422, "request_held_back")
 
 
+def test_what_is_held_back_is_so_from_who_has_asked_alone():
+    """Tokens are counted without a salt: for all who count the same, the engine gets the same."""
+    suspects, body = Suspects(600.0), b'{"model":"sha256:1","messages":[]}'
+    suspects.hold("ada", body, "http://engine", "1")
+    with pytest.raises(EngineUnavailableError):
+        suspects.check("ada", body)
+    suspects.check("grace", body)
+
+
+def test_who_was_held_back_for_its_time_is_forgotten():
+    suspects = Suspects(600.0)
+    suspects.hold("ada", b"{}", "http://engine", "1")
+    held_at = time.monotonic()
+    suspects.lives("http://another", "1", held_at + 599.0)
+    assert len(suspects) == 1
+    suspects.lives("http://another", "1", held_at + 600.0)
+    assert len(suspects) == 0
+
+
 def test_a_request_whose_engine_lives_is_let_go(start):
     running, engines = start(1)
     engines[0].raw = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
@@ -95,6 +123,45 @@ def test_what_an_engine_has_not_begun_is_sent_to_another(start, stream):
     assert asked(engines) == [0, 6]
     assert running.metric("airlock_retries_total") <= 1
     assert running.metric("airlock_held_back_requests") == 0
+
+
+def test_a_request_is_tried_so_often_and_no_more(start):
+    running, engines = start(4, max_retries=1)
+    for engine in engines:
+        engine.status = "503 Service Unavailable"
+    message = {"role": "user", "content": "once"}
+    answer = running.post("public", {"model": "smollm2", "messages": [message]})
+    assert code(answer) == (503, "engine_unavailable")
+    assert sorted(asked(engines, b"once")) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("why", ["it is turned away", "it is not reached"])
+def test_who_leaves_before_any_engine_has_begun_pays_nothing(start, monkeypatch, why):
+    monkeypatch.setattr(relay, "BACKOFF_SECONDS", 60.0)
+    monkeypatch.setattr(relay.random, "uniform", lambda _, longest: longest)
+    running, engines = start()
+    accounts = running.gateway.data_plane.limits._accounts
+    waits = lambda: running.metric("airlock_retries_total") == 1  # noqa: E731
+    if why == "it is not reached":
+        begun = threading.Event()
+        waits = begun.is_set
+
+        async def hang(*_):
+            begun.set()
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(Connections, "connect", hang)
+    for engine in engines:
+        engine.status = "503 Service Unavailable"
+    body = b'{"model": "smollm2", "messages": [{"role": "user", "content": "x"}]}'
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    key = f"authorization: Bearer {running.keys['public']}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as caller:
+        caller.sendall((head + key).encode() + body)
+        wait_for(waits)
+    account = accounts["person", running.people["public"]]
+    wait_for(lambda: account.running == 0)
+    assert (account.requests, account.day_tokens) == (1, 0)
 
 
 def test_an_engine_that_turns_requests_away_is_asked_less(start):
@@ -131,12 +198,24 @@ def test_like_beginnings_go_to_the_same_replica(start):
     running, engines = start(3, balance="prefix-affine")
     for name in ("one", "two", "three", "four", "five", "six"):
         before = asked(engines)
-        for _ in range(4):
-            message = {"role": "user", "content": f"{name} " * 50}
-            body = {"model": "smollm2", "messages": [message]}
-            assert running.post("public", body).status_code == 200
+        messages = [{"role": "user", "content": f"{name} " * 300}]
+        for turn in range(1, 7):
+            body = {"model": "smollm2", "max_tokens": turn, "stream": turn % 2 == 0}
+            assert running.post("public", {**body, "messages": messages}).status_code == 200
+            messages += [{"role": role, "content": "more"} for role in ("assistant", "user")]
         grown = [now - then for now, then in zip(asked(engines), before, strict=True)]
-        assert sorted(grown) == [0, 0, 4]
+        assert sorted(grown) == [0, 0, 6]
+
+
+def test_what_many_say_alike_is_spread_over_replicas_whose_caches_keep_them_apart():
+    ready = [Replica(address(url), Breaker(3, 1.0)) for url in ("a", "b", "c")]
+    body = b'{"model":"sha256:1","messages":[{"role":"system","content":"' + b"x" * 2000
+    chosen = {prefix_affine(ready, f"person {n}", body, 0.0, 1.0).address.url for n in range(30)}
+    assert chosen == {"a", "b", "c"}
+
+
+def address(url: str) -> EngineAddress:
+    return EngineAddress(url, "sha256:1", "key", None)
 
 
 JSON = b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'

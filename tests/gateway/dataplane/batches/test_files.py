@@ -40,7 +40,9 @@ def test_what_was_uploaded_comes_back_and_goes(fresh):
     assert ask(fresh, "public", "GET", f"/files/{made['id']}").json() == made
     whole = content(fresh, "public", made["id"])
     assert whole.content == text
-    assert whole.headers["x-request-id"].startswith("req_")
+    for answer in (whole, ask(fresh, "public", "GET", "/files")):
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert int(answer.headers["openai-processing-ms"]) >= 0
     on_disk = (fresh.settings.home / "files" / made["id"]).read_bytes()
     assert b"smollm2" not in on_disk
     assert (fresh.settings.home / "files").stat().st_mode & 0o777 == 0o700
@@ -206,6 +208,35 @@ def test_an_upload_that_stalls_or_ends_early_leaves_nothing(narrow):
         gone.sendall(head + b"--b\r\n")
     wait_for(lambda: narrow.metric("airlock_in_flight_requests") == 0)
     assert stored(narrow) == before
+
+
+def test_a_download_that_is_not_read_ends_and_counts_meanwhile(request, tmp_path):
+    with run_gateway(
+        make_settings(request, tmp_path, "sqlite"), idle_timeout_seconds=1.0
+    ) as gateway:
+        made = upload(gateway, "public", b"x" * 30_000_000).json()
+        plane = gateway.gateway.data_plane
+        assert plane is not None
+        account = plane.limits._accounts["person", gateway.people["public"]]
+        assert account.running == 0
+        head = (
+            f"GET /v1/files/{made['id']}/content HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: Bearer {gateway.keys['public']}\r\n\r\n"
+        )
+        port = int(gateway.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as idle:
+            idle.sendall(head.encode())
+            wait_for(lambda: account.running == 1)
+            wait_for(lambda: account.running == 0)
+            assert gateway.metric("airlock_in_flight_requests") == 0
+            assert gateway.metric("airlock_client_disconnects_total") == 1
+        with socket.create_connection(("127.0.0.1", port)) as leaving:
+            leaving.sendall(head.encode())
+            leaving.recv(1000)
+        wait_for(lambda: gateway.metric("airlock_client_disconnects_total") == 2)
+        answer = content(gateway, "public", made["id"])
+        assert len(answer.content) == 30_000_000
+        assert "x-ratelimit-remaining-requests" in answer.headers
 
 
 def test_what_is_expired_or_nobodys_is_cleared_away(narrow, monkeypatch):

@@ -1,0 +1,52 @@
+"""How long a body may be that comes to the control plane, and how long it may take.
+
+FastAPI has read a body before it asks who sends it: without bounds, anybody could fill a gateway's
+memory, or its open files. Paths that take their bodies in parts have bounds of their own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from gateway.errors import RequestTimeoutError, RequestTooLargeError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+MAX_BODY_BYTES = 2 * 1024 * 1024
+BOUNDED_THEMSELVES = ("/admin/v1/people-import", "/v1/leaked-keys")
+
+
+class Bounded:
+    """An ASGI application around another: it is given no body that is too long or too slow."""
+
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], seconds: float
+    ) -> None:
+        """Wrap `app`; a body may take so many seconds."""
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; who reads beyond the bound gets an error, and answers with it."""
+        if scope["type"] != "http" or scope["path"] in BOUNDED_THEMSELVES:
+            await self._app(scope, receive, send)
+            return
+        left, is_whole = MAX_BODY_BYTES, False
+        ends_at = asyncio.get_running_loop().time() + self._seconds
+
+        async def receive_so_much() -> MutableMapping[str, Any]:
+            nonlocal left, is_whole
+            try:
+                # What comes after a body is that its caller leaves, whenever that may be.
+                async with asyncio.timeout_at(None if is_whole else ends_at):
+                    event = await receive()
+            except TimeoutError as error:
+                raise RequestTimeoutError(self._seconds) from error
+            is_whole = not event.get("more_body", False)
+            left -= len(event.get("body", b""))
+            if left < 0:
+                raise RequestTooLargeError(MAX_BODY_BYTES)
+            return event
+
+        await self._app(scope, receive_so_much, send)
