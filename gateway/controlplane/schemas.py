@@ -3,10 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from gateway.policy.organisations import KEY_AT_MOST, name_key
+
+
+def _with_a_look(name: str) -> str:
+    if not 0 < len(name_key(name)) <= KEY_AT_MOST:
+        raise ValueError("nothing of this name is seen, or one sign of it stands for many")
+    return name
+
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+OrganisationName = Annotated[Text, AfterValidator(_with_a_look)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 DigestText = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -27,7 +37,7 @@ class PersonIn(In):
     """A new person."""
 
     name: Text
-    organisation: Text
+    organisation: OrganisationName
     tier: Name = "public"
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gateway.controlplane.schemas import DigestText, In, Name, Text
+from gateway.controlplane.schemas import DigestText, In, Name, OrganisationName, Text
 from gateway.controlplane.verification_schemas import Long, RoleText
 from gateway.policy.evidence import AssertedBy, EvidenceKind
 from gateway.setting_types import MailAddress
@@ -57,7 +57,7 @@ class PersonRecord(In):
 
     record: Literal["airlock.person/1"]
     name: Text
-    organisation: Text
+    organisation: OrganisationName
     tier: Name
     state: Literal["active", "suspended"]
     roles: list[RoleText] = Field(default_factory=list, max_length=32)

@@ -7,6 +7,9 @@ UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f") | f
     map(chr, range(0xFE00, 0xFE10))
 )
 
+KEY_AT_MOST = 600
+"""Signs of a key. Those of a name can become eighteen each."""
+
 
 def name_key(name: str) -> str:
     """Return an organisation's name without case, spacing, width and what nobody sees.

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from gateway.policy.organisations import KEY_AT_MOST
 from gateway.tables.metadata import Base, Moment
 
 
@@ -21,7 +22,7 @@ class Organisation(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
-    name_key: Mapped[str] = mapped_column(String(600), unique=True)
+    name_key: Mapped[str] = mapped_column(String(KEY_AT_MOST), unique=True)
     ror_id: Mapped[str | None] = mapped_column(String(9), unique=True)
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(Moment)

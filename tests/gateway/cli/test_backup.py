@@ -32,6 +32,7 @@ from gateway.controlplane.verification_schemas import OrganisationChange
 from gateway.controlplane.webhooks import remove_webhook
 from gateway.controlplane.workflow_grants import suspend_grant
 from gateway.db import Database
+from gateway.errors import ConfigurationError
 from gateway.identity.peppers import load_peppers
 from gateway.identity.principal import Administrator
 from gateway.identity.secret import load_secret
@@ -492,6 +493,19 @@ def test_a_dry_run_copies_nothing(settings, ids, run, tmp_path):
     assert not (tmp_path / "backup").exists()
 
 
+def test_a_backup_that_the_log_does_not_take_is_told_and_fails(
+    settings, ids, run, tmp_path, monkeypatch
+):
+    async def refused(*given, **named) -> None:
+        raise ConfigurationError("no log today")
+
+    monkeypatch.setattr("gateway.cli.backup.record_backup", refused)
+    status, said = run("backup", "--to", tmp_path / "backup")
+    assert status == 2
+    assert "shows that it can be read again\nerror: no log today\n" in said
+    assert run("restore", tmp_path / "backup", "--verify")[0] == 0
+
+
 def test_closing_alone_is_for_a_database_that_others_brought_back(settings, ids, run):
     status, said = run("restore", "--close")
     assert (status, len(state(settings)[2])) == (0, 1), said
@@ -543,7 +557,6 @@ def test_a_failing_restore_leaves_what_was_there(settings, ids, run, tmp_path, m
     else:
         from gateway.controlplane.dump import Dumper
         from gateway.db import database_url
-        from gateway.errors import ConfigurationError
 
         broken = tmp_path / "broken"
         broken.write_bytes(b"no dump")
@@ -566,7 +579,6 @@ def test_postgres_tools_that_are_missing_are_named(tmp_path):
     from sqlalchemy import make_url
 
     from gateway.controlplane.dump import Dumper
-    from gateway.errors import ConfigurationError
 
     dumper = Dumper(make_url("postgresql+psycopg://a:hunter2@h/d"), tmp_path, {})
     with pytest.raises(ConfigurationError, match="--postgres-bin"):

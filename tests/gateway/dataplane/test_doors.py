@@ -345,7 +345,7 @@ def test_a_slow_body_does_not_outlive_its_key(fresh, who, model):
         time.sleep(0.2)
         key_id = fresh.keys[who].split("_")[2]
         assert fresh.admin("POST", f"/keys/{key_id}/revoke").status_code == 200
-        wait_for(lambda: fresh.chat(who).status_code == 401)
+        fresh.wait_until_seen()
         asked = [len(engine.bodies) for engine in fresh.engines.values()]
         caller.sendall(raw[10:])
         answer = caller.recv(65536)

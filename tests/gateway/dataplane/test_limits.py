@@ -295,22 +295,27 @@ def account(running):
     return accounts["person", running.people["public"]]
 
 
+def tokens_today(running) -> int:
+    """Count what requests have cost that are settled, which they are after their answers."""
+    wait_for(lambda: account(running).running == 0)
+    return account(running).day_tokens
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_usage_is_the_engines_own_count(running, stream):
     running.chat("public")
-    before = account(running).day_tokens
+    before = tokens_today(running)
     for _ in range(3):
         assert running.chat("public", stream=stream).status_code == 200
-    wait_for(lambda: account(running).running == 0)
-    assert account(running).day_tokens - before == 3 * 7
+    assert tokens_today(running) - before == 3 * 7
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_who_leaves_a_stream_pays_what_the_engine_had_counted(running, path):
     engine = running.engines["unlearned"]
     running.chat("public")
+    before, aborted = tokens_today(running), engine.aborted
     engine.tokens, engine.delay_seconds = 100, 0.02
-    before, aborted = account(running).day_tokens, engine.aborted
     key = {"authorization": f"Bearer {running.keys['public']}"}
     asked = {"model": "smollm2", "stream": True, "max_tokens": 500}
     message = {"role": "user", "content": "Hi"}
@@ -320,9 +325,9 @@ def test_who_leaves_a_stream_pays_what_the_engine_had_counted(running, path):
             assert "usage" not in line
             if count == 10:
                 break
-    wait_for(lambda: engine.aborted == aborted + 1 and account(running).running == 0)
+    wait_for(lambda: engine.aborted == aborted + 1)
     # The prompt's three tokens, and those of the last event that reached the gateway.
-    assert engine.told - 1 <= account(running).day_tokens - before - 3 <= engine.told
+    assert engine.told - 1 <= tokens_today(running) - before - 3 <= engine.told
     assert engine.told < 100
 
 
