@@ -138,6 +138,9 @@ def test_what_no_batch_can_be_made_of(running):
         answer = ask(running, "public", "POST", "/batches", json=good | {"input_file_id": file})
         assert answer.status_code == status
     assert ask(running, "nobody", "POST", "/batches", json=good).status_code == 401
+    results = ended(running, "public", create(running, "public", [line(0)]))["output_file_id"]
+    answer = ask(running, "public", "POST", "/batches", json=good | {"input_file_id": results})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input_file_id")
 
 
 def test_a_batch_is_its_owners_alone(running):
@@ -208,6 +211,24 @@ def test_a_grant_that_ends_on_the_way_ends_the_download(fresh, monkeypatch):
         assert isinstance(download.exception(20), httpx.RemoteProtocolError)
     refused = content(fresh, "researcher", batch["output_file_id"])
     assert refused.status_code == 403
+
+
+def test_results_of_an_open_door_are_kept_back_while_nobody_knows_whether_it_is(
+    running, monkeypatch
+):
+    files = {
+        who: ended(running, who, create(running, who, [line(1)]))["output_file_id"]
+        for who in ("researcher", "public")
+    }
+    keeper, settings = running.gateway.keeper, running.settings
+    old = settings.privileged_max_age_seconds + 1
+    assert old < settings.snapshot_max_age_seconds
+    monkeypatch.setattr(type(keeper), "age_seconds", property(lambda _: old))
+    refused = content(running, "researcher", files["researcher"])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_ready")
+    assert content(running, "public", files["public"]).status_code == 200
+    monkeypatch.undo()
+    assert content(running, "researcher", files["researcher"]).status_code == 200
 
 
 def test_a_key_that_ends_makes_the_rest_errors(running):
