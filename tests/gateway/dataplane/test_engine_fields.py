@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.wire.request import Seal, check_limits, decode, encode
 from gateway.policy.capabilities import Capability
+from tests.gateway.dataplane.test_limits import caller
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "pattern": "^P"}}}
 FUNCTION = {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}
@@ -228,6 +230,15 @@ def test_the_gateways_bound_is_for_models_that_go_beyond_it(running, monkeypatch
         monkeypatch.setitem(lengths, digest, length)
     assert running.chat("public").status_code == 200
     assert running.engines["unlearned"].bodies[-1].get("max_completion_tokens") == sent
+
+
+def test_caches_are_apart_by_person_and_tier_and_not_by_key(running):
+    """Otherwise one caller could learn from the time an answer takes what another has asked."""
+    salt = running.gateway.data_plane._inference._cache_salt
+    ada = caller("ada")
+    trusted = replace(ada.standing, tier=replace(ada.tier, name="researcher"))
+    assert salt(ada) == salt(caller("ada", key="another"))
+    assert len({salt(ada), salt(caller("grace")), salt(replace(ada, standing=trusted))}) == 3
 
 
 FORBIDDEN = (
