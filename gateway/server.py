@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from gateway.transport import JoiningTransport
+from gateway.transport import JoiningTransport, keep_little_unsent
 
 DATA_PLANE = "/v1"
 """How the paths begin whose requests find their exchange in the scope."""
@@ -144,6 +144,7 @@ class ServerProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
+        keep_little_unsent(transport)
         self._joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(cast("asyncio.Transport", self._joining))
         self.write_now = self._joining.write_now
@@ -211,6 +212,7 @@ class ServerProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Have the writer go on."""
         super().resume_writing()
+        self._joining.note_read()
         self._tell(is_paused=False)
         if self._is_held and not self.transport.is_closing():
             self._is_held = False

@@ -1,7 +1,7 @@
 """How long a body may be that comes to the control plane, and how long it may take.
 
 FastAPI has read a body before it asks who sends it: without bounds, anybody could fill a gateway's
-memory, or its open files. Paths that take their bodies in parts have bounds of their own.
+memory, or its open files. Who takes a body in parts has bounds of their own.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY_BYTES = 2 * 1024 * 1024
-BOUNDED_THEMSELVES = ("/admin/v1/people-import", "/v1/leaked-keys")
+LONGER = {"/admin/v1/people-import": 16 * 1024 * 1024}
+"""Bodies that may be longer, and take as much more time."""
+BOUNDED_THEMSELVES = frozenset({"/v1/leaked-keys"})
 
 
 class Bounded:
@@ -23,7 +25,7 @@ class Bounded:
     def __init__(
         self, app: Callable[[Scope, Receive, Send], Awaitable[None]], seconds: float
     ) -> None:
-        """Wrap `app`; a body may take so many seconds."""
+        """Wrap `app`; a body of the common length may take so many seconds."""
         self._app = app
         self._seconds = seconds
 
@@ -32,8 +34,10 @@ class Bounded:
         if scope["type"] != "http" or scope["path"] in BOUNDED_THEMSELVES:
             await self._app(scope, receive, send)
             return
-        left, is_whole = MAX_BODY_BYTES, False
-        ends_at = asyncio.get_running_loop().time() + self._seconds
+        most = LONGER.get(scope["path"], MAX_BODY_BYTES)
+        seconds = self._seconds * most / MAX_BODY_BYTES
+        left, is_whole = most, False
+        ends_at = asyncio.get_running_loop().time() + seconds
 
         async def receive_so_much() -> MutableMapping[str, Any]:
             nonlocal left, is_whole
@@ -42,11 +46,11 @@ class Bounded:
                 async with asyncio.timeout_at(None if is_whole else ends_at):
                     event = await receive()
             except TimeoutError as error:
-                raise RequestTimeoutError(self._seconds) from error
+                raise RequestTimeoutError(seconds) from error
             is_whole = not event.get("more_body", False)
             left -= len(event.get("body", b""))
             if left < 0:
-                raise RequestTooLargeError(MAX_BODY_BYTES)
+                raise RequestTooLargeError(most)
             return event
 
         await self._app(scope, receive_so_much, send)

@@ -16,11 +16,10 @@ from gateway.controlplane.routes import ERRORS
 from gateway.controlplane.steps import duties
 from gateway.controlplane.transfer_schemas import ImportOut
 from gateway.db import Database
-from gateway.errors import InvalidRequestError, NotPermittedError, RequestTooLargeError
+from gateway.errors import InvalidRequestError, NotPermittedError
 from gateway.policy.approval import Duty
 
 router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS, tags=["transfers"])
-MAX_BYTES = 16 * 1024 * 1024
 LINES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/x-ndjson": {}}, "description": "One person a line."}
 }
@@ -69,18 +68,12 @@ async def post_people_import(
 
 
 async def _lines(request: Request) -> list[bytes]:
-    """Return the body's lines.
+    """Return the body's lines; how long it may be is bounded before.
 
     Raises:
-        RequestTooLargeError: It is too long.
         InvalidRequestError: It has too many lines.
     """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BYTES:
-            raise RequestTooLargeError(MAX_BYTES)
-    lines = bytes(body).split(b"\n")
+    lines = (await request.body()).split(b"\n")
     if len(lines) > MAX_LINES + 1:
         raise InvalidRequestError(f"An import has {MAX_LINES} lines at most.")
     return lines

@@ -26,6 +26,15 @@ class Usage(msgspec.Struct):
     completion_tokens: int = 0
 
 
+class _Fault(msgspec.Struct):
+    message: str = ""
+    code: int = 500
+
+
+class _FaultEvent(msgspec.Struct):
+    error: _Fault
+
+
 class _Answer(msgspec.Struct):
     choices: list[msgspec.Raw]
     usage: Usage | None = None
@@ -54,6 +63,10 @@ class Reader(Protocol):
     @property
     def usage(self) -> Usage:
         """What the engine has counted so far."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the engine finds the request itself wrong, where it has said so in its stream."""
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -91,6 +104,7 @@ class EventReader:
         """The newest usage of each choice, as it came: only the last is ever parsed."""
         self._total: Usage | None = None
         self._has_failed = False
+        self.refusal: str | None = None
 
     @property
     def usage(self) -> Usage:
@@ -140,7 +154,7 @@ class EventReader:
         kept = []
         for event in _split(events):
             if event.startswith(FAULT):
-                self._has_failed = True
+                self._has_failed, self.refusal = True, _refusal(event)
                 break
             kept.append(event + EVENT_END)
         return b"".join(kept)
@@ -183,6 +197,18 @@ class Completions:
     def error_event(self, error: AirlockError) -> bytes:
         """Return the event that ends a stream which fails; no `[DONE]` follows."""
         return b"data: " + error_body(error) + EVENT_END
+
+
+def _refusal(event: bytes) -> str | None:
+    """Return why an engine refuses a request; None where the fault is the engine's.
+
+    vLLM checks a schema, a grammar or token ids only when a stream has begun.
+    """
+    try:
+        fault = msgspec.json.decode(event.removeprefix(b"data: "), type=_FaultEvent).error
+    except msgspec.MsgspecError:
+        return None
+    return fault.message if 400 <= fault.code < 500 else None
 
 
 def _split(events: bytes) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The catalogue: what is promoted and which engines there are, at one version, in memory."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -112,17 +113,24 @@ async def load_catalogue(
             if promotion.withdrawn_at is not None
         },
         pointers={checkpoint: tuple(found) for checkpoint, found in pointers.items()},
-        max_model_lens={
-            promotion.checkpoint: length
-            for promotion in newest.values()
-            if (length := _flag(promotion.profile, "--max-model-len")) is not None
-        },
+        max_model_lens=_max_model_lens(newest.values()),
         sighted=frozenset(
             promotion.checkpoint
             for promotion in newest.values()
             if _flag(promotion.profile, "--limit-mm-per-prompt.image")
         ),
     )
+
+
+def _max_model_lens(promotions: Iterable[Promotion]) -> dict[str, int]:
+    """Return each checkpoint's, the shortest where engines of several labels differ."""
+    found: dict[str, int] = {}
+    for promotion in promotions:
+        length = _flag(promotion.profile, "--max-model-len")
+        if length is not None and promotion.withdrawn_at is None:
+            known = found.get(promotion.checkpoint, length)
+            found[promotion.checkpoint] = min(known, length)
+    return found
 
 
 def _flag(profile: dict[str, object], wanted: str) -> int | None:

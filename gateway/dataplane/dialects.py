@@ -88,6 +88,7 @@ class NamedEventReader:
         self._rest = b""
         self._has_failed = False
         self.usage = Usage()
+        self.refusal: str | None = None
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""

@@ -201,7 +201,6 @@ class Relay:
                 else:
                     self._whole(order, connection, to, outcome)
             except ConnectionLostError as error:
-                self._pool.distrust(replica)
                 raise EngineFailedError from error
             finally:
                 connection.release()
@@ -251,6 +250,9 @@ class Relay:
         finally:
             to.on_flow = None
             outcome.usage = reader.usage
+        if reader.refusal is not None:
+            said = reader.refusal.replace(order.routed.alias.checkpoint, "the model")
+            raise InvalidRequestError(said[:2000])
         if not stream.is_done:
             raise EngineFailedError
         await to.drain()

@@ -108,6 +108,10 @@ class FakeVllm:
         await send({**start, "headers": [(b"content-type", b"text/event-stream")]})
         if path in ("/v1/responses", "/v1/messages"):
             return await self.named_events(send, path)
+        if self.mode == "refusal event":
+            fault = {"message": f"a bad schema for {self.digest}", "code": 400}
+            told = f"data: {json.dumps({'error': fault})}\n\ndata: [DONE]\n\n"
+            return await send({"type": "http.response.body", "body": told.encode()})
         for index in range(self.tokens):
             await asyncio.sleep(self.delay_seconds)
             if self.mode == "die" and index == 2:

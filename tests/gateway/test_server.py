@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import transport
 from gateway.server import EXCHANGE, MOST_AHEAD, MOST_HEAD_BYTES, ServerProtocol
-from gateway.transport import UNREAD_SECONDS, JoiningTransport
+from gateway.transport import UNREAD_SECONDS, UNSENT_BYTES, JoiningTransport
 from tests.servers import wait_for
 
 HELD = threading.Event()
@@ -359,6 +359,20 @@ def test_an_answer_that_is_read_slowly_is_waited_for():
         assert not joining.is_unread(now)
     assert not joining.is_unread(now + 0.9 * UNREAD_SECONDS)
     assert joining.is_unread(now + UNREAD_SECONDS)
+    joining.note_read()
+    assert not joining.is_unread(now + 3 * UNREAD_SECONDS), "another answer"
+
+
+def test_what_is_read_is_seen_as_it_happens(address):
+    """Else the kernel takes megabytes, and who reads slowly seems not to read at all."""
+    with socket.create_connection(address, timeout=10) as connection:
+        protocol = wait_for(lambda: protocol_of(connection))
+        of_server = protocol.transport.get_extra_info("socket")
+        assert of_server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES
+        protocol._joining._unread_bytes = 1
+        protocol.pause_writing()
+        protocol.resume_writing()
+        assert protocol._joining._unread_bytes == 0, "it is not held against the next answer"
 
 
 TAKEN = {

@@ -115,6 +115,20 @@ def test_the_engines_own_account_of_a_fault_is_not_passed_on_and_no_end(cuts):
     assert feed(reader, [stream[a:b] for a, b in pairwise(places)]) == (CHUNK, False)
 
 
+@pytest.mark.parametrize(
+    ("fault", "refusal"),
+    [
+        (FAULT, None),
+        (FAULT.replace(b"500", b"400"), "inside"),
+        (b'data: {"error": "odd"}\n\n', None),
+    ],
+)
+def test_what_the_engine_finds_wrong_in_a_request_is_told_from_its_own_fault(fault, refusal):
+    reader = EventReader(forward_usage=True)
+    assert feed(reader, [fault, DONE]) == (b"", False)
+    assert reader.refusal == refusal
+
+
 def test_a_text_that_says_error_is_no_fault():
     said = b'data: {"choices":[{"delta":{"content":"data: {\\"error\\": 1}"}}]}\n\n'
     assert feed(EventReader(forward_usage=True), [said, DONE]) == (said + DONE, True)

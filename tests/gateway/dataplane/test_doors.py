@@ -138,6 +138,31 @@ def test_no_fault_leads_to_another_door(running, path, stream, fault, who):
         assert error_code(answer) in ("engine_error", "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_request_that_an_engine_finds_wrong_in_a_stream_is_no_fault_of_the_engine(running, path):
+    """VLLM looks at schemas only when it has begun a stream; three faults would close it to all."""
+    engine = running.engines["unlearned"]
+    engine.mode = "refusal event"
+    for _ in range(5):
+        answer = running.post("public", body(path, stream=True), path)
+        assert (answer.status_code, error_code(answer)) == (400, "invalid_request")
+        assert "a bad schema for the model" in answer.text
+    engine.mode = "ok"
+    assert running.metric("airlock_held_back_requests") == 0
+    assert running.metric("airlock_breaker_open") == 0
+    assert running.post("public", body(path, stream=True), path).status_code == 200
+
+
+def test_a_stream_that_breaks_takes_its_engine_from_nobody(running):
+    """VLLM breaks off a stream of responses whose schema it does not like."""
+    running.engines["unlearned"].mode = "die"
+    path = "/v1/responses"
+    for length in range(10, 30):
+        given = body(path, stream=True, max_output_tokens=length)
+        assert "engine_error" in running.post("public", given, path).text
+        assert running.chat("public").status_code == 200
+
+
 def test_an_engine_that_is_down_is_503_and_comes_back(running):
     engine = running.engines["base"]
     digest, engine.digest = engine.digest, "sha256:" + "0" * 64

@@ -2,11 +2,13 @@
 
 from itertools import product
 
+import anyio
 import httpx
 import pytest
 
-from gateway.controlplane.bounds import MAX_BODY_BYTES
+from gateway.controlplane.bounds import LONGER, MAX_BODY_BYTES, Bounded
 from gateway.dataplane.endpoints import ENDPOINTS
+from gateway.errors import RequestTooLargeError
 from tests.gateway.dataplane.test_engine_fields import FULL
 
 OPENAI_FIELDS = {"message", "type", "param", "code"}
@@ -83,6 +85,27 @@ def test_nobodys_body_is_kept_without_a_bound(running, length, who):
         check_shape(answer, path)
         assert answer.status_code == status
     assert answer.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/people", *LONGER])
+def test_a_body_has_the_bound_of_its_path(path):
+    most = LONGER.get(path, MAX_BODY_BYTES)
+
+    async def ask(length: int) -> None:
+        parts = iter([b" " * most, b" " * (length - most)])
+
+        async def receive():
+            return {"type": "http.request", "body": next(parts), "more_body": True}
+
+        async def app(scope, receive, send):
+            await receive()
+            await receive()
+
+        await Bounded(app, 30.0)({"type": "http", "path": path}, receive, receive)
+
+    anyio.run(ask, most)
+    with pytest.raises(RequestTooLargeError):
+        anyio.run(ask, most + 1)
 
 
 def test_forms_that_are_not_read(running):

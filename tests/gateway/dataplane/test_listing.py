@@ -1,10 +1,11 @@
 """`GET /v1/models`: what a caller may ask for at a moment, and nothing else."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from gateway.dataplane.catalogue import Catalogue
+from gateway.dataplane.catalogue import Catalogue, _max_model_lens
 from gateway.dataplane.listing import answer_for, list_models
 from gateway.errors import UnknownModelError
 from gateway.policy.routing import Alias, Family
@@ -47,3 +48,12 @@ def test_what_is_withdrawn_or_over_is_not_listed_and_nothing_steps_in():
 def test_only_whole_names_are_found(path):
     with pytest.raises(UnknownModelError):
         answer_for(path, [{"id": "smollm2"}, {"id": BASE}])
+
+
+def test_a_checkpoint_is_as_long_as_the_shortest_of_its_engines():
+    def promoted(length, withdrawn_at=None):
+        profile = {"flags": [f"--max-model-len={length}"]}
+        return SimpleNamespace(checkpoint="c", profile=profile, withdrawn_at=withdrawn_at)
+
+    rows = [promoted(2048), promoted(1024), promoted(4096), promoted(512, withdrawn_at=1)]
+    assert _max_model_lens(rows) == {"c": 1024}
