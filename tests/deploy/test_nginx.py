@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.controlplane.transfer_routes import MAX_BYTES as IMPORT_BYTES
+from gateway.controlplane.bounds import LONGER
 from gateway.errors import NotReadyError
 from gateway.http_errors import HTTP_ERRORS
 from gateway.settings import Settings
@@ -144,7 +144,7 @@ def test_the_proxy_takes_bodies_as_long_as_the_gateway_does():
     settings = Settings()
     for path, most in (
         ("= /v1/files", settings.file_max_bytes),
-        ("= /admin/v1/people-import", IMPORT_BYTES),
+        ("= /admin/v1/people-import", LONGER["/admin/v1/people-import"]),
         (None, settings.max_body_bytes),
     ):
         place = text if path is None else text.split(f"location {path} {{")[1].split("}")[0]
