@@ -5,14 +5,11 @@ memory, or its open files. Who takes a body in parts has bounds of their own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import RequestTimeoutError, RequestTooLargeError
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY_BYTES = 2 * 1024 * 1024
 LONGER = {"/admin/v1/people-import": 16 * 1024 * 1024}
 """Bodies that may be longer, and take as much more time."""
@@ -22,9 +19,7 @@ BOUNDED_THEMSELVES = frozenset({"/v1/leaked-keys"})
 class Bounded:
     """An ASGI application around another: it is given no body that is too long or too slow."""
 
-    def __init__(
-        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], seconds: float
-    ) -> None:
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
         """Wrap `app`; a body of the common length may take so many seconds."""
         self._app = app
         self._seconds = seconds
@@ -39,7 +34,7 @@ class Bounded:
         left, is_whole = most, False
         ends_at = asyncio.get_running_loop().time() + seconds
 
-        async def receive_so_much() -> MutableMapping[str, Any]:
+        async def receive_so_much() -> Message:
             nonlocal left, is_whole
             try:
                 # What comes after a body is that its caller leaves, whenever that may be.

@@ -23,7 +23,7 @@ from gateway.dataplane.replica import Replica
 from gateway.dataplane.snapshot import RunningAnswer, SnapshotKeeper
 from gateway.dataplane.stream import Stream
 from gateway.dataplane.suspects import Suspects
-from gateway.dataplane.upstream import Upstream
+from gateway.dataplane.upstream import Upstream, refused
 from gateway.errors import (
     AirlockError,
     EngineFailedError,
@@ -251,8 +251,7 @@ class Relay:
             to.on_flow = None
             outcome.usage = reader.usage
         if reader.refusal is not None:
-            said = reader.refusal.replace(order.routed.alias.checkpoint, "the model")
-            raise InvalidRequestError(said[:2000])
+            raise refused(reader.refusal, order.routed.alias.checkpoint)
         if not stream.is_done:
             raise EngineFailedError
         await to.drain()

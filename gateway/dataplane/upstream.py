@@ -32,6 +32,11 @@ class _FaultBody(msgspec.Struct):
     error: _Fault
 
 
+def refused(message: str, digest: str) -> InvalidRequestError:
+    """Return an engine's refusal for a caller, who has asked for the checkpoint by a name."""
+    return InvalidRequestError(message.replace(digest, "the model")[:2000])
+
+
 class Upstream:
     """Sends requests to engines."""
 
@@ -139,8 +144,7 @@ class Upstream:
                 message = msgspec.json.decode(connection.whole(), type=_FaultBody).error.message
             except msgspec.MsgspecError:
                 message = "The engine refused the request."
-            # The engine knows the checkpoint by its digest; the caller asked for it by name.
-            return InvalidRequestError(message.replace(replica.address.digest, "the model")[:2000])
+            return refused(message, replica.address.digest)
         if status == 404 and connection.whole() == NO_ROUTE:
             # It is the engine, and the model that it serves has no such endpoint.
             return EndpointNotServedError(path)
