@@ -8,10 +8,10 @@ forward counts at once, and is forgotten when it is put right.
 import time
 from datetime import UTC, datetime
 
-_WALL, _TICKS = time.time(), time.monotonic()
-"""Of the process's start. By these, time passes however the wall's clock is set."""
+_AHEAD = time.time() - time.monotonic()
+"""Of the wall's clock, at the process's start: by it, time passes however that clock is set."""
 
 
 def now() -> datetime:
     """Return the moment, never earlier than the start and what has passed since then."""
-    return datetime.fromtimestamp(max(time.time(), _WALL + time.monotonic() - _TICKS), UTC)
+    return datetime.fromtimestamp(max(time.time(), time.monotonic() + _AHEAD), UTC)

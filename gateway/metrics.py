@@ -1,8 +1,8 @@
 """The gateway's metrics: one prefix, base units, labels whose values configuration bounds."""
 
 import time
-from typing import NamedTuple
 
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -249,7 +249,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Settled(NamedTuple):
+class Settled(Struct, frozen=True, eq=False):
     """What is counted of one request; moments are on the monotonic clock."""
 
     alias: str

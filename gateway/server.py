@@ -9,23 +9,17 @@ is bounded: a head's length, and how long an answer is kept for somebody who doe
 
 import asyncio
 import urllib.parse
-from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.exchange import EXCHANGE, Exchange
 from gateway.transport import JoiningTransport, keep_little_unsent
 
 DATA_PLANE = "/v1"
 """How the paths begin whose requests find their exchange in the scope."""
-EXCHANGE = "airlock.exchange"
-"""Where in the scope."""
 MANY_AHEAD = 16
 """With so many requests ahead of an answer, no more are read for now."""
 MOST_AHEAD = 256
@@ -39,108 +33,11 @@ REFUSAL = (
 """Answers what is no request, and therefore in nobody's API; it ends with its connection."""
 
 
-class Exchange(RequestResponseCycle):
-    """One request and its answer, by ASGI's messages or by the methods here.
-
-    An answer is begun by one or the other, and an error of before it by messages. What is written
-    to a caller who has left goes nowhere, as with messages.
-    """
-
-    def __init__(self, protocol: "ServerProtocol", *, keep_alive: bool) -> None:
-        """Begin with a request whose head is there; attributes are those of uvicorn's cycle."""
-        self.scope = protocol.scope
-        self.transport = protocol.transport
-        self._write = protocol.write_now
-        self.flow = protocol.flow
-        self.logger = protocol.logger
-        self.access_logger = protocol.access_logger
-        self.access_log = protocol.access_log
-        self.default_headers = protocol.server_state.default_headers
-        self.message_event = asyncio.Event()
-        self.on_response = protocol.on_response_complete
-        self.disconnected = False
-        self.keep_alive = keep_alive
-        self.waiting_for_100_continue = protocol.expect_100_continue
-        self.body = bytearray()
-        self.more_body = True
-        self.response_started = False
-        self.response_complete = False
-        self.chunked_encoding: bool | None = None
-        self.expected_content_length = 0
-        self.on_gone: Callable[[], None] | None = None
-        """Called when the caller leaves before the answer's end."""
-        self.on_flow: Callable[[bool], None] | None = None
-        """Told when the caller reads more slowly than is written, and when it has caught up."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether so much waits to be read by the caller that no more should be written."""
-        return self.flow.write_paused
-
-    def body_now(self) -> bytes | None:
-        """Return the request's body; None when it has not all come."""
-        if self.more_body:
-            return None
-        # A long body, or a request that came ahead, has stopped reading; who leaves would not be
-        # noticed any more.
-        self.flow.resume_reading()
-        return bytes(self.body)
-
-    def whole(self, status: int, fields: bytes, body: bytes) -> None:
-        """Write a whole answer; `fields` are lines, each with its end, without the length."""
-        length = len(body)
-        if self.scope["method"] == "HEAD":
-            body = b""
-        self._begin(status, b"%bcontent-length: %d\r\n" % (fields, length), body)
-        self._end()
-
-    def begin(self, status: int, fields: bytes, data: bytes) -> None:
-        """Write a head and the first of the body, of which there will be more."""
-        self.chunked_encoding = self.scope["http_version"] != "1.0"
-        if self.chunked_encoding:
-            fields += b"transfer-encoding: chunked\r\n"
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        # HTTP/1.0 has no chunks: the body ends with its connection.
-        self._begin(status, fields, data)
-
-    def write(self, data: bytes) -> None:
-        """Write more of a body, at once."""
-        if not self.disconnected:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked_encoding else data)
-
-    def end(self) -> None:
-        """End the answer."""
-        if not self.disconnected and self.chunked_encoding:
-            self._write(b"0\r\n\r\n")
-        self._end()
-
-    async def drain(self) -> None:
-        """Return when more should be written."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-
-    def _begin(self, status: int, fields: bytes, data: bytes) -> None:
-        if self.response_started:
-            raise RuntimeError("this answer has begun already")
-        self.response_started = True
-        self.waiting_for_100_continue = False
-        if not self.disconnected:
-            close = b"" if self.keep_alive else b"connection: close\r\n"
-            head = b"%b%b%b\r\n" % (STATUS_LINE[status], fields, close)
-            self._write(head + data)
-
-    def _end(self) -> None:
-        if self.disconnected:
-            return
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-
-
 class ServerProtocol(HttpToolsProtocol):
     """uvicorn's protocol with such transports, timers and exchanges."""
+
+    cycle: Exchange
+    """The newest request's; None before the first."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
@@ -184,13 +81,20 @@ class ServerProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take in a part of a body, as uvicorn does."""
         self._ahead_bytes = 0
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
+        exchange = self.cycle
+        if exchange is None or exchange.response_complete:
             return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
+        exchange.body += body
+        if len(exchange.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        exchange.tell()
+
+    def on_message_complete(self) -> None:
+        """Note that a body is there, as uvicorn does."""
+        exchange = self.cycle
+        if exchange is not None and not exchange.response_complete:
+            exchange.more_body = False
+            exchange.tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
@@ -200,7 +104,7 @@ class ServerProtocol(HttpToolsProtocol):
         if exchange is None or exchange.response_complete:
             return
         exchange.disconnected = True
-        exchange.message_event.set()
+        exchange.tell()
         if exchange.on_gone is not None:
             exchange.on_gone()
 
@@ -225,7 +129,7 @@ class ServerProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin an exchange, as uvicorn begins its cycle (0.54; `tests/gateway/test_server.py`)."""
         version = self.parser.get_http_version()
-        scope = self.scope
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
@@ -247,9 +151,9 @@ class ServerProtocol(HttpToolsProtocol):
         self._ahead_bytes = 0
         # What follows a chunked body looks like headers, and says nothing of whose request it is.
         self.headers = []
-        self.cycle = exchange = Exchange(self, keep_alive=is_kept)
+        self.cycle = exchange = Exchange(self, self.write_now, keep_alive=is_kept)
         if scope["path"].startswith(DATA_PLANE):
-            cast("dict[str, object]", scope)[EXCHANGE] = exchange
+            scope[EXCHANGE] = exchange
         if before is None or (before.response_complete and not self._is_held):
             self._answering = exchange
             self._start_asgi_task(exchange, self.app)

@@ -7,7 +7,8 @@ metrics count them all.
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gateway import clock
 from gateway.audit.entry import Entry
@@ -16,7 +17,7 @@ from gateway.audit.writer import Writer
 from gateway.policy.routing import Family, Routed, missing_grants
 
 
-class Caller(NamedTuple):
+class Caller(Struct, frozen=True):
     """Who asks, by which key."""
 
     person_id: str

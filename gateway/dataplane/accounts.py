@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 MINUTE, DAY = 60.0, 86_400
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True):
     """Now: minutes go by the clock that nobody sets, days by the one on the wall."""
 
     monotonic: float

@@ -1,13 +1,14 @@
 """One request to the data plane and what is known of it so far: for its headers and metrics."""
 
 import time
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.audit.recorder import Caller
 from gateway.contents.keeping import Kept
 from gateway.dataplane import intake
 from gateway.dataplane.endpoints import ENDPOINTS
-from gateway.dataplane.http import Recipient, write_error
+from gateway.dataplane.http import Recipient, check_lines, write_error
 from gateway.dataplane.limits import Reservation
 from gateway.dataplane.outcome import Outcome
 from gateway.errors import AirlockError, OverloadedError
@@ -16,16 +17,17 @@ from gateway.metrics import OTHER
 from gateway.tracing import Trace
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct, eq=False):
     """One request, and what is known of it so far."""
 
     request_id: str
     path: str
     started_at: float
     alias: str = OTHER
-    tier: str = OTHER
-    headers: dict[str, str] = field(default_factory=dict)
+    tier: str = ""
+    """The caller's, once they are known."""
+    checkpoint: str = ""
+    """The digest of the one that answers, once it is chosen."""
     reservation: Reservation | None = None
     intended_by: Caller | None = None
     """Who asks, once it is in the audit log that the request is about to be sent on."""
@@ -42,17 +44,24 @@ class Call:
     error: AirlockError | None = None
     """Why there is no answer."""
 
-    def answer_headers(self) -> dict[str, str]:
-        """The headers that every answer carries."""
-        known = {**intake.id_headers(self.path, self.request_id), **self.headers}
-        if self.reservation is not None:
-            known.update(self.reservation.headers())
-        return known
+    def lines(self) -> str:
+        """The headers that every answer carries, each a line of its head.
 
-    def headers_now(self) -> dict[str, str]:
-        """What `answer_headers` says, and how long it took until now."""
+        Raises:
+            ValueError: One of them would be more than a line.
+        """
+        text, count = intake.id_lines(self.path, self.request_id), 2
+        if self.tier:
+            text, count = f"{text}x-airlock-tier: {self.tier}\r\n", count + 1
+        if self.checkpoint:
+            text, count = f"{text}x-airlock-checkpoint: {self.checkpoint}\r\n", count + 1
+        check_lines(text, count)
+        return text if self.reservation is None else text + self.reservation.lines()
+
+    def lines_now(self) -> str:
+        """What `lines` says, and how long it took until now."""
         milliseconds = round((time.monotonic() - self.started_at) * 1000)
-        return {**self.answer_headers(), "openai-processing-ms": str(milliseconds)}
+        return f"{self.lines()}openai-processing-ms: {milliseconds}\r\n"
 
     @property
     def is_fault(self) -> bool:
@@ -76,7 +85,7 @@ class Call:
         return {
             "path": self.path if self.path in ENDPOINTS else OTHER,
             "alias": self.alias,
-            "tier": self.tier,
+            "tier": self.tier or OTHER,
             "outcome": label,
             "milliseconds": round((time.monotonic() - self.started_at) * 1000),
             "prompt_tokens": self.outcome.usage.prompt_tokens,
@@ -90,18 +99,21 @@ class Call:
         outcome, status = self.outcome, self.outcome.status
         if status is None and self.error is not None:
             status = http_error(self.error).status
-        checkpoint = self.headers.get("x-airlock-checkpoint", "")
         attributes: dict[str, str | int | float] = {
-            "gen_ai.response.model": checkpoint,
+            "gen_ai.response.model": self.checkpoint,
             "gen_ai.usage.input_tokens": outcome.usage.prompt_tokens,
             "gen_ai.usage.output_tokens": outcome.usage.completion_tokens,
-            "airlock.tier": self.tier,
+            "airlock.tier": self.tier or OTHER,
         }
         if outcome.first_byte_at is not None:
             waited = outcome.first_byte_at - self.started_at
             attributes["gen_ai.response.time_to_first_chunk"] = waited
         self.trace.end(label, status, attributes)
 
+    def write_json(self, to: Recipient, body: bytes) -> None:
+        """Write an answer that no engine has given."""
+        to.whole(200, f"{self.lines_now()}content-type: application/json\r\n".encode(), body)
+
     def write_error(self, to: Recipient, error: AirlockError) -> None:
         """Write an error in the shape of the API that was called."""
-        write_error(to, error, self.headers_now(), intake.fault_body(self.path, error))
+        write_error(to, error, self.lines_now(), intake.fault_body(self.path, error))

@@ -1,7 +1,7 @@
 """HTTP in a few words: reading a body within bounds, and whom an answer is written to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from gateway.errors import (
@@ -10,8 +10,8 @@ from gateway.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
+from gateway.exchange import EXCHANGE, Exchange
 from gateway.http_errors import error_headers, http_error
-from gateway.server import EXCHANGE, Exchange
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -82,6 +82,18 @@ def header(scope: Scope, name: bytes) -> str | None:
     return value.decode("latin-1")
 
 
+def whole_body(scope: Scope, limit_bytes: int) -> bytes | None:
+    """Return the request's body; None when it has not all come.
+
+    Raises:
+        RequestTooLargeError: It is longer than `limit_bytes`.
+    """
+    body = exchange_of(scope).body_now()
+    if body is not None and len(body) > limit_bytes:
+        raise RequestTooLargeError(limit_bytes)
+    return body
+
+
 async def read_body(
     scope: Scope, receive: Receive, limit_bytes: int, timeout_seconds: float
 ) -> bytes:
@@ -92,14 +104,12 @@ async def read_body(
         RequestTimeoutError: It took longer than `timeout_seconds`.
         ClientGoneError: The caller left.
     """
+    body = whole_body(scope, limit_bytes)
+    if body is not None:
+        return body
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLargeError(limit_bytes)
-    body = exchange_of(scope).body_now()
-    if body is not None:
-        if len(body) > limit_bytes:
-            raise RequestTooLargeError(limit_bytes)
-        return body
     try:
         async with asyncio.timeout(timeout_seconds):
             return await _read_parts(receive, limit_bytes)
@@ -123,20 +133,14 @@ async def _read_parts(receive: Receive, limit_bytes: int) -> bytes:
             return part if len(parts) == 1 else b"".join(parts)
 
 
-def _start(status: int, headers: Mapping[str, str]) -> Event:
-    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return {"type": "http.response.start", "status": status, "headers": fields}
-
-
-async def send_start(send: Send, status: int, headers: Mapping[str, str]) -> None:
-    """Send status and headers."""
-    await send(_start(status, headers))
-
-
-async def send_whole(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Send a whole answer."""
-    await send(_start(status, {**headers, "content-length": str(len(body))}))
-    await send({"type": "http.response.body", "body": body})
+async def send_start(send: Send, status: int, lines: str) -> None:
+    """Send status and headers, which are the lines of a head."""
+    fields = [
+        (name, value)
+        for line in lines.encode("latin-1").splitlines()
+        for name, _, value in [line.partition(b": ")]
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
 
 
 async def send_part(send: Send, part: bytes, seconds: float, *, is_last: bool = False) -> None:
@@ -152,21 +156,23 @@ async def send_part(send: Send, part: bytes, seconds: float, *, is_last: bool = 
         raise ClientGoneError from error
 
 
-def fields_of(headers: Mapping[str, str]) -> bytes:
-    """Return headers as the lines of a head.
+def write_error(to: Recipient, error: AirlockError, lines: str, body: bytes) -> None:
+    """Write an error, whose body is in the shape of the API that was called.
 
     Raises:
-        ValueError: One of them would be more than a line.
+        ValueError: One of its headers would be more than a line.
     """
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+    own = error_headers(error)
+    text = "".join([f"{name}: {value}\r\n" for name, value in own.items()])
+    check_lines(text, len(own))
+    to.whole(http_error(error).status, (lines + text).encode("latin-1"), body)
+
+
+def check_lines(text: str, count: int) -> None:
+    """Refuse to write what would be other headers than it says.
+
+    Raises:
+        ValueError: The text is not so many lines of a head.
+    """
+    if text.count("\n") != count or text.count("\r") != count:
         raise ValueError("a header is one line")
-    return text.encode("latin-1")
-
-
-def write_error(
-    to: Recipient, error: AirlockError, headers: Mapping[str, str], body: bytes
-) -> None:
-    """Write an error, whose body is in the shape of the API that was called."""
-    fields = fields_of({**headers, **error_headers(error)})
-    to.whole(http_error(error).status, fields, body)

@@ -20,7 +20,8 @@ from gateway.dataplane.kept_answer import KeptAnswer
 from gateway.dataplane.limits import estimate
 from gateway.dataplane.relay import Order, Relay
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
-from gateway.dataplane.wire.request import Request, Seal, check_limits, decode, encode
+from gateway.dataplane.wire.engine_body import encode
+from gateway.dataplane.wire.request import Request, Seal, check_limits, decode
 from gateway.identity.principal import Principal
 from gateway.metrics import Metrics
 from gateway.policy.routing import Denied, Routed, Unknown, missing_grants
@@ -83,14 +84,15 @@ class Inference:
         request = self._understand(body, endpoint, principal)
         if call.is_batch and request.is_stream:
             raise e.UnsupportedParameterError("stream", "a batch's answers are no streams")
-        grants = principal.domains(clock.now())
+        now = clock.now()
+        grants = principal.domains(now)
         routed = self.choose(call, call.door or request.model, snapshot, principal, grants)
-        self._keeper.check(snapshot, routed, principal)
+        self._keeper.check(snapshot, routed, principal, now)
         self._metrics.count_routed(call.tier, request.model, routed.alias.checkpoint)
         digest = routed.alias.checkpoint
         if (field := request.image_field()) and digest not in snapshot.catalogue.sighted:
             raise e.UnsupportedParameterError(field, "the model takes no images")
-        call.headers["x-airlock-checkpoint"] = digest
+        call.checkpoint = digest
         if call.reservation is not None:
             call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
         permit = partial(self._forbid_violation, snapshot, routed, grants)
@@ -106,7 +108,7 @@ class Inference:
             person_id=principal.person_id,
             priority=_priority(call, principal),
             routed=routed,
-            headers=call.answer_headers(),
+            lines=call.lines(),
             started_at=call.started_at,
             permit=permit,
             traceparent=call.trace.ask(routed.name, is_stream=request.is_stream)

@@ -6,6 +6,7 @@ from gateway.dataplane.listing import MODELS_PATH
 from gateway.errors import AirlockError, InvalidRequestError, UnsupportedMediaTypeError
 from gateway.http_errors import anthropic_error_body, error_body
 
+JSON = "application/json"
 OPENAI_VERSION = "2020-10-01"
 """What OpenAI's own servers send; some clients log it."""
 
@@ -15,11 +16,11 @@ def is_anthropic(path: str) -> bool:
     return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
 
 
-def id_headers(path: str, request_id: str) -> dict[str, str]:
-    """Return the headers by which clients of either API know a request."""
+def id_lines(path: str, request_id: str) -> str:
+    """Return the two headers by which clients of either API know a request, a line each."""
     if is_anthropic(path):
-        return {"x-request-id": request_id, "request-id": request_id}
-    return {"x-request-id": request_id, "openai-version": OPENAI_VERSION}
+        return f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n"
+    return f"x-request-id: {request_id}\r\nopenai-version: {OPENAI_VERSION}\r\n"
 
 
 def fault_body(path: str, error: AirlockError) -> bytes:
@@ -54,9 +55,9 @@ def check_media_type(scope: Scope) -> None:
         UnsupportedMediaTypeError: It does.
     """
     media_type = header(scope, b"content-type")
-    if media_type is not None:
+    if media_type is not None and media_type != JSON:
         name = media_type.partition(";")[0].strip().lower()
-        if name != "application/json":
+        if name != JSON:
             raise UnsupportedMediaTypeError("Send the body as application/json.")
     encoding = header(scope, b"content-encoding")
     if encoding is not None and encoding.strip().lower() != "identity":

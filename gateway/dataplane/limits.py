@@ -154,7 +154,7 @@ class Reservation:
             if account.day == day:
                 account.day_tokens += tokens - reserved
 
-    def headers(self) -> dict[str, str]:
+    def lines(self) -> str:
         """Return the `x-ratelimit-*` headers: of the person or the key, whichever has less left.
 
         They are what a client can act for; their organisation is shown where it has refused.
@@ -167,14 +167,14 @@ class Reservation:
             requests = min(shares, key=self._requests_left)
             tokens = min(shares, key=self._tokens_left)
         reset = self._reset(requests)
-        return {
-            "x-ratelimit-limit-requests": str(requests[1].requests_per_minute * requests[2]),
-            "x-ratelimit-remaining-requests": str(self._requests_left(requests)),
-            "x-ratelimit-reset-requests": reset,
-            "x-ratelimit-limit-tokens": str(tokens[1].tokens_per_minute * tokens[2]),
-            "x-ratelimit-remaining-tokens": str(self._tokens_left(tokens)),
-            "x-ratelimit-reset-tokens": reset if tokens is requests else self._reset(tokens),
-        }
+        return (
+            f"x-ratelimit-limit-requests: {requests[1].requests_per_minute * requests[2]}\r\n"
+            f"x-ratelimit-remaining-requests: {self._requests_left(requests)}\r\n"
+            f"x-ratelimit-reset-requests: {reset}\r\n"
+            f"x-ratelimit-limit-tokens: {tokens[1].tokens_per_minute * tokens[2]}\r\n"
+            f"x-ratelimit-remaining-tokens: {self._tokens_left(tokens)}\r\n"
+            f"x-ratelimit-reset-tokens: {reset if tokens is requests else self._reset(tokens)}\r\n"
+        )
 
     def _requests_left(self, share: Share) -> int:
         account, terms, multiple = share

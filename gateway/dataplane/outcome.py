@@ -1,13 +1,12 @@
 """What became of one request: for its metrics and for what it costs."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from gateway.dataplane.answers import Usage
 from gateway.errors import AirlockError
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What became of an answer; filled in as it goes."""
 
     status: int | None = None

@@ -10,13 +10,15 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
+
+from msgspec import Struct
 
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.connection import ConnectionLostError, EngineConnection
 from gateway.dataplane.deadlines import Deadline, Deadlines
 from gateway.dataplane.endpoints import Endpoint
-from gateway.dataplane.http import ClientGoneError, Recipient, fields_of
+from gateway.dataplane.http import ClientGoneError, Recipient
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
@@ -40,7 +42,7 @@ LAST_WORD_SECONDS = 1.0
 """How long a caller whose answer is cut may take to read why."""
 
 
-class Order(NamedTuple):
+class Order(Struct, frozen=True, eq=False):
     """What one engine is to be asked, and how the caller wants the answer."""
 
     endpoint: Endpoint
@@ -53,7 +55,8 @@ class Order(NamedTuple):
     person_id: str
     priority: int
     routed: Routed
-    headers: dict[str, str]
+    lines: str
+    """Of the head that every answer carries."""
     started_at: float
     permit: Callable[[str], None]
     """Raises unless an engine with this digest may answer this caller."""
@@ -229,7 +232,7 @@ class Relay:
         outcome.usage = usage
         outcome.first_byte_at = time.monotonic()
         outcome.status = 200
-        to.whole(200, _fields(order, b"application/json"), body)
+        to.whole(200, _fields(order, "application/json"), body)
 
     async def _stream(
         self,
@@ -259,14 +262,11 @@ class Relay:
 
 
 def _stream_fields(order: Order) -> bytes:
-    fields = _fields(order, b"text/event-stream")
+    fields = _fields(order, "text/event-stream")
     return fields + b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
-def _fields(order: Order, content_type: bytes) -> bytes:
+def _fields(order: Order, content_type: str) -> bytes:
     milliseconds = round((time.monotonic() - order.started_at) * 1000)
-    return b"%bcontent-type: %b\r\nopenai-processing-ms: %d\r\n" % (
-        fields_of(order.headers),
-        content_type,
-        milliseconds,
-    )
+    own = f"content-type: {content_type}\r\nopenai-processing-ms: {milliseconds}\r\n"
+    return (order.lines + own).encode("latin-1")

@@ -24,18 +24,18 @@ from gateway.dataplane.http import (
     Send,
     exchange_of,
     read_body,
-    send_whole,
+    whole_body,
 )
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.limits import Limits
 from gateway.dataplane.listing import MODELS_PATH, answer_for, list_models
 from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
+from gateway.exchange import EXCHANGE, Exchange
 from gateway.identity.principal import Principal
 from gateway.identity_errors import InsufficientScopeError
 from gateway.logs import CONTEXT
-from gateway.metrics import Metrics, Settled
+from gateway.metrics import OTHER, Metrics, Settled
 from gateway.request_ids import make_request_id
-from gateway.server import EXCHANGE
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 
@@ -87,12 +87,13 @@ class DataPlane:
         endpoint = ENDPOINTS.get(path)
         if self._tracing is not None and endpoint is not None:
             call.trace = self._tracing.begin(path, scope["headers"], call.request_id)
+        exchange = exchange_of(scope)
         try:
             if endpoint is not None:
-                work = self._infer(endpoint, call, scope, receive)
+                work = self._infer(endpoint, call, scope, receive, exchange)
             else:
                 work = self._dispatch(call, scope, receive, send)
-            await self._answer(call, exchange_of(scope), work)
+            await self._answer(call, exchange, work)
         finally:
             del scope[EXCHANGE]  # They hold each other, and would wait for the garbage collector.
 
@@ -156,7 +157,7 @@ class DataPlane:
         path, method = scope["path"], scope["method"]
         handler: Callable[[], Awaitable[None]]
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
-            allowed, handler = "GET", partial(self._models, call, scope, send)
+            allowed, handler = "GET", partial(self._models, call, scope)
         elif (found := find_handler(path, method)) is not None:
             allowed, handler = method, partial(self._keep, found, call, scope, receive, send)
         else:
@@ -168,19 +169,19 @@ class DataPlane:
     async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
         snapshot, principal = await self._callers.identify(scope, call.request_id)
         call.tier = principal.tier.name
-        call.headers["x-airlock-tier"] = call.tier
         return snapshot, principal
 
-    async def _models(self, call: Call, scope: Scope, send: Send) -> None:
+    async def _models(self, call: Call, scope: Scope) -> None:
         """List the names that the caller may ask for."""
         snapshot, principal = await self._authenticate(call, scope)
         now = clock.now()
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
-        headers = {**call.headers_now(), "content-type": "application/json"}
-        await send_whole(send, 200, headers, orjson.dumps(answer))
+        call.write_json(exchange_of(scope), orjson.dumps(answer))
 
-    async def _infer(self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive) -> None:
+    async def _infer(
+        self, endpoint: Endpoint, call: Call, scope: Scope, receive: Receive, exchange: Exchange
+    ) -> None:
         """Have an engine answer a request."""
         if scope["method"] != "POST":
             raise e.MethodNotAllowedError("POST")
@@ -189,12 +190,11 @@ class DataPlane:
         call.reservation = self.limits.reserve(principal)
         call.reservation.enter()
         intake.check_media_type(scope)
-        exchange = exchange_of(scope)
-        is_slow = exchange.more_body
-        body = await read_body(
-            scope, receive, self._settings.max_body_bytes, self._settings.body_timeout_seconds
-        )
-        if is_slow:
+        limit_bytes = self._settings.max_body_bytes
+        body = whole_body(scope, limit_bytes)
+        if body is None:
+            timeout_seconds = self._settings.body_timeout_seconds
+            body = await read_body(scope, receive, limit_bytes, timeout_seconds)
             # It may have outlived the access that it began with. A body that was there has not:
             # nothing else has run since its caller was identified.
             snapshot = self._keeper.current()
@@ -254,7 +254,7 @@ class DataPlane:
         self._metrics.settle(
             Settled(
                 alias=call.alias,
-                tier=call.tier,
+                tier=call.tier or OTHER,
                 outcome=label,
                 started_at=call.started_at,
                 ready_at=outcome.ready_at,

@@ -12,8 +12,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography.fernet import Fernet
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway import clock
@@ -49,8 +51,7 @@ class Snapshot:
     catalogue: Catalogue
 
 
-@dataclass(eq=False, slots=True)
-class RunningAnswer:
+class RunningAnswer(Struct, eq=False):
     """An answer on its way, and how to end it."""
 
     key_id: str
@@ -111,8 +112,10 @@ class SnapshotKeeper:
             raise NotReadyError
         return self._snapshot
 
-    def check(self, snapshot: Snapshot, routed: Routed, principal: Principal) -> None:
-        """Raise when a caller may not be served a checkpoint at this moment.
+    def check(
+        self, snapshot: Snapshot, routed: Routed, principal: Principal, now: datetime
+    ) -> None:
+        """Raise when a caller may not be served a checkpoint at this moment, which is `now`.
 
         Raises:
             GrantRevokedError: The caller's grants do not cover it (any more).
@@ -123,7 +126,6 @@ class SnapshotKeeper:
         alias = family.by_label.get(routed.alias.label) if family else None
         if family is None or alias is None or alias.checkpoint != routed.alias.checkpoint:
             raise GrantRevokedError
-        now = clock.now()
         if missing_grants(family, alias, principal.domains(now)):
             raise GrantRevokedError
         if snapshot.catalogue.why_withdrawn(routed.name, now) is not None:
@@ -242,13 +244,13 @@ class SnapshotKeeper:
             AirlockError: As `current` and `check` do; GrantRevokedError for a key that has ended,
                 InsufficientScopeError for one that is narrowed to other paths by now.
         """
-        snapshot = self.current()
-        principal = snapshot.directory.principal(key_id, clock.now())
+        snapshot, now = self.current(), clock.now()
+        principal = snapshot.directory.principal(key_id, now)
         if principal is None:
             raise GrantRevokedError
         if not principal.terms.may_ask(path):
             raise InsufficientScopeError(path)
-        self.check(snapshot, routed, principal)
+        self.check(snapshot, routed, principal, now)
 
     def _why_uncovered(self, key_id: str, routed: Routed, path: str) -> AirlockError | None:
         try:

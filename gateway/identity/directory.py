@@ -58,6 +58,10 @@ class Directory:
     proven: dict[bytes, str] = field(default_factory=dict, repr=False, compare=False)
     """Keys by a keyed hash of a whole header that proved to hold one, for as long as this version
     lives; whether such a key still counts is asked each time."""
+    _principals: dict[str, Principal] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Whoever has called, by key or identity: of this version alone, and never carried over."""
 
     @cached_property
     def _by_id(self) -> dict[str, IdentityRecord]:
@@ -73,7 +77,7 @@ class Directory:
             RevokedKeyError: It, or its owner, was taken away.
         """
         record = self._record(authorization, "key", now)
-        principal = self.principal(record.id, now)
+        principal = self._owner(record)
         if principal is None:
             raise RevokedKeyError
         return principal
@@ -119,20 +123,29 @@ class Directory:
         if (identity := self._by_id.get(key_id)) is not None:
             return self._principal(key_id, identity.person_id, identity.terms)
         record = self.keys.get(key_id)
-        if record is None or record.kind != "key" or record.person_id is None:
+        if record is None or record.kind != "key":
             return None
         try:
             record.check(now)
         except (RevokedKeyError, ExpiredKeyError):
             return None
-        return self._principal(key_id, record.person_id, record.terms)
+        return self._owner(record)
+
+    def _owner(self, record: KeyRecord) -> Principal | None:
+        if record.person_id is None:
+            return None
+        return self._principal(record.id, record.person_id, record.terms)
 
     def _principal(self, key_id: str, person_id: str, terms: KeyTerms) -> Principal | None:
+        known = self._principals.get(key_id)
+        if known is not None:
+            return known
         standing = self.people.get(person_id)
         if standing is None or not standing.is_active:
             return None
         usable = terms.usable(self.grants.get(person_id, ()))
-        return Principal(key_id, person_id, standing, usable, terms)
+        principal = self._principals[key_id] = Principal(key_id, person_id, standing, usable, terms)
+        return principal
 
     def _record(self, authorization: str | None, kind: Kind, now: datetime) -> KeyRecord:
         if authorization is None:

@@ -57,7 +57,7 @@ def test_a_grant_that_has_ended_stays_so_whatever_the_wall_says(fresh, set_wall,
     set_wall(-DAY)
     assert code(fresh.chat("researcher", "smollm2:base"))[0] == 403
     # What it would be otherwise: so it is with a gateway that starts by a clock that is behind.
-    monkeypatch.setattr(clock, "_WALL", clock._WALL - DAY.total_seconds())
+    monkeypatch.setattr(clock, "_AHEAD", clock._AHEAD - DAY.total_seconds())
     again = fresh.chat("researcher", "smollm2:base")
     assert again.status_code == 200, again.text
 
@@ -68,7 +68,7 @@ def test_an_administrators_key_that_has_ended_opens_nothing_whatever_the_wall_sa
     key = made(fresh, None, admin=True)["key"]
     assert ask(fresh, key, "GET", "/tiers").status_code == 200
     # Two days have passed by the clock that nobody sets; the wall's was set back by as much.
-    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
+    monkeypatch.setattr(clock, "_AHEAD", clock._AHEAD + 2 * DAY.total_seconds())
     assert code(ask(fresh, key, "GET", "/tiers")) == (401, "expired_api_key")
 
 
@@ -79,7 +79,7 @@ def test_a_callers_key_that_has_ended_gets_no_receipt_whatever_the_wall_says(fre
         return httpx.get(f"{fresh.url}/v1/receipts/req_{'0' * 32}", headers=headers)
 
     assert code(ask_for_one()) == (404, "not_found")
-    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * DAY.total_seconds())
+    monkeypatch.setattr(clock, "_AHEAD", clock._AHEAD + 2 * DAY.total_seconds())
     assert code(ask_for_one()) == (401, "expired_api_key")
 
 

@@ -16,7 +16,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import transport
-from gateway.server import EXCHANGE, MOST_AHEAD, MOST_HEAD_BYTES, ServerProtocol
+from gateway.exchange import EXCHANGE
+from gateway.server import MOST_AHEAD, MOST_HEAD_BYTES, ServerProtocol
 from gateway.transport import UNREAD_SECONDS, UNSENT_BYTES, JoiningTransport
 from tests.servers import wait_for
 

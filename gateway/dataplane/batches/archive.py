@@ -43,7 +43,6 @@ from gateway.dataplane.http import (
     read_body,
     send_part,
     send_start,
-    send_whole,
 )
 from gateway.dataplane.inference import Inference
 from gateway.dataplane.snapshot import SnapshotKeeper
@@ -85,10 +84,9 @@ class Visit:
         """Whose it must be."""
         return self.principal.person_id
 
-    async def reply(self, body: Body) -> None:
-        """Send a whole answer."""
-        headers = {**self.call.headers_now(), "content-type": "application/json"}
-        await send_whole(self.send, 200, headers, orjson.dumps(body))
+    def reply(self, body: Body) -> None:
+        """Write a whole answer."""
+        self.call.write_json(exchange_of(self.scope), orjson.dumps(body))
 
 
 class Archive:
@@ -129,7 +127,7 @@ class Archive:
             # Whatever else goes wrong, its row may have been written; what has none is swept.
             self._shelf.remove(upload.file_id)
             raise
-        await visit.reply(file_object(file))
+        visit.reply(file_object(file))
 
     async def list_files(self, visit: Visit) -> None:
         """List the caller's files."""
@@ -137,7 +135,7 @@ class Archive:
         page = read_page(visit.scope, allowed, most=10_000, usual=10_000)
         async with self._database.transaction() as session:
             files = await list_files(session, visit.person_id, page)
-        await visit.reply(page_object([file_object(file) for file in files], page.limit))
+        visit.reply(page_object([file_object(file) for file in files], page.limit))
 
     async def show_file(self, visit: Visit) -> None:
         """Describe a file.
@@ -145,7 +143,7 @@ class Archive:
         Raises:
             NotFoundError: The caller has none of that id.
         """
-        await visit.reply(file_object(await self._file(visit)))
+        visit.reply(file_object(await self._file(visit)))
 
     async def delete_file(self, visit: Visit) -> None:
         """Delete a file.
@@ -158,7 +156,7 @@ class Archive:
             file = await find_file(session, visit.id, visit.person_id, datetime.now(UTC))
             await delete_file(session, file)
         await anyio.to_thread.run_sync(self._shelf.remove, file.id)
-        await visit.reply({"id": file.id, "object": "file", "deleted": True})
+        visit.reply({"id": file.id, "object": "file", "deleted": True})
 
     async def content(self, visit: Visit) -> None:
         """Send a file's content.
@@ -174,9 +172,8 @@ class Archive:
         parts = self._shelf.read(file.id)
         # The first part before the status: what cannot be read is an error, not a broken answer.
         part = await _next(parts)
-        length = {"content-length": str(file.size_bytes)}
-        headers = {**visit.call.headers_now(), "content-type": "application/octet-stream"}
-        await send_start(visit.send, 200, headers | length)
+        own = f"content-type: application/octet-stream\r\ncontent-length: {file.size_bytes}\r\n"
+        await send_start(visit.send, 200, visit.call.lines_now() + own)
         visit.call.outcome.status = 200
         patience = self._settings.idle_timeout_seconds
         while part is not None:
@@ -222,14 +219,14 @@ class Archive:
             file = await find_file(session, request.input_file_id, visit.person_id, now)
             door = await self._door(visit, file)
             batch = await add_batch(session, request, file, visit.principal, door, now, settings)
-        await visit.reply(batch_object(batch))
+        visit.reply(batch_object(batch))
 
     async def list_batches(self, visit: Visit) -> None:
         """List the caller's batches."""
         page = read_page(visit.scope, ("after", "limit"), most=100, usual=20)
         async with self._database.transaction() as session:
             batches = await list_batches(session, visit.person_id, page)
-        await visit.reply(page_object([batch_object(batch) for batch in batches], page.limit))
+        visit.reply(page_object([batch_object(batch) for batch in batches], page.limit))
 
     async def show(self, visit: Visit) -> None:
         """Describe a batch.
@@ -239,7 +236,7 @@ class Archive:
         """
         async with self._database.transaction() as session:
             batch = await find_batch(session, visit.id, visit.person_id)
-        await visit.reply(batch_object(batch))
+        visit.reply(batch_object(batch))
 
     async def cancel(self, visit: Visit) -> None:
         """Have a batch end early.
@@ -251,7 +248,7 @@ class Archive:
         async with self._database.transaction() as session:
             batch = await find_batch(session, visit.id, visit.person_id)
             await cancel_batch(session, batch, datetime.now(UTC))
-        await visit.reply(batch_object(batch))
+        visit.reply(batch_object(batch))
 
     async def _door(self, visit: Visit, file: StoredFile) -> str | None:
         """Return the alias that a batch's lines are for; None when they say none."""

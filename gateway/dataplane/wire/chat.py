@@ -160,24 +160,26 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
 
     def image_field(self) -> str | None:
         """Return the field that an image stands in; None without one."""
-        parts = (
-            part
-            for message in self.messages
-            if isinstance(message, UserMessage) and isinstance(message.content, list)
-            for part in message.content
-        )
-        return "messages" if any(isinstance(part, ImagePart) for part in parts) else None
+        for message in self.messages:
+            if isinstance(message, UserMessage) and isinstance(message.content, list):
+                for part in message.content:
+                    if isinstance(part, ImagePart):
+                        return "messages"
+        return None
 
     def check(self) -> None:
         """Refuse what is stored, and schemas that are too much work."""
         super().check()
-        refuse(self.store, "store", "nothing is stored here")
+        if self.store is not None:
+            refuse(self.store, "store", "nothing is stored here")
         for field, schema in self._schemas():
             guides.check_document(schema, field)
         if is_given(self.tool_choice) and self.tool_choice != "none" and not is_given(self.tools):
             raise InvalidRequestError("'tool_choice' needs 'tools'.", "tool_choice")
 
     def _schemas(self) -> list[tuple[str, guides.JsonObject | None]]:
+        if self.response_format is self.structured_outputs is self.tools is UNSET:
+            return []
         schemas: list[tuple[str, guides.JsonObject | None]] = []
         if isinstance(self.response_format, guides.JsonSchemaFormat):
             schemas.append(("response_format", self.response_format.json_schema.schema))

@@ -41,7 +41,7 @@ DataUrl = Annotated[str, Meta(pattern=r"^data:image/(png|jpeg|gif|webp);base64,"
 """The only address of an image that is accepted, so that an engine never fetches anything."""
 
 
-class Seal(NamedTuple):
+class Seal(Struct, frozen=True):
     """What the gateway puts into every body itself."""
 
     checkpoint: str
@@ -92,9 +92,9 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def levers(self) -> list[Lever]:
         """Return the fields in use that need a capability."""
-        shape = _shape(type(self))
-        given = shape.levers(self)
-        if given == shape.no_levers:  # Nearly always, and it takes a tenth of looking at each.
+        levers = _levers(type(self))
+        given = levers.values(self)
+        if given == levers.none:  # Nearly always.
             return []
         return [
             lever
@@ -135,30 +135,22 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         return own
 
 
-class _Shape(NamedTuple):
-    """How the fields of one kind of request are read together: one by one costs five times more."""
+class _Levers(NamedTuple):
+    """How the levers of one kind of request are read together: one by one costs ten times more."""
 
-    passed_on: tuple[str, ...]
     values: Callable[[Request], tuple[object, ...]]
-    """Of what is passed on."""
-    levers: Callable[[Request], tuple[object, ...]]
-    no_levers: tuple[object, ...]
-    """What the latter returns when none is given."""
-
-
-SAID = frozenset({"model", "instructions", "system", "tools", "messages", "input", "prompt"})
-"""Come first in what an engine gets: by a body's beginning, replicas know a prompt's."""
+    none: tuple[object, ...]
+    """What it returns when none is given."""
 
 
 @cache
-def _shape(kind: type[Request]) -> _Shape:
-    fields = (name for name in kind.__struct_fields__ if name not in kind.KEPT_BACK)
-    passed_on = tuple(sorted(fields, key=lambda name: name not in SAID))
-    levers = [lever.field for lever in kind.LEVERS]
-    return _Shape(passed_on, _reader(passed_on), _reader(levers), (UNSET,) * len(levers))
+def _levers(kind: type[Request]) -> _Levers:
+    names = [lever.field for lever in kind.LEVERS]
+    return _Levers(reader(names), (UNSET,) * len(names))
 
 
-def _reader(names: Sequence[str]) -> Callable[[Request], tuple[object, ...]]:
+def reader(names: Sequence[str]) -> Callable[[Request], tuple[object, ...]]:
+    """Return what reads some fields of a request at once."""
     if len(names) > 1:
         return attrgetter(*names)
     return lambda request: tuple(getattr(request, name) for name in names)
@@ -245,6 +237,9 @@ def _refuse_duplicates(body: bytes) -> None:
         raise InvalidJsonError("The body is not valid JSON in UTF-8.") from error
 
 
+NO_CAPABILITIES: frozenset[Capability] = frozenset()
+
+
 def check_limits(
     request: Request, *, allowed: frozenset[Capability], max_output_tokens: int
 ) -> frozenset[Capability]:
@@ -265,23 +260,7 @@ def check_limits(
         if isinstance(value, int) and value > max_output_tokens:
             raise InvalidRequestError(f"'{field}' is at most {max_output_tokens}.", field)
     request.check()
-    return frozenset([lever.capability for lever in levers])
-
-
-_ENCODER = msgspec.json.Encoder()
-
-
-def encode(request: Request, seal: Seal) -> bytes:
-    """Return the body that the engine gets: the caller's fields and the gateway's own."""
-    shape = _shape(type(request))
-    # To the engine, null is a field's absence; to some of its fields it is an error.
-    body = {
-        name: value
-        for name, value in zip(shape.passed_on, shape.values(request), strict=True)
-        if value is not UNSET and value is not None
-    }
-    body.update(request.sealed(seal))
-    return _ENCODER.encode(body)
+    return frozenset([lever.capability for lever in levers]) if levers else NO_CAPABILITIES
 
 
 def _explain(message: str) -> RequestError:

@@ -86,7 +86,8 @@ class Sampling(Request, kw_only=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Refuse a seed that would be used, and options of a stream that there is not."""
-        check_seed(self.seed, self.temperature)
+        if self.seed is not None:
+            check_seed(self.seed, self.temperature)
         if self.stream_options is not None and not self.stream:
             raise InvalidRequestError("'stream_options' needs 'stream'.", "stream_options")
 

@@ -98,7 +98,7 @@ def test_a_key_that_expires_is_a_reason_to_look(settings, looks):
 
 def test_a_look_goes_by_the_clock_that_is_never_set_back(settings, looks, monkeypatch):
     """As if the wall's clock had been set back by two days since the start."""
-    monkeypatch.setattr(clock, "_WALL", clock._WALL + 2 * 86_400)
+    monkeypatch.setattr(clock, "_AHEAD", clock._AHEAD + 2 * 86_400)
     follow(settings)
     assert min(looks) > datetime.now(UTC) + timedelta(days=1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.dataplane.http import read_body
 from gateway.errors import RequestTooLargeError
-from gateway.server import EXCHANGE
+from gateway.exchange import EXCHANGE
 from tests.gateway.dataplane.test_doors import PATHS, body
 from tests.servers import wait_for
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from gateway.dataplane.endpoints import ENDPOINTS
-from gateway.dataplane.wire.request import Seal, check_limits, decode, encode
+from gateway.dataplane.wire.engine_body import encode
+from gateway.dataplane.wire.request import Seal, check_limits, decode
 from gateway.policy.capabilities import Capability
 from tests.gateway.dataplane.test_limits import caller
 

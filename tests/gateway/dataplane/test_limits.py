@@ -57,6 +57,11 @@ def answered(prompt: int, completion: int, events: int = 0) -> Outcome:
     return Outcome(asked_at=1.0, usage=Usage(prompt, completion), events=events)
 
 
+def shown(reservation: Reservation) -> dict[str, str]:
+    """The headers, by name."""
+    return dict(line.split(": ") for line in reservation.lines().splitlines())
+
+
 def enter(limits: Limits, who: Principal, now: Moment = START) -> Reservation:
     """A request that has its place."""
     reservation = limits.reserve(who, now)
@@ -128,25 +133,25 @@ def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
     narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_minute=1000))
     first = enter(limits, narrow)
     first.take(20, 0)
-    shown = first.headers()
-    assert shown["x-ratelimit-limit-requests"] == "3"
-    assert shown["x-ratelimit-remaining-requests"] == "2"
-    assert shown["x-ratelimit-limit-tokens"] == "100", "the person's, who has less"
-    assert shown["x-ratelimit-remaining-tokens"] == "80"
+    least = shown(first)
+    assert least["x-ratelimit-limit-requests"] == "3"
+    assert least["x-ratelimit-remaining-requests"] == "2"
+    assert least["x-ratelimit-limit-tokens"] == "100", "the person's, who has less"
+    assert least["x-ratelimit-remaining-tokens"] == "80"
     only = caller(key="one", own=KeyLimits(max_concurrent=1))
     enter(limits, only)
     refused = limits.reserve(only, START)
     with pytest.raises(RateLimitedError):
         refused.enter()
-    assert refused.headers()["x-ratelimit-limit-requests"] == "5", "no limit is not shown"
+    assert shown(refused)["x-ratelimit-limit-requests"] == "5", "no limit is not shown"
     for person in ("b", "c"):
         for _ in range(4):
             spend(limits, caller(person))
     organisation = limits.reserve(caller("d"), START)
     with pytest.raises(RateLimitedError):
         organisation.enter()
-    assert organisation.headers()["x-ratelimit-limit-requests"] == "10"
-    assert organisation.headers()["x-ratelimit-remaining-requests"] == "0"
+    assert shown(organisation)["x-ratelimit-limit-requests"] == "10"
+    assert shown(organisation)["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_who_was_not_let_in_has_no_place_to_give_back():
@@ -181,9 +186,9 @@ def test_tokens_are_reserved_and_settled_by_the_engines_count():
         second.take(5, 10)
     first.settle(answered(10, 10))
     second.take(10, 70)
-    assert second.headers()["x-ratelimit-remaining-tokens"] == "0"
+    assert shown(second)["x-ratelimit-remaining-tokens"] == "0"
     first.settle(answered(1000, 0))
-    assert second.headers()["x-ratelimit-remaining-tokens"] == "0", "only once"
+    assert shown(second)["x-ratelimit-remaining-tokens"] == "0", "only once"
 
 
 def test_a_settlement_does_not_touch_a_window_that_began_since():
@@ -193,7 +198,7 @@ def test_a_settlement_does_not_touch_a_window_that_began_since():
     new = enter(limits, caller(), later(61))
     new.take(40, 0)
     old.settle(answered(1, 1))
-    assert new.headers()["x-ratelimit-remaining-tokens"] == "60"
+    assert shown(new)["x-ratelimit-remaining-tokens"] == "60"
 
 
 def test_a_settlement_after_midnight_gives_nothing_back_to_the_new_day():
@@ -230,7 +235,7 @@ def test_what_a_request_costs(outcome, was_left, cost):
     reservation.take(20, 40)
     outcome.was_left = was_left
     reservation.settle(outcome)
-    assert reservation.headers()["x-ratelimit-remaining-tokens"] == str(100 - cost)
+    assert shown(reservation)["x-ratelimit-remaining-tokens"] == str(100 - cost)
 
 
 SAID = {"messages": [{"role": "user", "content": "x"}]}
