@@ -1,5 +1,7 @@
 """Who calls the data plane: by a key of ours, or by an access token of an identity provider."""
 
+from datetime import datetime
+
 from gateway import clock
 from gateway.audit.recorder import Caller, Recorder
 from gateway.dataplane import intake
@@ -34,8 +36,8 @@ class Callers:
         self._gate = gate
         self._recorder = recorder
 
-    async def identify(self, scope: Scope, request_id: str) -> tuple[Snapshot, Principal]:
-        """Return who calls, and the snapshot that knows them.
+    async def identify(self, scope: Scope, request_id: str) -> tuple[Snapshot, Principal, datetime]:
+        """Return the snapshot that knows who calls, who does, and the moment.
 
         Raises:
             AuthenticationError: It is not proven.
@@ -52,11 +54,11 @@ class Callers:
             principal = snapshot.directory.authenticate(authorization, now)
             self.check_address(scope, principal, request_id)
             self._gate.uses.note(principal.key_id, now.timestamp())
-            return snapshot, principal
+            return snapshot, principal, now
         proof = await self._bearer.prove(token, now.timestamp())
         # Read only now: somebody may have been shut out while a provider was asked.
-        snapshot = self._keeper.current()
-        return snapshot, snapshot.directory.named(proof, now)
+        snapshot, now = self._keeper.current(), clock.now()
+        return snapshot, snapshot.directory.named(proof, now), now
 
     def check_address(self, scope: Scope, principal: Principal, request_id: str) -> None:
         """Let somebody in from where they are, as their key is narrowed now.

@@ -1,6 +1,7 @@
 """HTTP in a few words: reading a body within bounds, and whom an answer is written to."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
@@ -63,6 +64,8 @@ def exchange_of(scope: Scope) -> Exchange:
 
 HEADERS = "airlock.headers"
 """Where a scope keeps its headers by name: they are asked for one after another."""
+TWICE = b"twice"
+"""Itself, no equal value, stands there for those of a name that came more than once."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -73,13 +76,21 @@ def header(scope: Scope, name: bytes) -> str | None:
     """
     known: dict[bytes, bytes] | None = scope.get(HEADERS)
     if known is None:
-        known = scope[HEADERS] = dict(scope["headers"])
+        known = scope[HEADERS] = _by_name(scope["headers"])
     value = known.get(name)
     if value is None:
         return None
-    if len(known) != len(scope["headers"]) and [key for key, _ in scope["headers"]].count(name) > 1:
+    if value is TWICE:
         raise InvalidRequestError(f"The header '{name.decode()}' may come once only.")
     return value.decode("latin-1")
+
+
+def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    known = dict(headers)
+    if len(known) != len(headers):
+        count = Counter(name for name, _ in headers)
+        known |= {name: TWICE for name, times in count.items() if times > 1}
+    return known
 
 
 def whole_body(scope: Scope, limit_bytes: int) -> bytes | None:

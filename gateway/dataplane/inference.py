@@ -7,6 +7,7 @@ put into the audit log and handed to the relay.
 import base64
 import hmac
 import logging
+from datetime import datetime
 from functools import partial
 
 from gateway import clock
@@ -74,8 +75,11 @@ class Inference:
         principal: Principal,
         body: bytes,
         to: Recipient,
+        now: datetime,
     ) -> None:
         """Have an engine answer a request that has its place in the limits already.
+
+        Whose it is was read from the snapshot at the moment that is given, just now.
 
         Raises:
             AirlockError: The request may not be served, or was not.
@@ -84,7 +88,6 @@ class Inference:
         request = self._understand(body, endpoint, principal)
         if call.is_batch and request.is_stream:
             raise e.UnsupportedParameterError("stream", "a batch's answers are no streams")
-        now = clock.now()
         grants = principal.domains(now)
         routed = self.choose(call, call.door or request.model, snapshot, principal, grants)
         self._keeper.check(snapshot, routed, principal, now)
@@ -96,7 +99,6 @@ class Inference:
         if call.reservation is not None:
             call.reservation.take(*estimate(body, request, self._settings.max_output_tokens))
         permit = partial(self._forbid_violation, snapshot, routed, grants)
-        permit(digest)  # The log would refuse a violation as well, but without an alarm.
         order = Order(
             endpoint=endpoint,
             body=encode(request, self._seal(call, principal, digest, snapshot)),
@@ -123,6 +125,7 @@ class Inference:
         if not self._recorder.must_intend(who, family, routed):
             await self._relay.answer(order, to, call.outcome)
             return
+        permit(digest)  # The log would refuse a violation as well, but without an alarm.
         kept = await self._keep(
             call, principal, missing_grants(family, routed.alias, NO_GRANTS), body
         )

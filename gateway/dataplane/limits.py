@@ -9,7 +9,7 @@ over all of its members. Each limit counts, so that the tightest wins.
 
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
 from gateway.dataplane.outcome import Outcome
@@ -190,12 +190,23 @@ class Reservation:
         return _duration(max(0.0, share[0].minute_began + MINUTE - self._now.monotonic))
 
 
+class _Known(NamedTuple):
+    """Where somebody's requests count."""
+
+    principal: Principal
+    """As the directory knew them: another version of them may have other terms."""
+    shares: tuple[Share, ...]
+    own: int
+
+
 class Limits:
     """Everybody's accounts."""
 
     def __init__(self) -> None:
         """Start with nothing used."""
         self._accounts: dict[tuple[str, str], Account] = {}
+        self._known: dict[str, _Known] = {}
+        """By key."""
         self.share = 1.0
         """The part of every limit that counts here; below 1 while other workers are not known."""
 
@@ -212,6 +223,14 @@ class Limits:
             now: The moment; the real one by default.
         """
         now = now or Moment(time.monotonic(), time.time())
+        known = self._known.get(principal.key_id)
+        if known is None or known.principal is not principal:
+            known = self._open(principal)
+        return Reservation(known.shares, known.own, now, self.share)
+
+    def _open(self, principal: Principal) -> "_Known":
+        if max(len(self._accounts), len(self._known)) >= IDLE_ACCOUNTS:
+            self._sweep()
         tier, organisation = principal.tier, principal.standing.organisation
         shares: tuple[Share, ...] = ((self._account("person", principal.person_id), tier, 1),)
         if (limits := principal.terms.limits) is not None:
@@ -220,17 +239,14 @@ class Limits:
         if organisation:
             account = self._account("organisation", organisation)
             shares = (*shares, (account, tier, tier.organisation_multiple))
-        return Reservation(shares, own, now, self.share)
+        known = self._known[principal.key_id] = _Known(principal, shares, own)
+        return known
 
     def _account(self, kind: str, name: str) -> Account:
-        account = self._accounts.get((kind, name))
-        if account is None:
-            if len(self._accounts) >= IDLE_ACCOUNTS:
-                self._sweep()
-            account = self._accounts[kind, name] = Account()
-        return account
+        return self._accounts.setdefault((kind, name), Account())
 
     def _sweep(self) -> None:
+        self._known.clear()  # What is dropped must not be counted in any more.
         now = Moment(time.monotonic(), time.time())
         for name, account in list(self._accounts.items()):
             is_over = (

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from functools import partial
 
 import orjson
@@ -166,15 +167,14 @@ class DataPlane:
             raise e.MethodNotAllowedError(allowed)
         await handler()
 
-    async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal]:
-        snapshot, principal = await self._callers.identify(scope, call.request_id)
+    async def _authenticate(self, call: Call, scope: Scope) -> tuple[Snapshot, Principal, datetime]:
+        snapshot, principal, now = await self._callers.identify(scope, call.request_id)
         call.tier = principal.tier.name
-        return snapshot, principal
+        return snapshot, principal, now
 
     async def _models(self, call: Call, scope: Scope) -> None:
         """List the names that the caller may ask for."""
-        snapshot, principal = await self._authenticate(call, scope)
-        now = clock.now()
+        snapshot, principal, now = await self._authenticate(call, scope)
         entries = list_models(snapshot.catalogue, principal.domains(now), now)
         answer = answer_for(scope["path"], entries)
         call.write_json(exchange_of(scope), orjson.dumps(answer))
@@ -185,7 +185,7 @@ class DataPlane:
         """Have an engine answer a request."""
         if scope["method"] != "POST":
             raise e.MethodNotAllowedError("POST")
-        snapshot, principal = await self._authenticate(call, scope)
+        snapshot, principal, now = await self._authenticate(call, scope)
         _check_scope(principal, endpoint.path)
         call.reservation = self.limits.reserve(principal)
         call.reservation.enter()
@@ -197,34 +197,34 @@ class DataPlane:
             body = await read_body(scope, receive, limit_bytes, timeout_seconds)
             # It may have outlived the access that it began with. A body that was there has not:
             # nothing else has run since its caller was identified.
-            snapshot = self._keeper.current()
-            current = snapshot.directory.principal(principal.key_id, clock.now())
+            snapshot, now = self._keeper.current(), clock.now()
+            current = snapshot.directory.principal(principal.key_id, now)
             if current is None:
                 raise e.RevokedKeyError
             _check_scope(current, endpoint.path)
             self._callers.check_address(scope, current, call.request_id)
             principal = current
-        await self._inference.answer(call, endpoint, snapshot, principal, body, exchange)
+        await self._inference.answer(call, endpoint, snapshot, principal, body, exchange, now)
 
     async def _infer_line(
         self, call: Call, key_id: str, endpoint: Endpoint, body: bytes, answer: Collected
     ) -> None:
         """Have an engine answer a line of a batch."""
-        snapshot = self._keeper.current()
-        principal = snapshot.directory.principal(key_id, clock.now())
+        snapshot, now = self._keeper.current(), clock.now()
+        principal = snapshot.directory.principal(key_id, now)
         if principal is None:
             raise e.GrantRevokedError
         _check_scope(principal, endpoint.path)
         call.tier = principal.tier.name
         call.reservation = self.limits.reserve(principal)
         call.reservation.enter()
-        await self._inference.answer(call, endpoint, snapshot, principal, body, answer)
+        await self._inference.answer(call, endpoint, snapshot, principal, body, answer, now)
 
     async def _keep(
         self, handler: Handler, call: Call, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer what concerns files and batches; what makes work counts as a request."""
-        _, principal = await self._authenticate(call, scope)
+        _, principal, _ = await self._authenticate(call, scope)
         _check_scope(principal, "/".join(scope["path"].split("/", 3)[:3]))
         if scope["method"] == "POST" or handler is Archive.content:
             call.reservation = self.limits.reserve(principal)
