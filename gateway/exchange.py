@@ -27,7 +27,7 @@ class Exchange(RequestResponseCycle):
 
         Args:
             protocol: The connection's.
-            write: Sends bytes on it, with what was held back before.
+            write: Sends bytes on it.
             keep_alive: Whether the connection may be used again.
         """
         self.scope = protocol.scope

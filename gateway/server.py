@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.exchange import EXCHANGE, Exchange
-from gateway.transport import JoiningTransport, keep_little_unsent
+from gateway.transport import JoiningTransport, keep_little_unsent, turn_of
 
 DATA_PLANE = "/v1"
 """How the paths begin whose requests find their exchange in the scope."""
@@ -42,9 +42,8 @@ class ServerProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
         keep_little_unsent(transport)
-        self._joining = JoiningTransport(cast("asyncio.Transport", transport), self.loop)
+        self._joining = JoiningTransport(cast("asyncio.Transport", transport), turn_of(self.loop))
         super().connection_made(cast("asyncio.Transport", self._joining))
-        self.write_now = self._joining.write_now
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
         self._idle_since: float | None = self.loop.time()
@@ -151,7 +150,7 @@ class ServerProtocol(HttpToolsProtocol):
         self._ahead_bytes = 0
         # What follows a chunked body looks like headers, and says nothing of whose request it is.
         self.headers = []
-        self.cycle = exchange = Exchange(self, self.write_now, keep_alive=is_kept)
+        self.cycle = exchange = Exchange(self, self._joining.write, keep_alive=is_kept)
         if scope["path"].startswith(DATA_PLANE):
             scope[EXCHANGE] = exchange
         if before is None or (before.response_complete and not self._is_held):

@@ -1,12 +1,26 @@
-"""A transport that lets a head leave together with its body."""
+"""A transport whose writes leave together, with those of all others, when the loop's turn ends.
+
+A turn reads from every connection that has something, and then does all that follows from it. Were
+each answer and each engine's request sent in the middle of that, whoever gets them would wake up
+for each, as often as there are some: a wake-up costs the sender more than all else of a write.
+Sent one after another, they find the other side awake. So Redis writes its answers, and Netty
+consolidates its flushes.
+
+Nothing waits for it: what is held leaves before the loop waits for anything, and at once where it
+is much. A head leaves together with its body.
+"""
 
 import asyncio
+import logging
 import socket
+from weakref import WeakKeyDictionary
 
-HEAD = b"HTTP/1.1 "
+MOST_HELD_BYTES = 65_536
+"""More leaves at once: who does not read must be known before more is written."""
 UNREAD_SECONDS = 120.0
 """For so long a caller may read nothing of an answer that is over; then it is thrown away."""
 
+log = logging.getLogger(__name__)
 UNSENT_BYTES = 131_072
 """What the kernel takes beyond what is on its way. Else it takes up to 4 MB, and who reads 10 kB a
 second is seen to read once in two minutes: a third of it must go before more is taken."""
@@ -19,46 +33,82 @@ def keep_little_unsent(transport: asyncio.BaseTransport) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
+class Turn:
+    """Whatever is written in one turn of an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start with nothing."""
+        self._call_soon = loop.call_soon
+        self._writers: list[JoiningTransport] = []
+
+    def add(self, writer: "JoiningTransport") -> None:
+        """Have a transport flushed when the turn ends."""
+        if not self._writers:
+            self._call_soon(self._end)
+        self._writers.append(writer)
+
+    def _end(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            try:
+                writer.flush()
+            except Exception:  # One connection's fault must not hold up what others are to get.
+                log.exception("a connection could not be written to")
+                writer.abort()
+
+
+_TURNS: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]" = WeakKeyDictionary()
+
+
+def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
+    """Return what is written in the loop's turns; always the same."""
+    turn = _TURNS.get(loop)
+    if turn is None:
+        turn = _TURNS[loop] = Turn(loop)
+    return turn
+
+
 class JoiningTransport:
-    """A transport that holds a head back until the next write, or until the loop comes round.
+    """A transport that holds what is written until the turn ends, or until it is much."""
 
-    Nothing is delayed by it: what is held back leaves before the loop waits for anything.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Write to `transport`."""
+    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
+        """Write to `transport` when the turn ends."""
         self._transport = transport
         self._write = transport.write
-        self._call_soon = loop.call_soon
-        self._head = b""
+        self._turn = turn
+        self._held = b""
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
         self.set_protocol = transport.set_protocol
-        self.abort = transport.abort
         self._unread_bytes, self._unread_since = 0, 0.0
 
     def write(self, data: bytes) -> None:
-        """Send `data`, together with a head that was held back."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(HEAD):
-            self._head = data
-            self._call_soon(self._flush)
-            return
-        self._write(data)
+        """Send `data`, after what is held."""
+        if self._held:
+            data = self._held + data
+        else:
+            self._turn.add(self)
+        self._held = data
+        if len(data) > MOST_HELD_BYTES:
+            self.flush()
 
-    def write_now(self, data: bytes) -> None:
-        """Send what was held back, such as the word to go on with a body, and then `data`."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        self._write(data)
+    def flush(self) -> None:
+        """Send what is held; to a connection that is closing, nothing goes any more."""
+        data, self._held = self._held, b""
+        if data and not self.is_closing():
+            self._write(data)
 
     def close(self) -> None:
-        """Send what was held back, and close."""
-        self._flush()
+        """Send what is held, and close."""
+        self.flush()
         self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, and send nothing more."""
+        self._held = b""
+        self._transport.abort()
 
     def note_read(self) -> None:
         """Forget how much was unread: it has been read, and the next is another answer."""
@@ -75,8 +125,3 @@ class JoiningTransport:
             self._unread_since = now
         self._unread_bytes = unread
         return now >= self._unread_since + UNREAD_SECONDS
-
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._write(head)

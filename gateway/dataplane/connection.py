@@ -12,6 +12,7 @@ from typing import cast
 import httptools
 
 from gateway.errors import EngineFailedError
+from gateway.transport import JoiningTransport, turn_of
 
 MAX_HEAD_BYTES = 65_536
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -43,7 +44,7 @@ class EngineConnection(asyncio.Protocol):
         self._keep = keep
         self._forget = forget
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport: JoiningTransport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], None] | None = None
         self._is_busy = False
@@ -170,7 +171,8 @@ class EngineConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self._transport = cast("asyncio.Transport", transport)
+        joined = cast("asyncio.Transport", transport)
+        self._transport = JoiningTransport(joined, turn_of(self._loop))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is under way."""

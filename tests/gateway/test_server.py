@@ -231,7 +231,7 @@ def test_who_reads_nothing_has_a_bounded_part_of_memory(address):
         protocol = wait_for(lambda: protocol_of(connection))
         flood(connection, 300)
         assert len(protocol.pipeline) <= MOST_AHEAD
-        assert protocol.write_now.__self__._transport.get_write_buffer_size() < 200_000
+        assert protocol._joining._transport.get_write_buffer_size() < 200_000
 
 
 def test_requests_ahead_of_an_answer_are_few(address):
@@ -353,7 +353,7 @@ def test_an_answer_that_is_read_slowly_is_waited_for():
     for name in ("write", "is_closing", "get_extra_info", "set_protocol", "abort"):
         setattr(written, name, None)
     written.pause_reading = written.resume_reading = None
-    joining = JoiningTransport(written, SimpleNamespace(call_soon=None))
+    joining = JoiningTransport(written, SimpleNamespace(add=None))
     now = 1000.0
     for unread in (0, 900, 800, 700, 700, 600):  # noqa: B007
         now += 0.9 * UNREAD_SECONDS

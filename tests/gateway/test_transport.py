@@ -1,0 +1,133 @@
+"""What is written in one turn of the loop leaves at its end: whole, in order, to whom it should."""
+
+import asyncio
+
+import pytest
+import uvloop
+
+from gateway.transport import MOST_HELD_BYTES, JoiningTransport, turn_of
+
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class Written:
+    """A transport that notes what reaches it, in a list that several share."""
+
+    def __init__(self, name: str, noted: list[tuple[str, bytes]], *, is_broken: bool = False):
+        self.name, self.noted, self.is_broken = name, noted, is_broken
+        self.is_closed = False
+        self.get_extra_info = self.pause_reading = self.resume_reading = self.set_protocol = None
+
+    def write(self, data: bytes) -> None:
+        if self.is_broken:
+            raise RuntimeError("the handle is closed")
+        self.noted.append((self.name, data))
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+
+@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+def in_a_turn(request):
+    """Runs a function in one turn of a loop, and returns what had been written before its end."""
+
+    def run(act, noted: list) -> list:
+        async def main() -> list:
+            act(turn_of(asyncio.get_running_loop()))
+            at_once = list(noted)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return at_once
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(main())
+
+    return run
+
+
+def test_what_is_written_leaves_when_the_turn_ends_each_connections_as_one(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        one = JoiningTransport(Written("one", noted), turn)
+        two = JoiningTransport(Written("two", noted), turn)
+        one.write(b"head ")
+        two.write(b"other")
+        one.write(b"body")
+
+    assert in_a_turn(act, noted) == []
+    assert noted == [("one", b"head body"), ("two", b"other")]
+
+
+def test_much_leaves_at_once_and_once_only(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+    much = b"x" * MOST_HELD_BYTES
+
+    def act(turn) -> None:
+        one = JoiningTransport(Written("one", noted), turn)
+        one.write(b"head ")
+        one.write(much)
+        one.write(b"end")
+
+    assert in_a_turn(act, noted) == [("one", b"head " + much)]
+    assert noted == [("one", b"head " + much), ("one", b"end")]
+
+
+def test_a_connection_that_closes_sends_what_is_held_first(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        one = JoiningTransport(Written("one", noted), turn)
+        one.write(b"last words")
+        one.close()
+
+    assert in_a_turn(act, noted) == noted == [("one", b"last words")]
+
+
+@pytest.mark.parametrize("ended_by", ["abort", "its own end"])
+def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
+    """A request that is given up in the turn in which it was made never reaches its engine."""
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        written = Written("one", noted)
+        one = JoiningTransport(written, turn)
+        one.write(b"request")
+        if ended_by == "abort":
+            one.abort()
+        else:
+            written.close()
+
+    in_a_turn(act, noted)
+    assert noted == []
+
+
+def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog):
+    noted: list[tuple[str, bytes]] = []
+    broken = Written("broken", noted, is_broken=True)
+
+    def act(turn) -> None:
+        for transport in (Written("one", noted), broken, Written("two", noted)):
+            JoiningTransport(transport, turn).write(b"answer")
+
+    in_a_turn(act, noted)
+    assert noted == [("one", b"answer"), ("two", b"answer")]
+    assert broken.is_closed
+    assert "could not be written to" in caplog.text
+
+
+def test_a_turn_follows_a_turn(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        one = JoiningTransport(Written("one", noted), turn)
+        one.write(b"first")
+        asyncio.get_running_loop().call_soon(one.write, b"second")
+
+    in_a_turn(act, noted)
+    assert b"".join(data for _, data in noted) == b"firstsecond"
