@@ -9,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from gateway.transport import JoiningTransport
+
 EXCHANGE = "airlock.exchange"
 """Where a request to the data plane has it in its scope."""
 
@@ -21,18 +23,18 @@ class Exchange(RequestResponseCycle):
     """
 
     def __init__(
-        self, protocol: HttpToolsProtocol, write: Callable[[bytes], None], *, keep_alive: bool
+        self, protocol: HttpToolsProtocol, joining: JoiningTransport, *, keep_alive: bool
     ) -> None:
         """Begin with a request whose head is there; attributes are those of uvicorn's cycle.
 
         Args:
             protocol: The connection's.
-            write: Sends bytes on it.
+            joining: Its transport.
             keep_alive: Whether the connection may be used again.
         """
         self.scope = protocol.scope
         self.transport = protocol.transport
-        self._write = write
+        self._joining = joining
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.access_logger = protocol.access_logger
@@ -87,7 +89,9 @@ class Exchange(RequestResponseCycle):
         length = len(body)
         if self.scope["method"] == "HEAD":
             body = b""
-        self._begin(status, b"%bcontent-length: %d\r\n" % (fields, length), body)
+        answer = self._begin(status, b"%bcontent-length: %d\r\n" % (fields, length), body)
+        if not self.disconnected:
+            self._joining.write_expected(answer)
         self._end()
 
     def begin(self, status: int, fields: bytes, data: bytes) -> None:
@@ -97,17 +101,20 @@ class Exchange(RequestResponseCycle):
             fields += b"transfer-encoding: chunked\r\n"
             data = b"%x\r\n%b\r\n" % (len(data), data)
         # HTTP/1.0 has no chunks: the body ends with its connection.
-        self._begin(status, fields, data)
+        answer = self._begin(status, fields, data)
+        if not self.disconnected:
+            self._joining.write_now(answer)
 
     def write(self, data: bytes) -> None:
         """Write more of a body, at once."""
         if not self.disconnected:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked_encoding else data)
+            chunk = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked_encoding else data
+            self._joining.write_now(chunk)
 
     def end(self) -> None:
         """End the answer."""
         if not self.disconnected and self.chunked_encoding:
-            self._write(b"0\r\n\r\n")
+            self._joining.write_now(b"0\r\n\r\n")
         self._end()
 
     async def drain(self) -> None:
@@ -115,15 +122,13 @@ class Exchange(RequestResponseCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
 
-    def _begin(self, status: int, fields: bytes, data: bytes) -> None:
+    def _begin(self, status: int, fields: bytes, data: bytes) -> bytes:
         if self.response_started:
             raise RuntimeError("this answer has begun already")
         self.response_started = True
         self.waiting_for_100_continue = False
-        if not self.disconnected:
-            close = b"" if self.keep_alive else b"connection: close\r\n"
-            head = b"%b%b%b\r\n" % (STATUS_LINE[status], fields, close)
-            self._write(head + data)
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        return b"%b%b%b\r\n%b" % (STATUS_LINE[status], fields, close, data)
 
     def _end(self) -> None:
         if self.disconnected:

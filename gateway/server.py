@@ -42,7 +42,8 @@ class ServerProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
         keep_little_unsent(transport)
-        self._joining = JoiningTransport(cast("asyncio.Transport", transport), turn_of(self.loop))
+        self._turn = turn_of(self.loop)
+        self._joining = JoiningTransport(cast("asyncio.Transport", transport), self._turn)
         super().connection_made(cast("asyncio.Transport", self._joining))
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
@@ -94,6 +95,7 @@ class ServerProtocol(HttpToolsProtocol):
         if exchange is not None and not exchange.response_complete:
             exchange.more_body = False
             exchange.tell()
+            self._turn.expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
@@ -150,7 +152,7 @@ class ServerProtocol(HttpToolsProtocol):
         self._ahead_bytes = 0
         # What follows a chunked body looks like headers, and says nothing of whose request it is.
         self.headers = []
-        self.cycle = exchange = Exchange(self, self._joining.write, keep_alive=is_kept)
+        self.cycle = exchange = Exchange(self, self._joining, keep_alive=is_kept)
         if scope["path"].startswith(DATA_PLANE):
             scope[EXCHANGE] = exchange
         if before is None or (before.response_complete and not self._is_held):

@@ -1,4 +1,4 @@
-"""A transport whose writes leave together, with those of all others, when the loop's turn ends.
+"""A transport whose writes leave together with those of others, in one turn of the loop.
 
 A turn reads from every connection that has something, and then does all that follows from it. Were
 each answer and each engine's request sent in the middle of that, whoever gets them would wake up
@@ -7,7 +7,7 @@ Sent one after another, they find the other side awake. So Redis writes its answ
 consolidates its flushes.
 
 Nothing waits for it: what is held leaves before the loop waits for anything, and at once where it
-is much. A head leaves together with its body.
+is much. What comes alone in its turn is not held at all. A head leaves together with its body.
 """
 
 import asyncio
@@ -40,6 +40,19 @@ class Turn:
         """Start with nothing."""
         self._call_soon = loop.call_soon
         self._writers: list[JoiningTransport] = []
+        self._expected = 0
+
+    def expect(self) -> None:
+        """Note that something is read of which something to be written follows in this turn."""
+        self._expected += 1
+
+    def is_alone(self) -> bool:
+        """Whether nothing is held, and nothing expected but what is written now."""
+        self._expected -= 1
+        if self._expected > 0:
+            return False
+        self._expected = 0
+        return not self._writers
 
     def add(self, writer: "JoiningTransport") -> None:
         """Have a transport flushed when the turn ends."""
@@ -48,6 +61,8 @@ class Turn:
         self._writers.append(writer)
 
     def _end(self) -> None:
+        # What has not come by now, since it waits for a database or its turn at an engine, is late.
+        self._expected = 0
         writers, self._writers = self._writers, []
         for writer in writers:
             try:
@@ -85,7 +100,7 @@ class JoiningTransport:
         self._unread_bytes, self._unread_since = 0, 0.0
 
     def write(self, data: bytes) -> None:
-        """Send `data`, after what is held."""
+        """Send `data` when the turn ends, after what is held."""
         if self._held:
             data = self._held + data
         else:
@@ -93,6 +108,19 @@ class JoiningTransport:
         self._held = data
         if len(data) > MOST_HELD_BYTES:
             self.flush()
+
+    def write_expected(self, data: bytes) -> None:
+        """Send `data`, which the turn expects: at once if it is alone in it."""
+        if self._turn.is_alone():
+            self._write(data)
+        else:
+            self.write(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Send `data` at once, after what is held."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        self._write(data)
 
     def flush(self) -> None:
         """Send what is held; to a connection that is closing, nothing goes any more."""

@@ -44,6 +44,7 @@ class EngineConnection(asyncio.Protocol):
         self._keep = keep
         self._forget = forget
         self._loop = asyncio.get_running_loop()
+        self._turn = turn_of(self._loop)
         self._transport: JoiningTransport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], None] | None = None
@@ -88,7 +89,7 @@ class EngineConnection(asyncio.Protocol):
         self._is_busy = True
         if self._transport is None or self._transport.is_closing():
             raise ConnectionLostError(was_silent=True)
-        self._transport.write(request)
+        self._transport.write_expected(request)
         while not (self._is_complete or (self._has_head and is_stream and self.status == 200)):
             await self._next()
         return self.status
@@ -172,7 +173,7 @@ class EngineConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         joined = cast("asyncio.Transport", transport)
-        self._transport = JoiningTransport(joined, turn_of(self._loop))
+        self._transport = JoiningTransport(joined, self._turn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is under way."""
@@ -200,7 +201,10 @@ class EngineConnection(asyncio.Protocol):
                 self._give(self._take)
             if self._is_complete:
                 self._wake()
-        elif self._is_complete or (self._is_stream and self._has_head):
+        elif self._is_complete:
+            self._turn.expect()
+            self._wake()
+        elif self._is_stream and self._has_head:
             self._wake()
         elif self._size > MAX_ANSWER_BYTES:
             self._fail(EngineFailedError())

@@ -64,6 +64,58 @@ def test_what_is_written_leaves_when_the_turn_ends_each_connections_as_one(in_a_
     assert noted == [("one", b"head body"), ("two", b"other")]
 
 
+def test_what_comes_alone_in_its_turn_leaves_at_once(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        turn.expect()
+        JoiningTransport(Written("one", noted), turn).write_expected(b"answer")
+
+    assert in_a_turn(act, noted) == noted == [("one", b"answer")]
+
+
+def test_what_comes_with_others_leaves_with_them(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        for _ in range(2):
+            turn.expect()
+        for name in ("one", "two"):
+            JoiningTransport(Written(name, noted), turn).write_expected(b"answer")
+
+    assert in_a_turn(act, noted) == []
+    assert noted == [("one", b"answer"), ("two", b"answer")]
+
+
+def test_what_does_not_come_holds_up_nothing_beyond_its_turn(in_a_turn):
+    """Such as a request that waits for its turn at an engine."""
+    noted: list[tuple[str, bytes]] = []
+    turns = []
+
+    def act(turn) -> None:
+        turns.append(turn)
+        for _ in range(3):
+            turn.expect()
+        JoiningTransport(Written("one", noted), turn).write_expected(b"answer")
+
+    assert in_a_turn(act, noted) == []
+    assert noted == [("one", b"answer")]
+    turns[0].expect()
+    assert turns[0].is_alone(), "nothing is expected of an earlier turn"
+
+
+def test_an_event_leaves_at_once_behind_what_is_held(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        one = JoiningTransport(Written("one", noted), turn)
+        one.write(b"head ")
+        one.write_now(b"event")
+        one.write_now(b"event")
+
+    assert in_a_turn(act, noted) == noted == [("one", b"head event"), ("one", b"event")]
+
+
 def test_much_leaves_at_once_and_once_only(in_a_turn):
     noted: list[tuple[str, bytes]] = []
     much = b"x" * MOST_HELD_BYTES
