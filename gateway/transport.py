@@ -36,9 +36,8 @@ def keep_little_unsent(transport: asyncio.BaseTransport) -> None:
 class Turn:
     """Whatever is written in one turn of an event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         """Start with nothing."""
-        self._call_soon = loop.call_soon
         self._writers: list[JoiningTransport] = []
         self._expected = 0
 
@@ -57,7 +56,7 @@ class Turn:
     def add(self, writer: "JoiningTransport") -> None:
         """Have a transport flushed when the turn ends."""
         if not self._writers:
-            self._call_soon(self._end)
+            asyncio.get_running_loop().call_soon(self._end)
         self._writers.append(writer)
 
     def _end(self) -> None:
@@ -79,7 +78,7 @@ def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
     """Return what is written in the loop's turns; always the same."""
     turn = _TURNS.get(loop)
     if turn is None:
-        turn = _TURNS[loop] = Turn(loop)
+        turn = _TURNS[loop] = Turn()
     return turn
 
 
