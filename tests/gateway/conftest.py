@@ -29,7 +29,7 @@ from tests.fakes.vllm import FakeVllm
 from tests.models.checkpoints import PROFILE, put_base, put_candidate, put_report
 from tests.models.test_gate import report
 from tests.models.trusting import ENGINE, point, trust_in
-from tests.servers import PLAIN, serving, wait_for
+from tests.servers import PLAIN, serving, serving_each, wait_for
 from tests.two_people import TwoPeople
 
 
@@ -219,14 +219,13 @@ def run_gateway(
     key_file = settings.home / "engine.key"
     key_file.write_text("engine-key")
     with ExitStack() as stack:
+        fakes = [*engines.values(), *(side_cars[label] for label in engines)]
+        urls = stack.enter_context(serving_each(fakes, lifespan="off"))
         configured = tuple(
-            EngineSetting(
-                url=stack.enter_context(serving(fake, lifespan="off")),
-                digest=fake.digest,
-                api_key_file=key_file,
-                attest_url=stack.enter_context(serving(side_cars[label], lifespan="off")),
+            EngineSetting(url=url, digest=fake.digest, api_key_file=key_file, attest_url=attest_url)
+            for fake, url, attest_url in zip(
+                engines.values(), urls[: len(engines)], urls[len(engines) :], strict=True
             )
-            for label, fake in engines.items()
         )
         for label, others in (replicas or {}).items():
             served = next(one for one in configured if one.digest == engines[label].digest)
