@@ -1,6 +1,8 @@
 """Databases of both kinds, and a running gateway with two fake engines behind it."""
 
+import functools
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -31,6 +33,9 @@ from tests.models.test_gate import report
 from tests.models.trusting import ENGINE, point, trust_in
 from tests.servers import PLAIN, serving, serving_each, wait_for
 from tests.two_people import TwoPeople
+
+EMBEDDED = "airlock.db"
+"""The embedded database's file under `home`."""
 
 
 @pytest.fixture(scope="session")
@@ -83,13 +88,31 @@ def make_settings(request, home: Path, kind: str, **given) -> Settings:
     if kind == "postgresql":
         server = pixeltable_address(request)
         name = f"test_{uuid.uuid4().hex}"
+        copied = migrated_database(server)
         with psycopg_connection(server) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{copied}"')
         given["database_url"] = server.replace("/postgres?", f"/{name}?")
-    made = Settings(**given)
-    if kind == "postgresql":
-        migrate(made)
-    return made
+    return Settings(**given)
+
+
+@functools.cache
+def migrated_database(server: str) -> str:
+    """Migrate a database on a server, to be copied by who needs an empty one; return its name."""
+    name = "migrated"
+    with psycopg_connection(server) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        migrate(Settings(database_url=server.replace("/postgres?", f"/{name}?")))
+        # Nobody may be connected to what is copied, not even for a moment to vacuum it.
+        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    return name
+
+
+@functools.cache
+def migrated_file() -> bytes:
+    """Migrate an embedded database, for gateways that would begin with that; return its bytes."""
+    with tempfile.TemporaryDirectory() as home:
+        migrate(Settings(home=Path(home)))
+        return (Path(home) / EMBEDDED).read_bytes()
 
 
 def pixeltable_address(request) -> str:
@@ -200,6 +223,9 @@ def run_gateway(
 
     With `replicas`, those that serve a checkpoint instead, by its label.
     """
+    embedded = settings.home / EMBEDDED
+    if settings.is_embedded and not embedded.exists():
+        embedded.write_bytes(migrated_file())
     store = CheckpointStore(settings.home / "store")
     trust_in(settings.home)
     base = put_base(store, b"base").digest
