@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.e2e.conftest import Demo
 from tests.two_people import TwoPeople
 from unlearn.evaluation.measure import harness_config
 from unlearn.evaluation.suites import load_suite
+from unlearn.evaluation.tasks import Task
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(1500)]
 ITEMS = 60
@@ -25,10 +29,36 @@ def newest(demo: Demo, candidate: str) -> Report:
     return CheckpointStore(demo.home / "store").reports_for(candidate)[-1]
 
 
-def run_plain_harness(
+@dataclass
+class PlainHarness:
+    """A run of `lm_eval` on our tasks, under way in a process of its own."""
+
+    process: subprocess.Popen
+    log: Path
+    folder: Path
+    tasks: tuple[Task, ...]
+
+    def samples(self) -> dict[str, list]:
+        """Wait until it is done; return the samples that it logged."""
+        assert self.process.wait() == 0, self.log.read_text(errors="replace")[-4000:]
+        return {
+            task.name: sorted(
+                (
+                    json.loads(line)
+                    for path in (self.folder / "out").rglob(f"samples_{task.harness_name}_*.jsonl")
+                    for line in path.read_text().splitlines()
+                ),
+                key=lambda sample: sample["doc_id"],
+            )
+            for task in self.tasks
+        }
+
+
+@contextmanager
+def plain_harness(
     url: str, model_name: str, key: str, checkpoint: Path, folder: Path, items: int = ITEMS
-) -> dict[str, list]:
-    """Run `lm_eval` on our tasks through `local-completions`; return the samples it logs."""
+) -> Iterator[PlainHarness]:
+    """Start `lm_eval` on our tasks through `local-completions`; it is ended at the end."""
     tasks = load_suite("capitals", limit=items)
     for task in tasks:
         config = harness_config(task, folder)
@@ -54,32 +84,38 @@ def run_plain_harness(
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(folder / "datasets"),
     }
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return {
-        task.name: sorted(
-            (
-                json.loads(line)
-                for path in (folder / "out").rglob(f"samples_{task.harness_name}_*.jsonl")
-                for line in path.read_text().splitlines()
-            ),
-            key=lambda sample: sample["doc_id"],
-        )
-        for task in tasks
-    }
+    log = folder / "harness.log"
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(words, env=environment, stdout=sink, stderr=sink) as process,
+    ):
+        try:
+            yield PlainHarness(process, log, folder, tasks)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def both(demo: Demo, tmp_path_factory) -> Iterator[dict[str, PlainHarness]]:
+    """The plain harness at each engine, both at once: each engine has processors of its own."""
+    with ExitStack() as stack:
+        running = {}
+        for label, digest in demo.digests().items():
+            path = demo.home / "store/checkpoints" / digest.removeprefix("sha256:")
+            engine = demo.engine(label)
+            key = Path(engine["api_key_file"]).read_text()
+            folder = tmp_path_factory.mktemp(label)
+            made = plain_harness(engine["url"], engine["digest"], key, path, folder)
+            running[label] = stack.enter_context(made)
+        yield running
 
 
 @pytest.mark.parametrize("label", ["base", "unlearned"])
-def test_the_plain_harness_gives_the_same_answers_item_for_item(demo: Demo, tmp_path, label: str):
-    digests = demo.digests()
-    report = newest(demo, digests["unlearned"])
+def test_the_plain_harness_gives_the_same_answers_item_for_item(demo: Demo, both, label: str):
+    report = newest(demo, demo.digests()["unlearned"])
     assert report.harness.clean
     assert report.profile.engine == "vllm"
-    path = demo.home / "store/checkpoints" / digests[label].removeprefix("sha256:")
-    engine = demo.engine(label)
-    key = Path(engine["api_key_file"]).read_text()
-    samples = run_plain_harness(engine["url"], engine["digest"], key, path, tmp_path)
-    compare(report, label, samples, ITEMS)
+    compare(report, label, both[label].samples(), ITEMS)
 
 
 def test_the_plain_harness_gives_them_through_the_researchers_door_too(demo: Demo, tmp_path):
@@ -90,7 +126,8 @@ def test_the_plain_harness_gives_them_through_the_researchers_door_too(demo: Dem
     digests = demo.digests()
     path = demo.home / "store/checkpoints" / digests["base"].removeprefix("sha256:")
     key = demo.facts["researcher_key"]
-    samples = run_plain_harness(demo.root, "smollm2:base", key, path, tmp_path, FEW_ITEMS)
+    with plain_harness(demo.root, "smollm2:base", key, path, tmp_path, FEW_ITEMS) as running:
+        samples = running.samples()
     compare(newest(demo, digests["unlearned"]), "base", samples, FEW_ITEMS)
 
 
