@@ -112,15 +112,29 @@ def wait_until_ready(process: subprocess.Popen, log: Path, seconds: float) -> No
     raise AssertionError(log.read_text(errors="replace")[-4000:])
 
 
+def engines_begun() -> int:
+    return sum("vllm.entrypoints" in words for words in processes_of(HOME))
+
+
+AT_WORK = {
+    "base": lambda: any(HOME.glob("store/staging/*/*")),
+    "unlearn": lambda: (
+        sum(len(log.read_text().splitlines()) for log in HOME.glob("runs/*.jsonl")) > 2
+    ),
+    "evaluate": lambda: engines_begun() >= 1,
+    "engines": lambda: engines_begun() >= 2,
+}
+"""When each step that the demo is killed in is under way: what it makes is begun."""
+
+
 def kill_at(step: str, log: Path) -> None:
     """Start a demo, kill it in the middle of a step, and see that nothing of it goes on."""
     process = start_demo(log, "--port", "0")
     deadline = time.monotonic() + COLD_SECONDS
-    while f"] {step}:" not in log.read_text(errors="replace"):
+    while f"] {step}:" not in log.read_text(errors="replace") or not AT_WORK[step]():
         assert process.poll() is None, log.read_text(errors="replace")[-4000:]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(6)  # Into the step: its verb is at work.
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
