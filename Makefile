@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 LOCKS := requirements/gateway.txt requirements/engine.txt requirements/unlearn.txt requirements/dev.txt
 STAMP := $(VENV)/.complete
 HOME_DIR ?= .airlock
+# Where nothing may be cached, each of the hundreds of processes compiles the code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types imports lock dashboards rules schemas sbom licences audit-deps bench-unlearn bench-gateway chaos clean
