@@ -14,6 +14,9 @@ from gateway.transport import JoiningTransport
 EXCHANGE = "airlock.exchange"
 """Where a request to the data plane has it in its scope."""
 
+LONG_BODY_BYTES = 16_384
+"""What is made of more takes so long that nobody else's answer should wait for it."""
+
 
 class Exchange(RequestResponseCycle):
     """One request and its answer, by ASGI's messages or by the methods here.
@@ -82,6 +85,8 @@ class Exchange(RequestResponseCycle):
         # A long body, or a request that came ahead, has stopped reading; who leaves would not be
         # noticed any more.
         self.flow.resume_reading()
+        if len(self.body) > LONG_BODY_BYTES:
+            self._joining.turn.flush()
         return bytes(self.body)
 
     def whole(self, status: int, fields: bytes, body: bytes) -> None:
@@ -127,8 +132,10 @@ class Exchange(RequestResponseCycle):
             raise RuntimeError("this answer has begun already")
         self.response_started = True
         self.waiting_for_100_continue = False
-        close = b"" if self.keep_alive else b"connection: close\r\n"
-        return b"%b%b%b\r\n%b" % (STATUS_LINE[status], fields, close, data)
+        own = b"" if self.keep_alive else b"connection: close\r\n"
+        for name, value in self.default_headers:  # The date, which uvicorn writes each second.
+            own += b"%b: %b\r\n" % (name, value)
+        return b"%b%b%b\r\n%b" % (STATUS_LINE[status], fields, own, data)
 
     def _end(self) -> None:
         if self.disconnected:

@@ -97,6 +97,10 @@ class ServerProtocol(HttpToolsProtocol):
             exchange.tell()
             self._turn.expect()
 
+    def eof_received(self) -> None:
+        """Send what is held: the transport closes by itself now, and takes nothing after."""
+        self._joining.flush()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
         self._timer.cancel()

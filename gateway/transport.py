@@ -11,8 +11,10 @@ is much. What comes alone in its turn is not held at all. A head leaves together
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
+from contextvars import Context
 from weakref import WeakKeyDictionary
 
 MOST_HELD_BYTES = 65_536
@@ -40,6 +42,8 @@ class Turn:
         """Start with nothing."""
         self._writers: list[JoiningTransport] = []
         self._expected = 0
+        self._context = Context()
+        """Nobody's: what goes wrong with one connection is not of the request that wrote first."""
 
     def expect(self) -> None:
         """Note that something is read of which something to be written follows in this turn."""
@@ -56,19 +60,24 @@ class Turn:
     def add(self, writer: "JoiningTransport") -> None:
         """Have a transport flushed when the turn ends."""
         if not self._writers:
-            asyncio.get_running_loop().call_soon(self._end)
+            asyncio.get_running_loop().call_soon(self._end, context=self._context)
         self._writers.append(writer)
 
     def _end(self) -> None:
         # What has not come by now, since it waits for a database or its turn at an engine, is late.
         self._expected = 0
+        self.flush()
+
+    def flush(self) -> None:
+        """Send all that is held, before something that takes long."""
         writers, self._writers = self._writers, []
         for writer in writers:
             try:
                 writer.flush()
             except Exception:  # One connection's fault must not hold up what others are to get.
                 log.exception("a connection could not be written to")
-                writer.abort()
+                with contextlib.suppress(Exception):
+                    writer.abort()
 
 
 _TURNS: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]" = WeakKeyDictionary()
@@ -89,7 +98,7 @@ class JoiningTransport:
         """Write to `transport` when the turn ends."""
         self._transport = transport
         self._write = transport.write
-        self._turn = turn
+        self.turn = turn
         self._held = b""
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
@@ -103,14 +112,14 @@ class JoiningTransport:
         if self._held:
             data = self._held + data
         else:
-            self._turn.add(self)
+            self.turn.add(self)
         self._held = data
         if len(data) > MOST_HELD_BYTES:
             self.flush()
 
     def write_expected(self, data: bytes) -> None:
         """Send `data`, which the turn expects: at once if it is alone in it."""
-        if self._turn.is_alone():
+        if self.turn.is_alone():
             self._write(data)
         else:
             self.write(data)

@@ -112,7 +112,8 @@ class Call(Struct, eq=False):
 
     def write_json(self, to: Recipient, body: bytes) -> None:
         """Write an answer that no engine has given."""
-        to.whole(200, f"{self.lines_now()}content-type: application/json\r\n".encode(), body)
+        lines = f"{self.lines_now()}content-type: application/json\r\n"
+        to.whole(200, lines.encode("latin-1"), body)
 
     def write_error(self, to: Recipient, error: AirlockError) -> None:
         """Write an error in the shape of the API that was called."""

@@ -18,7 +18,8 @@ from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
 
 IDLE_ACCOUNTS = 10_000
-"""With more accounts, those that are idle and have nothing left to remember are dropped."""
+"""With more accounts, those that are idle and have nothing left to remember are dropped; again
+when there are twice as many as were left."""
 
 
 class Terms(Protocol):
@@ -205,6 +206,7 @@ class Limits:
     def __init__(self) -> None:
         """Start with nothing used."""
         self._accounts: dict[tuple[str, str], Account] = {}
+        self._sweep_at = IDLE_ACCOUNTS
         self._known: dict[str, _Known] = {}
         """By key."""
         self.share = 1.0
@@ -229,7 +231,7 @@ class Limits:
         return Reservation(known.shares, known.own, now, self.share)
 
     def _open(self, principal: Principal) -> "_Known":
-        if max(len(self._accounts), len(self._known)) >= IDLE_ACCOUNTS:
+        if len(self._accounts) >= self._sweep_at or len(self._known) >= 2 * self._sweep_at:
             self._sweep()
         tier, organisation = principal.tier, principal.standing.organisation
         shares: tuple[Share, ...] = ((self._account("person", principal.person_id), tier, 1),)
@@ -254,6 +256,9 @@ class Limits:
             )
             if account.running == 0 and is_over:
                 del self._accounts[name]
+        # Today's are all kept: to look at them again for each of their owners' requests would take
+        # milliseconds of everybody's time.
+        self._sweep_at = max(IDLE_ACCOUNTS, 2 * len(self._accounts))
 
 
 def estimate(body: bytes, request: Request, max_output_tokens: int) -> tuple[int, int]:

@@ -131,8 +131,26 @@ def test_answers_of_one_connection_keep_their_order(address):
 def test_a_whole_answer_of_an_exchange(address, method, body):
     with ask(address, f"{method} /v1/whole") as connection:
         head, _, rest = connection.recv(65536).partition(b"\r\n\r\n")
-    assert head == b"HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 4"
+    lines = head.split(b"\r\n")
+    assert lines[:3] == [b"HTTP/1.1 200 OK", b"x-a: b", b"content-length: 4"]
+    assert [line.split(b":")[0] for line in lines[3:]] == [b"date", b"server"], "uvicorn's own"
     assert rest == body
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/whole", "/v1/parts"])
+def test_who_has_said_all_there_is_to_say_is_answered(address, path):
+    """The transport closes by itself when the caller's side is closed, and takes nothing after."""
+    for _ in range(20):
+        with contextlib.ExitStack() as stack:
+            several = [stack.enter_context(ask(address, f"GET {path}")) for _ in range(4)]
+            for connection in several:
+                connection.shutdown(socket.SHUT_WR)
+            for connection in several:
+                answer = b""
+                while part := connection.recv(65536):
+                    answer += part
+                assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert b"body" in answer or b"two" in answer
 
 
 def test_an_exchange_says_when_its_connection_ends(address):

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 import uvloop
 
+from gateway import transport
+from gateway.logs import CONTEXT
 from gateway.transport import MOST_HELD_BYTES, JoiningTransport, turn_of
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
@@ -159,18 +161,45 @@ def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
     assert noted == []
 
 
-def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog):
+def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog, monkeypatch):
     noted: list[tuple[str, bytes]] = []
+    said_by = []
+    tell = transport.log.exception
+
+    def note(text: str) -> None:
+        said_by.append(CONTEXT.get())
+        tell(text)
+
+    monkeypatch.setattr(transport.log, "exception", note)
     broken = Written("broken", noted, is_broken=True)
 
     def act(turn) -> None:
-        for transport in (Written("one", noted), broken, Written("two", noted)):
-            JoiningTransport(transport, turn).write(b"answer")
+        for written in (Written("one", noted), broken, Written("two", noted)):
+            JoiningTransport(written, turn).write(b"answer")
 
+    token = CONTEXT.set({"request_id": "req_of_one"})
     in_a_turn(act, noted)
+    CONTEXT.reset(token)
     assert noted == [("one", b"answer"), ("two", b"answer")]
     assert broken.is_closed
     assert "could not be written to" in caplog.text
+    assert said_by == [{}], "it is not of the request that wrote first"
+
+
+def test_what_is_held_does_not_wait_for_what_takes_long(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        for _ in range(3):
+            turn.expect()
+        one, two = (JoiningTransport(Written(name, noted), turn) for name in ("one", "two"))
+        one.write_expected(b"answer")
+        turn.flush()
+        noted.append(("long work", b""))
+        two.write_expected(b"answer")
+
+    assert in_a_turn(act, noted) == [("one", b"answer"), ("long work", b"")]
+    assert noted[2:] == [("two", b"answer")]
 
 
 def test_a_turn_follows_a_turn(in_a_turn):

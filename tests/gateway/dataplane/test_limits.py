@@ -1,6 +1,7 @@
 """What people and organisations may use; time is an argument."""
 
 import threading
+import time
 
 import httpx
 import msgspec
@@ -126,6 +127,25 @@ def test_the_tightest_limit_wins_and_a_key_gets_nothing_beyond_its_owner():
         limits.reserve(wide, START).enter()
     with pytest.raises(RateLimitedError):
         limits.reserve(caller(key="other"), START).enter()
+
+
+def test_many_accounts_are_looked_through_now_and_then(monkeypatch):
+    """Those of today cannot be dropped, and whoever asks must not pay for them again and again."""
+    monkeypatch.setattr("gateway.dataplane.limits.IDLE_ACCOUNTS", 8)
+    limits, sweeps = Limits(), []
+    sweep = limits._sweep
+
+    def counted() -> None:
+        sweeps.append(1)
+        sweep()
+
+    monkeypatch.setattr(limits, "_sweep", counted)
+    now = Moment(time.monotonic(), time.time())
+    names = [f"person {number}" for number in range(20)]
+    for who in [caller(name, "", key=name) for name in names] * 3:
+        enter(limits, who, now).settle(Outcome())
+    assert len(sweeps) <= 3
+    assert [account.requests for _, _, account in limits.accounts()] == [3] * len(names)
 
 
 def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
