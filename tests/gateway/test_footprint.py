@@ -1,7 +1,6 @@
 """What a worker holds in memory: nothing that answering requests does not need."""
 
 import re
-import sys
 
 from gateway.app import create_app
 from gateway.controlplane.routers import ROUTERS
@@ -26,7 +25,7 @@ NOT_NEEDED = {
 
 def test_a_worker_that_answers_has_loaded_nothing_heavy(tmp_path):
     """`airlock` has had a request answered by the time it yields."""
-    with airlock(tmp_path, python=(sys.executable, "-X", "importtime")) as gateway:
+    with airlock(tmp_path, python=("-X", "importtime")) as gateway:
         told = (tmp_path / f"gateway-{gateway.port}.log").read_text()
     loaded = set(IMPORTED.findall(told))
     assert {"gateway", "uvicorn", "sqlalchemy", "fastapi"} <= loaded

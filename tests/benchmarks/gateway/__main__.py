@@ -10,8 +10,8 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -20,7 +20,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.gateway.interpreter import Interpreter, best, packages_of
 from tests.benchmarks.gateway.ours import HOLD_EVENT_MS, airlock, upstream
 from tests.benchmarks.gateway.peers import PEERS, Target, UnavailableError
 from tests.benchmarks.gateway.processes import LOAD_CORE, measure, memory_mb
@@ -123,11 +122,11 @@ def soak(ours: Target, figures: Figures, seconds: float) -> None:
     figures.add("airlock", soak_growth_mb=memory_mb(ours.pid) - began)
 
 
-def workers(figures: Figures, seconds: float, rounds: int, **given) -> None:
+def workers(figures: Figures, seconds: float, rounds: int) -> None:
     """Requests per second with one worker and with two, by the same load."""
     with (
         tempfile.TemporaryDirectory() as home,
-        airlock(Path(home), workers=2, **given) as two,
+        airlock(Path(home), workers=2) as two,
     ):
         for _ in range(rounds):
             for name, ports in (("1 worker", two.ports[:1]), ("2 workers", two.ports)):
@@ -165,18 +164,11 @@ def summary(figures: Figures) -> dict[str, float | None]:
     }
 
 
-def show(
-    figures: Figures,
-    versions: dict[str, str],
-    found: dict[str, float | None],
-    python: Interpreter,
-) -> None:
+def show(figures: Figures, versions: dict[str, str], found: dict[str, float | None]) -> None:
     """Print the tables."""
     keys = ("request_us", "per_second", "event_us", "events_per_second", "memory_64_mb")
     keys += ("p50_ms", "p99_ms")
-    title = (
-        f"CPU of one core; medians of interleaved rounds; load average {load(figures)}; {python}"
-    )
+    title = f"CPU of one core; medians of interleaved rounds; load average {load(figures)}"
     table = Table(title=title)
     for column in ("", "version", *keys, "lost or wrong"):
         table.add_column(column)
@@ -230,16 +222,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="rounds with two (0: none)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     args = parser.parse_args()
-    # What is started here beside the gateway, and this process with the side-car in it.
-    os.sched_setaffinity(0, {int(LOAD_CORE)})
-    python = best()
-    given = {"python": (python.path,), "packages": packages_of(Path(sys.prefix))}
+    os.sched_setaffinity(0, {int(LOAD_CORE)})  # The side-car answers in this process.
     cache = args.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     figures, versions = Figures(), {"airlock": "this tree"}
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ours = stack.enter_context(airlock(home, **given))
+        ours = stack.enter_context(airlock(home))
         engine = stack.enter_context(upstream("m", 10.0, cache / "upstream.log"))
         peers: dict[Target, contextlib.ExitStack] = {}
         for name in args.peers:
@@ -265,13 +254,10 @@ def main() -> None:
         found = summary(figures)
         profiled = profiles(ours, cache, args.seconds, progress) if missed(found) else {}
     if args.workers:
-        workers(figures, args.seconds, args.workers, **given)
+        workers(figures, args.seconds, args.workers)
         versions |= {"1 worker": "this tree", "2 workers": "this tree"}
     if args.streams:
-        with (
-            tempfile.TemporaryDirectory() as other,
-            airlock(Path(other), HOLD_EVENT_MS, **given) as ours,
-        ):
+        with tempfile.TemporaryDirectory() as other, airlock(Path(other), HOLD_EVENT_MS) as ours:
             asked = ours.asked("held", connections=args.streams, events=1000)
             taken = measure(asked, ours.pid, settle_seconds=5)
             figures.add(
@@ -280,11 +266,11 @@ def main() -> None:
                 lost_or_wrong=taken.figures["lost"] + taken.figures["wrong"],
             )
     found = summary(figures)
-    show(figures, versions, found, python)
+    show(figures, versions, found)
     show_profiles(profiled, Console(width=170))
     machine = {
         "cores": os.cpu_count(),
-        "python": str(python),
+        "python": platform.python_version(),
         "load_average": load(figures),
     }
     rounds = {

@@ -64,16 +64,11 @@ def is_answered(url: str, body: dict, headers: dict[str, str]) -> bool:
 
 @contextlib.contextmanager
 def airlock(
-    home: Path,
-    event_ms: float = 10.0,
-    workers: int = 1,
-    python: tuple[str, ...] = (sys.executable,),
-    packages: str = "",
+    home: Path, event_ms: float = 10.0, workers: int = 1, python: tuple[str, ...] = ()
 ) -> Iterator[Target]:
     """The gateway before a mock engine; a second worker has the load's core.
 
-    Its process writes to `gateway-PORT.log` under `home`; `python` is the interpreter with its
-    options, `packages` where it finds them if they are not its own.
+    Its process writes to `gateway-PORT.log` under `home`; `python` are the interpreter's options.
     """
     (home / "secret").write_bytes(b"s" * 32)
     (home / "engine.key").write_text("engine-key")
@@ -97,10 +92,9 @@ def airlock(
             "AIRLOCK_ENGINES": json.dumps([engine]),
             # One mock engine stands for as many as 5,000 open streams would be spread over.
             "AIRLOCK_ENGINE_MAX_IN_FLIGHT": "10000",
-            "PYTHONPATH": packages,
         }
         ports = (port, *(free_port() for _ in range(workers - 1)))
-        serve = [*python, *SERVE, "--home"]
+        serve = [sys.executable, *python, *SERVE, "--home"]
         with contextlib.ExitStack() as stack:
             # A SQLite file is for one gateway: each further one has a copy of what they serve.
             copies = [Path(stack.enter_context(TemporaryDirectory())) for _ in ports[1:]]

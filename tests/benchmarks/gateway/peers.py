@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.gateway.interpreter import best, packages_of
 from tests.benchmarks.gateway.processes import GATEWAY_CORE, free_port, pinned, wait_for_port
 
 INSTALL_SECONDS = 900
@@ -84,15 +83,6 @@ def started(
 
 
 @contextlib.contextmanager
-def by_best(command: Path, words: list[str], port: int, log: Path) -> Iterator[subprocess.Popen]:
-    """Start a Python program by the interpreter that Airlock is measured with."""
-    python = best()
-    environment = python.environment(packages_of(command.parent.parent))
-    with started([python.path, str(command), *words], port, log, env=environment) as process:
-        yield process
-
-
-@contextlib.contextmanager
 def vllm_router(cache: Path, upstream: int) -> Iterator[Target]:
     command = pip(cache, "vllm-router", "vllm-router==0.1.17") / "vllm-router"
     port, other = free_port(), free_port()
@@ -122,8 +112,8 @@ def litellm(cache: Path, upstream: int) -> Iterator[Target]:
     base = {"api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "k", "model": "openai/m"}
     config = cache / "litellm.config.json"
     config.write_text(json.dumps({"model_list": [{"model_name": "m", "litellm_params": base}]}))
-    words = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with by_best(command, words, port, cache / "litellm.run.log") as process:
+    words = [str(command), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    with started(words, port, cache / "litellm.run.log") as process:
         yield Target("litellm", "1.103.0", port, process.pid)
 
 
@@ -177,12 +167,11 @@ def production_stack(cache: Path, upstream: int) -> Iterator[Target]:
     words = [str(home / "bin" / "pip"), "install", "-q", "--ignore-requires-python", source]
     install(words, home / "bin" / "vllm-router")
     port = free_port()
-    words = ["--host", "127.0.0.1", "--port", str(port)]
+    words = [str(home / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(port)]
     words += ["--service-discovery", "static", "--static-models", "m"]
     words += ["--static-backends", f"http://127.0.0.1:{upstream}"]
     words += ["--routing-logic", "roundrobin", "--log-level", "error"]
-    log = cache / "production-stack.run.log"
-    with by_best(home / "bin" / "vllm-router", words, port, log) as process:
+    with started(words, port, cache / "production-stack.run.log") as process:
         yield Target("production-stack", PRODUCTION_STACK[:8], port, process.pid)
 
 
