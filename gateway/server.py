@@ -42,8 +42,7 @@ class ServerProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection."""
         keep_little_unsent(transport)
-        self._turn = turn_of(self.loop)
-        self._joining = JoiningTransport(cast("asyncio.Transport", transport), self._turn)
+        self._joining = JoiningTransport(cast("asyncio.Transport", transport), turn_of(self.loop))
         super().connection_made(cast("asyncio.Transport", self._joining))
         self._answering: Exchange | None = None
         """uvicorn knows the newest request, which waits where requests come ahead of answers."""
@@ -95,7 +94,7 @@ class ServerProtocol(HttpToolsProtocol):
         if exchange is not None and not exchange.response_complete:
             exchange.more_body = False
             exchange.tell()
-            self._turn.expect()
+            self._joining.turn.expect()
 
     def eof_received(self) -> None:
         """Send what is held: the transport closes by itself now, and takes nothing after."""

@@ -22,10 +22,10 @@ MOST_HELD_BYTES = 65_536
 UNREAD_SECONDS = 120.0
 """For so long a caller may read nothing of an answer that is over; then it is thrown away."""
 
-log = logging.getLogger(__name__)
 UNSENT_BYTES = 131_072
 """What the kernel takes beyond what is on its way. Else it takes up to 4 MB, and who reads 10 kB a
 second is seen to read once in two minutes: a third of it must go before more is taken."""
+log = logging.getLogger(__name__)
 
 
 def keep_little_unsent(transport: asyncio.BaseTransport) -> None:

@@ -1,11 +1,13 @@
 """What is written in one turn of the loop leaves at its end: whole, in order, to whom it should."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 import uvloop
 
 from gateway import transport
+from gateway.exchange import LONG_BODY_BYTES, Exchange
 from gateway.logs import CONTEXT
 from gateway.transport import MOST_HELD_BYTES, JoiningTransport, turn_of
 
@@ -200,6 +202,22 @@ def test_what_is_held_does_not_wait_for_what_takes_long(in_a_turn):
 
     assert in_a_turn(act, noted) == [("one", b"answer"), ("long work", b"")]
     assert noted[2:] == [("two", b"answer")]
+
+
+@pytest.mark.parametrize(("size", "is_sent"), [(LONG_BODY_BYTES, False), (2**20, True)])
+def test_nobodys_answer_waits_until_a_long_body_is_understood(in_a_turn, size, is_sent):
+    noted: list[tuple[str, bytes]] = []
+
+    def act(turn) -> None:
+        JoiningTransport(Written("one", noted), turn).write(b"answer")
+        exchange = Exchange.__new__(Exchange)
+        exchange.more_body, exchange.body = False, bytearray(size)
+        exchange.flow = SimpleNamespace(resume_reading=lambda: None)
+        exchange._joining = JoiningTransport(Written("two", noted), turn)
+        assert len(exchange.body_now()) == size
+
+    assert bool(in_a_turn(act, noted)) == is_sent
+    assert noted == [("one", b"answer")]
 
 
 def test_a_turn_follows_a_turn(in_a_turn):

@@ -10,7 +10,7 @@ import pytest
 from gateway.dataplane.answers import Usage
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import ClientGoneError
-from gateway.dataplane.limits import DAY, Limits, Moment, Reservation, estimate
+from gateway.dataplane.limits import DAY, MINUTE, Limits, Moment, Reservation, estimate
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire.request import decode
 from gateway.errors import (
@@ -146,6 +146,20 @@ def test_many_accounts_are_looked_through_now_and_then(monkeypatch):
         enter(limits, who, now).settle(Outcome())
     assert len(sweeps) <= 3
     assert [account.requests for _, _, account in limits.accounts()] == [3] * len(names)
+
+
+def test_who_comes_back_after_their_account_was_dropped_counts_in_the_new_one():
+    """Else their requests would count where nobody looks, and another of their keys anew."""
+    limits = Limits()
+    now = Moment(time.monotonic(), time.time())
+    before = Moment(now.monotonic - 2 * MINUTE, now.wall - 2 * DAY)
+    ada, other = caller("ada", "", key="k1"), caller("ada", "", key="k2")
+    enter(limits, ada, before).settle(Outcome())
+    limits._sweep()
+    assert list(limits.accounts()) == []
+    enter(limits, ada, now)
+    enter(limits, other, now)
+    assert [account.requests for _, _, account in limits.accounts()] == [2]
 
 
 def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
