@@ -49,8 +49,8 @@ class Turn:
         """Note that something is read of which something to be written follows in this turn."""
         self._expected += 1
 
-    def is_alone(self) -> bool:
-        """Whether nothing is held, and nothing expected but what is written now."""
+    def count_off(self) -> bool:
+        """Count what is written now as come; return whether nothing else is expected or held."""
         self._expected -= 1
         if self._expected > 0:
             return False
@@ -119,7 +119,7 @@ class JoiningTransport:
 
     def write_expected(self, data: bytes) -> None:
         """Send `data`, which the turn expects: at once if it is alone in it."""
-        if self.turn.is_alone():
+        if self.turn.count_off():
             self._write(data)
         else:
             self.write(data)

@@ -105,7 +105,7 @@ def test_what_does_not_come_holds_up_nothing_beyond_its_turn(in_a_turn):
     assert in_a_turn(act, noted) == []
     assert noted == [("one", b"answer")]
     turns[0].expect()
-    assert turns[0].is_alone(), "nothing is expected of an earlier turn"
+    assert turns[0].count_off(), "nothing is expected of an earlier turn"
 
 
 def test_an_event_leaves_at_once_behind_what_is_held(in_a_turn):
