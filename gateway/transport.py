@@ -100,6 +100,7 @@ class JoiningTransport:
         self._write = transport.write
         self.turn = turn
         self._held = b""
+        self._was_dropped = False
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
         self.pause_reading = transport.pause_reading
@@ -133,8 +134,17 @@ class JoiningTransport:
     def flush(self) -> None:
         """Send what is held; to a connection that is closing, nothing goes any more."""
         data, self._held = self._held, b""
-        if data and not self.is_closing():
+        if not data:
+            return
+        if self.is_closing():
+            self._was_dropped = True
+        else:
             self._write(data)
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether the last that was written is held, or was when the connection closed."""
+        return bool(self._held) or self._was_dropped
 
     def close(self) -> None:
         """Send what is held, and close."""
@@ -143,6 +153,7 @@ class JoiningTransport:
 
     def abort(self) -> None:
         """Close at once, and send nothing more."""
+        self._was_dropped = self.is_unsent
         self._held = b""
         self._transport.abort()
 

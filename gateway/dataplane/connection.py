@@ -21,10 +21,16 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 class ConnectionLostError(Exception):
     """The connection ended before the answer did."""
 
-    def __init__(self, *, was_silent: bool) -> None:
-        """Say whether not even a first byte of the answer had come."""
+    def __init__(self, *, was_silent: bool, was_sent: bool) -> None:
+        """Say what had happened by then.
+
+        Args:
+            was_silent: Whether not even a first byte of the answer had come.
+            was_sent: Whether the engine may have got the request, or a part of it.
+        """
         super().__init__("the connection to the engine broke")
         self.was_silent = was_silent
+        self.was_sent = was_sent
 
 
 class EngineConnection(asyncio.Protocol):
@@ -88,7 +94,7 @@ class EngineConnection(asyncio.Protocol):
         self._begin(is_stream=is_stream)
         self._is_busy = True
         if self._transport is None or self._transport.is_closing():
-            raise ConnectionLostError(was_silent=True)
+            raise ConnectionLostError(was_silent=True, was_sent=False)
         self._transport.write_expected(request)
         while not (self._is_complete or (self._has_head and is_stream and self.status == 200)):
             await self._next()
@@ -179,7 +185,8 @@ class EngineConnection(asyncio.Protocol):
         """Fail what is under way."""
         self._forget(self)
         if self._is_busy and not self._is_complete:
-            self._fail(ConnectionLostError(was_silent=self._head_size == 0))
+            was_sent = self._transport is not None and not self._transport.is_unsent
+            self._fail(ConnectionLostError(was_silent=self._head_size == 0, was_sent=was_sent))
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; nothing may come that was not asked for."""

@@ -103,6 +103,7 @@ class Inference:
             endpoint=endpoint,
             body=encode(request, self._seal(call, principal, digest, snapshot)),
             is_stream=request.is_stream,
+            may_be_wrong=request.is_stream and request.may_break_its_stream,
             forward_usage=request.forwards_usage,
             choices=request.choices,
             request_id=call.request_id,

@@ -141,11 +141,12 @@ class Pool:
                 replica.returned_at = time.monotonic()
             self._show_breaker(replica)
 
-    def failed(self, replica: Replica, person_id: str, how: Fault) -> None:
-        """Note that an engine did not do its work, and ask it at once how it is."""
+    def failed(self, replica: Replica, person_id: str | None, how: Fault) -> None:
+        """Note what it failed to do, and ask it; without a person its breaker learns nothing."""
         address = replica.address
         self._metrics.engine_errors.labels(address.url, address.digest, how).inc()
-        replica.breaker.fail(time.monotonic(), person_id)
+        if person_id is not None:
+            replica.breaker.fail(time.monotonic(), person_id)
         self._show_breaker(replica)
         replica.doubted.set()
 

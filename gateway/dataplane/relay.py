@@ -48,6 +48,8 @@ class Order(Struct, frozen=True, eq=False):
     endpoint: Endpoint
     body: bytes
     is_stream: bool
+    may_be_wrong: bool
+    """Whether the request itself may be why an answer breaks off."""
     forward_usage: bool
     choices: int
     request_id: str
@@ -209,7 +211,8 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.person_id, order.body, replica.address.url, engine_start)
-            self._pool.failed(replica, order.person_id, "failed")
+            blaming = None if order.may_be_wrong else order.person_id
+            self._pool.failed(replica, blaming, "failed")
             raise
         except InvalidRequestError:
             self._pool.succeeded(replica)

@@ -104,6 +104,8 @@ class Upstream:
             connection.release()
             if isinstance(error, ConnectionLostError):
                 self._pool.distrust(replica)
+                if not error.was_sent:
+                    raise EngineUnavailableError from error
                 raise EngineFailedError from error
             raise
         return connection

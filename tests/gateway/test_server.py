@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import transport
-from gateway.exchange import EXCHANGE
+from gateway.exchange import EXCHANGE, Exchange
 from gateway.server import MOST_AHEAD, MOST_HEAD_BYTES, ServerProtocol
 from gateway.transport import UNREAD_SECONDS, UNSENT_BYTES, JoiningTransport
 from tests.servers import wait_for
@@ -55,6 +55,10 @@ async def by_exchange(exchange, path):
         exchange.whole(200, b"", bytes(LONG_ANSWER_BYTES))
     elif path == "/v1/whole":
         exchange.whole(200, b"x-a: b\r\n", b"body")
+    elif path == "/v1/busy":
+        ASKED.set()
+        HELD.wait(10)  # Nobody else is read from meanwhile.
+        exchange.whole(200, b"", b"body")
     elif path == "/v1/early":
         exchange.whole(413, b"", b"no")
     elif path == "/v1/late":
@@ -125,6 +129,27 @@ def test_answers_of_one_connection_keep_their_order(address):
             answer = connection.recv(65536)
             assert answer.count(b"HTTP/1.1 200 OK") == 1
             assert answer.endswith(b"body")
+
+
+def test_answers_to_requests_that_were_read_together_leave_together(address, monkeypatch):
+    noted = []
+    whole = Exchange.whole
+    monkeypatch.setattr(Exchange, "whole", lambda *given: (noted.append("made"), whole(*given)))
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(3)]
+        for caller in callers:
+            joining = wait_for(lambda caller=caller: protocol_of(caller))._joining
+            write = joining._write
+            joining._write = lambda data, write=write: (noted.append("sent"), write(data))
+        HELD.clear()
+        ASKED.clear()
+        for caller, path in zip(callers, ("busy", "whole", "whole"), strict=True):
+            caller.sendall(f"GET /v1/{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            assert ASKED.wait(10)
+        HELD.set()
+        for caller in callers:
+            assert caller.recv(65536).endswith(b"body")
+    assert noted == ["made", "sent", "made", "made", "sent", "sent"]
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", b"body"), ("HEAD", b"")])

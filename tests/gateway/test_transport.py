@@ -150,10 +150,14 @@ def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
     """A request that is given up in the turn in which it was made never reaches its engine."""
     noted: list[tuple[str, bytes]] = []
 
+    made: list[JoiningTransport] = []
+
     def act(turn) -> None:
         written = Written("one", noted)
         one = JoiningTransport(written, turn)
+        made.append(one)
         one.write(b"request")
+        assert one.is_unsent
         if ended_by == "abort":
             one.abort()
         else:
@@ -161,6 +165,24 @@ def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
 
     in_a_turn(act, noted)
     assert noted == []
+    assert made[0].is_unsent
+
+
+def test_what_has_left_is_not_called_unsent(in_a_turn):
+    noted: list[tuple[str, bytes]] = []
+    made: list[JoiningTransport] = []
+
+    def act(turn) -> None:
+        written = Written("one", noted)
+        made.append(JoiningTransport(written, turn))
+        made[0].write(b"request")
+        turn.flush()
+        written.close()
+
+    in_a_turn(act, noted)
+    made[0].abort()
+    assert noted == [("one", b"request")]
+    assert not made[0].is_unsent
 
 
 def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog, monkeypatch):

@@ -202,6 +202,11 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
         """Return the gateway's own fields; counting uses no cache, and neither has a priority."""
         return {"model": seal.checkpoint}
 
+    @property
+    def may_break_its_stream(self) -> bool:
+        """Whether it has a schema: vLLM compiles one when a stream has begun."""
+        return any(schema is not None for _, schema in self._schemas())
+
     def _schemas(self) -> Iterator[tuple[str, guides.JsonObject | None]]:
         if isinstance(self.tools, list):
             for tool in self.tools:

@@ -90,6 +90,11 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True):
         """How many answers each prompt gets."""
         return 1
 
+    @property
+    def may_break_its_stream(self) -> bool:
+        """Whether an engine may find it wrong in a stream that has begun, and not say so."""
+        return False
+
     def levers(self) -> list[Lever]:
         """Return the fields in use that need a capability."""
         levers = _levers(type(self))

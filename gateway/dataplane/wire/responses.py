@@ -238,6 +238,11 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
         """Return the gateway's own fields; the engine keeps nothing."""
         return super().sealed(seal) | {"stream": bool(self.stream), "store": False}
 
+    @property
+    def may_break_its_stream(self) -> bool:
+        """Whether it has a schema: vLLM compiles one when a stream has begun."""
+        return any(schema is not None for _, schema in self._schemas())
+
     def _schemas(self) -> Iterator[tuple[str, guides.JsonObject | None]]:
         if isinstance(self.text, TextConfig) and isinstance(self.text.format, SchemaFormat):
             yield "text", self.text.format.schema

@@ -163,6 +163,28 @@ def test_a_stream_that_breaks_takes_its_engine_from_nobody(running):
         assert running.chat("public").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/v1/responses", {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}),
+        ("/v1/responses", {"tools": [{"type": "function", "name": "x", "parameters": {}}]}),
+        ("/v1/messages", {"tools": [{"name": "x", "input_schema": {}}]}),
+    ],
+)
+def test_streams_that_schemas_break_take_their_engine_from_nobody(request, tmp_path, path, schema):
+    """VLLM does not say that a schema was it; somebody's may be wrong on purpose."""
+    given = make_settings(request, tmp_path, "sqlite")
+    with run_gateway(given, breaker_failures=1, breaker_open_seconds=30.0) as running:
+        running.engines["unlearned"].mode = "die"
+        broken = running.post("public", body(path, stream=True, **schema), path)
+        assert "engine_error" in broken.text
+        assert running.metric("airlock_breaker_open") == 0
+        # With no schema it was the engine's fault.
+        broken = running.post("public", body(path, stream=True), path)
+        assert "engine_error" in broken.text
+        assert running.metric("airlock_breaker_open") == 1
+
+
 def test_an_engine_that_is_down_is_503_and_comes_back(running):
     engine = running.engines["base"]
     digest, engine.digest = engine.digest, "sha256:" + "0" * 64

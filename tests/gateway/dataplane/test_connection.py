@@ -1,0 +1,108 @@
+"""One connection to an engine, turn by turn of the loop: what was sent, and what is expected."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+import uvloop
+
+from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.catalogue import EngineAddress
+from gateway.dataplane.connection import EngineConnection
+from gateway.dataplane.replica import Replica
+from gateway.dataplane.upstream import Upstream
+from gateway.errors import EngineFailedError, EngineUnavailableError
+from gateway.transport import turn_of
+from tests.gateway.test_transport import Written
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Engine:
+    """Whatever an `Upstream` needs of connections and a pool, for a connection in our hands."""
+
+    host_header = "engine"
+
+    def __init__(self):
+        self.sent: list[tuple[str, bytes]] = []
+        self.connection = EngineConnection(lambda _: None, lambda _: None)
+        self.written = Written("engine", self.sent)
+        self.connection.connection_made(self.written)
+        self.replica = Replica(EngineAddress("http://engine", "d", "key", None), Breaker(3, 1.0))
+        self.distrusted = []
+
+    def lines(self, address):
+        return SimpleNamespace(idle=lambda: None, host_header=self.host_header)
+
+    async def connect(self, address):
+        return self.connection
+
+    def distrust(self, replica):
+        self.distrusted.append(replica)
+
+    def ask(self) -> asyncio.Task:
+        return asyncio.create_task(
+            Upstream(self, self).ask(
+                self.replica, "/v1/x", b"{}", "req", is_stream=False, on_open=lambda _: None
+            )
+        )
+
+    def end(self) -> None:
+        self.written.close()
+        self.connection.connection_lost(None)
+
+
+def in_a_loop(what) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(what())
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_request_that_was_never_sent_can_have_harmed_nobody(is_held):
+    """Held until its turn ends, in which the connection closes; another engine may be asked."""
+
+    async def ask():
+        engine = Engine()
+        for _ in range(2 if is_held else 1):
+            turn_of(asyncio.get_running_loop()).expect()
+        asking = engine.ask()
+        await asyncio.sleep(0)
+        assert bool(engine.sent) is not is_held
+        engine.end()
+        with pytest.raises(EngineUnavailableError if is_held else EngineFailedError):
+            await asking
+        await asyncio.sleep(0)
+        assert bool(engine.sent) is not is_held
+        assert engine.distrusted == [engine.replica]
+
+    in_a_loop(ask)
+
+
+def test_a_request_to_a_connection_that_has_closed_was_never_sent():
+    async def ask():
+        engine = Engine()
+        engine.written.close()
+        with pytest.raises(EngineUnavailableError):
+            await engine.ask()
+        assert not engine.sent
+
+    in_a_loop(ask)
+
+
+def test_each_whole_answer_of_a_turn_has_another_expected():
+    """So that the answers to their callers, which follow, leave together."""
+
+    async def ask():
+        turn = turn_of(asyncio.get_running_loop())
+        engines = [Engine() for _ in range(2)]
+        asking = [engine.ask() for engine in engines]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for engine in engines:
+            engine.connection.data_received(ANSWER)
+        assert not turn.count_off(), "another is expected"
+        assert turn.count_off()
+        for one in asking:
+            assert (await one).whole() == b"{}"
+
+    in_a_loop(ask)
