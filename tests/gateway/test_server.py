@@ -133,14 +133,20 @@ def test_answers_of_one_connection_keep_their_order(address):
 
 def test_answers_to_requests_that_were_read_together_leave_together(address, monkeypatch):
     noted = []
-    whole = Exchange.whole
-    monkeypatch.setattr(Exchange, "whole", lambda *given: (noted.append("made"), whole(*given)))
+
+    def noting(word, act):
+        def note(*given):
+            noted.append(word)
+            act(*given)
+
+        return note
+
+    monkeypatch.setattr(Exchange, "whole", noting("made", Exchange.whole))
     with contextlib.ExitStack() as stack:
         callers = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(3)]
         for caller in callers:
             joining = wait_for(lambda caller=caller: protocol_of(caller))._joining
-            write = joining._write
-            joining._write = lambda data, write=write: (noted.append("sent"), write(data))
+            joining._write = noting("sent", joining._write)
         HELD.clear()
         ASKED.clear()
         for caller, path in zip(callers, ("busy", "whole", "whole"), strict=True):
