@@ -5,12 +5,14 @@ import base64
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import aiohttp
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
 
+from gateway.announcements import CHANGES, SUSPECTS, Announcer
 from gateway.audit.intents import complete
 from gateway.audit.log_key import log_signer
 from gateway.audit.notary import Notary
@@ -84,6 +86,7 @@ class Gateway:
         self._peppers = load_peppers(settings, secret)
         self._ledger_key = secret.derive("limits-ledger/1")
         self._salt_key = secret.derive("cache-salt/1")
+        self._suspects_key = secret.derive("suspects/1")
         self._commitment_key = secret.derive("audit-commitment/1")
         self._cipher = engine_cipher(secret)
         files = settings.files_folder or settings.home / "files"
@@ -124,7 +127,9 @@ class Gateway:
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as client:
-            suspects = Suspects(settings.hold_back_seconds)
+            announcer = Announcer(self.database)
+            tell = partial(announcer.tell, SUSPECTS)
+            suspects = Suspects(settings.hold_back_seconds, self._suspects_key, tell)
             self.metrics.held_back.set_function(suspects.__len__)
             pool = Pool(Probe(client, self.registry.verify), suspects, self.metrics, settings)
             keeper = SnapshotKeeper(
@@ -171,7 +176,12 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(keeper.keep_current()),
-                    tasks.create_task(keeper.listen()),
+                    tasks.create_task(
+                        announcer.listen(
+                            {CHANGES: keeper.look_again, SUSPECTS: pool.hear_of_suspect}
+                        )
+                    ),
+                    tasks.create_task(announcer.speak()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._epoch.keep()),
                     tasks.create_task(self._follow_releases()),

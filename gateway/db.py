@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import Connection, Select, event, func, inspect, make_url, select, text
+from sqlalchemy import Connection, Select, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
-CHANNEL = "airlock_changes"
 CONNECT_TIMEOUT_SECONDS = 5
 BUSY_TIMEOUT_MILLISECONDS = 5000
 POOL_TIMEOUT_SECONDS = 5
@@ -98,32 +97,6 @@ class Database:
         step = command.upgrade if revision == "head" else command.downgrade
         await anyio.to_thread.run_sync(step, config, revision)
 
-    async def announcements(self) -> AsyncIterator[None]:
-        """Yield once when PostgreSQL is being listened to, then whenever access has changed.
-
-        Ends at once on SQLite, which has no such thing; whoever relies on it looks by themselves
-        as well, since a connection can be silent without being closed.
-
-        Raises:
-            NotReadyError: The database is down, or was.
-        """
-        if self.url.get_backend_name() == "sqlite":
-            return
-        # Some megabytes, which only those pay for who have a PostgreSQL.
-        import psycopg
-
-        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        try:
-            async with await psycopg.AsyncConnection.connect(
-                address, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
-            ) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
-                yield
-                async for _ in connection.notifies():
-                    yield
-        except (psycopg.Error, OSError) as error:
-            raise NotReadyError("The database did not answer") from error
-
     async def prepare(self, settings: Settings) -> None:
         """Bring the embedded database up to date; refuse another that is not.
 
@@ -148,12 +121,6 @@ class Database:
         for poll in self._polls:
             await poll.close()
         await self._engine.dispose()
-
-
-async def announce_change(session: AsyncSession) -> None:
-    """Have every gateway told, once this transaction is committed, that access has changed."""
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(select(func.pg_notify(CHANNEL, "")))
 
 
 def database_url(settings: Settings) -> URL:

@@ -8,10 +8,10 @@ from typing import TypeVar
 from sqlalchemy import delete, insert, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.announcements import CHANGES, announce
 from gateway.audit.entry import Entry
 from gateway.audit.intents import KEY_REFUSED
 from gateway.audit.log import append
-from gateway.db import announce_change
 from gateway.notices.occasions import tell
 from gateway.tables import AuthorizationChange, AuthorizationVersion, Base
 
@@ -156,7 +156,7 @@ async def _raise_version(session: AsyncSession, tag: Tag, subject: str, person: 
         delete(AuthorizationChange).where(gone).execution_options(synchronize_session=False)
     )
     await session.execute(insert(AuthorizationChange), [{"version": version, **row}])
-    await announce_change(session)
+    await announce(session, CHANGES)
 
 
 async def record_event(

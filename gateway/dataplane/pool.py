@@ -143,12 +143,17 @@ class Pool:
 
     def failed(self, replica: Replica, person_id: str | None, how: Fault) -> None:
         """Note what it failed to do, and ask it; without a person its breaker learns nothing."""
-        address = replica.address
-        self._metrics.engine_errors.labels(address.url, address.digest, how).inc()
+        self._metrics.engine_errors.labels(*replica.labels, how).inc()
         if person_id is not None:
             replica.breaker.fail(time.monotonic(), person_id)
         self._show_breaker(replica)
         replica.doubted.set()
+
+    def hear_of_suspect(self, text: str) -> None:
+        """Hold back what another gateway does, and ask every engine at once whether it lives."""
+        if self._suspects.hear(text):
+            for replica in self._replicas.values():
+                replica.doubted.set()
 
     def distrust(self, replica: Replica) -> None:
         """Take an engine out of rotation until a probe has verified it again."""
@@ -175,14 +180,13 @@ class Pool:
 
     def _show_breaker(self, replica: Replica) -> None:
         if self._replicas.get(replica.address) is replica:
-            labels = (replica.address.url, replica.address.digest)
-            self._metrics.breaker_open.labels(*labels).set(replica.breaker.state != "closed")
+            is_open = replica.breaker.state != "closed"
+            self._metrics.breaker_open.labels(*replica.labels).set(is_open)
 
     def _is_attested(self, replica: Replica, now: float) -> bool:
         """Whether its last good attestation is young enough; a prober that hangs makes it old."""
-        if now - replica.attested_at <= self._settings.attestation_max_age_seconds:
-            return True
-        return not self._must_attest(replica.address)
+        is_young = now - replica.attested_at <= self._settings.attestation_max_age_seconds
+        return is_young or not self._must_attest(replica.address)
 
     def _must_attest(self, address: EngineAddress) -> bool:
         return self._settings.require_attestation or address.attest_url is not None
@@ -276,7 +280,7 @@ class Pool:
         replica.replayed, replica.replayed_at = current, time.monotonic()
         replica.doubted.set()
         if not same and not replica.drifted:
-            self._metrics.engine_drift.labels(replica.address.url, replica.address.digest).inc()
+            self._metrics.engine_drift.labels(*replica.labels).inc()
             log.error("%s no longer says what its fingerprint says", replica.address.url)
         replica.drifted = not same
         if not same:
@@ -293,6 +297,4 @@ class Pool:
         replica.verified, replica.why_not = known and not why_not, why_not
         replica.was_ready = replica.was_ready or replica.verified
         if known:
-            self._metrics.engine_up.labels(replica.address.url, replica.address.digest).set(
-                replica.verified
-            )
+            self._metrics.engine_up.labels(*replica.labels).set(replica.verified)

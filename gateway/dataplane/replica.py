@@ -43,6 +43,11 @@ class Replica:
     tasks: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
 
     @property
+    def labels(self) -> tuple[str, str]:
+        """Those of its metrics: its address and its checkpoint."""
+        return self.address.url, self.address.digest
+
+    @property
     def is_itself(self) -> bool:
         """Whether it says what its release's fingerprint says, as far as there is one."""
         if self.pointer is None or not self.pointer.fingerprint:

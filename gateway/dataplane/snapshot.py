@@ -38,7 +38,6 @@ from gateway.settings import Settings
 from gateway.trouble import Trouble
 
 WATCH_SECONDS = 0.2
-LISTEN_AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -202,17 +201,9 @@ class SnapshotKeeper:
                 async with asyncio.timeout(self._settings.snapshot_poll_seconds):
                     await self._announced.wait()
 
-    async def listen(self) -> None:
-        """Have the snapshot refreshed whenever the database announces a change, for ever."""
-        trouble = Trouble(log, "changes of access are not announced, only polled", calm_seconds=0)
-        while True:
-            try:
-                async for _ in self._database.announcements():
-                    trouble.worked()
-                    self._announced.set()
-            except NotReadyError:
-                trouble.failed()
-            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+    def look_again(self, _: str) -> None:
+        """Refresh the snapshot now, since a change was announced."""
+        self._announced.set()
 
     async def watch(self) -> None:
         """Cut running answers that are no longer covered, for ever."""

@@ -9,32 +9,45 @@ from the callers who had asked it, and from nobody else.
 """
 
 import hashlib
-import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from gateway.errors import EngineUnavailableError, RequestHeldBackError
 
 MAX_SUSPECTS = 10_000
+DIGEST_BYTES = 16
 VERDICT_SECONDS = 3.0
 """How long a probe may take to show that an engine lives."""
 
 
-@dataclass(frozen=True)
-class _Suspect:
-    url: str
-    engine_start: str
+class _Suspect(NamedTuple):
+    engine: bytes
+    """Which engine broke down, and which start of it."""
     held_at: float
     held_until: float
+
+
+def _told_to_nobody(_: str) -> None:
+    """Where there is no other gateway."""
 
 
 class Suspects:
     """Who is held back."""
 
-    def __init__(self, hold_seconds: float) -> None:
-        """Hold each one for `hold_seconds`."""
+    def __init__(
+        self, hold_seconds: float, key: bytes, tell: Callable[[str], None] = _told_to_nobody
+    ) -> None:
+        """Hold each one for `hold_seconds`.
+
+        Args:
+            hold_seconds: For how long.
+            key: Of the hash; that of every gateway.
+            tell: Has other gateways hold back what is held here: they `hear` the text.
+        """
         self._hold_seconds = hold_seconds
-        self._key = secrets.token_bytes(32)
+        self._key = key
+        self._tell = tell
         self._held: dict[bytes, _Suspect] = {}
 
     def check(self, person_id: str, body: bytes) -> None:
@@ -59,22 +72,39 @@ class Suspects:
 
     def hold(self, person_id: str, body: bytes, url: str, engine_start: str) -> None:
         """Hold a person's request back; the engine at `url` broke down under it."""
+        fingerprint, engine = self._fingerprint(person_id, body), self._engine(url, engine_start)
+        self._put(fingerprint, engine)
+        self._tell((fingerprint + engine).hex())
+
+    def hear(self, text: str) -> bool:
+        """Hold back what another gateway does; return whether it was news and was understood."""
+        try:
+            told = bytes.fromhex(text)
+        except ValueError:
+            return False
+        fingerprint, engine = told[:DIGEST_BYTES], told[DIGEST_BYTES:]
+        if len(engine) != DIGEST_BYTES or fingerprint in self._held:
+            return False
+        self._put(fingerprint, engine)
+        return True
+
+    def _put(self, fingerprint: bytes, engine: bytes) -> None:
         if len(self._held) >= MAX_SUSPECTS:
             del self._held[next(iter(self._held))]
         now = time.monotonic()
-        until = now + self._hold_seconds
-        suspect = _Suspect(url, engine_start, now, until)
-        self._held[self._fingerprint(person_id, body)] = suspect
+        self._held[fingerprint] = _Suspect(engine, now, now + self._hold_seconds)
 
     def lives(self, url: str, engine_start: str, asked_at: float) -> None:
         """Let go of those whose engine lives: it answered what it was asked after them.
 
         And of everybody whose time is over: while anybody is held, each request is looked up.
         """
+        if not self._held:
+            return
+        engine = self._engine(url, engine_start)
         for fingerprint, suspect in list(self._held.items()):
-            is_its = suspect.url == url and suspect.engine_start == engine_start
             has_answered = suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS
-            if suspect.held_until <= asked_at or (is_its and has_answered):
+            if suspect.held_until <= asked_at or (suspect.engine == engine and has_answered):
                 del self._held[fingerprint]
 
     def __len__(self) -> int:
@@ -83,6 +113,12 @@ class Suspects:
 
     def _fingerprint(self, person_id: str, body: bytes) -> bytes:
         # The body alone has a caller's salt where an engine caches: it counts tokens without.
-        hashed = hashlib.blake2b(f"{person_id}/".encode(), key=self._key, digest_size=16)
-        hashed.update(body)
+        return self._hash(f"{person_id}/".encode(), body)
+
+    def _engine(self, url: str, engine_start: str) -> bytes:
+        return self._hash(f"{url} {engine_start}".encode(), b"")
+
+    def _hash(self, first: bytes, second: bytes) -> bytes:
+        hashed = hashlib.blake2b(first, key=self._key, digest_size=DIGEST_BYTES)
+        hashed.update(second)
         return hashed.digest()

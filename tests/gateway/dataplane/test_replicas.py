@@ -5,24 +5,33 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
 
+from gateway.announcements import SUSPECTS, announce
+from gateway.cli.tables import in_transaction
 from gateway.dataplane import relay
 from gateway.dataplane.balance import prefix_affine
 from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.catalogue import EngineAddress
 from gateway.dataplane.connections import Connections
+from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
 from gateway.dataplane.suspects import Suspects
 from gateway.errors import EngineUnavailableError
+from gateway.identity.secret import load_secret
+from gateway.settings import Settings
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
+from tests.replicas import Way, replica
 from tests.servers import wait_for
 
 CHAT = "/v1/chat/completions"
+KEY = b"k" * 32
 
 
 @pytest.fixture
@@ -86,9 +95,72 @@ def test_a_request_under_which_an_engine_died_is_not_sent_to_another(start, stre
     assert code(poison(running, stream=stream)) == (422, "request_held_back")
 
 
+def test_what_killed_an_engine_is_held_back_by_every_gateway(request, tmp_path):
+    """Whoever tries again comes to another one, which would give it another engine."""
+    engines = [MortalEngine() for _ in range(2)]
+    settings = make_settings(request, tmp_path, "postgresql")
+    way = Way(settings.database_url)
+    with (
+        run_gateway(settings, replicas={"unlearned": engines}) as running,
+        way.open(),
+        replica(running, way) as url,
+    ):
+        other = replace(running, url=url)
+        held = partial(other.metric, "airlock_held_back_requests")
+        # Of an engine that lives, the other lets go.
+        told: list[str] = []
+        telling = Suspects(600.0, load_secret(settings).derive("suspects/1"), told.append)
+        pool = running.gateway.pool
+        assert pool is not None
+        lives = next(one for one in pool.replicas() if one.address.url == engines[0].url)
+        for at in (lives.address.url, "http://gone"):
+            telling.hold("somebody", at.encode(), at, lives.engine_start)
+        in_transaction(settings, lambda session: announce(session, SUSPECTS, told))
+        wait_for(lambda: held() == 1, 5)
+        assert code(poison(running)) == (502, "engine_error")
+        wait_for(lambda: held() == 2)
+        wait_for(lambda: code(poison(other)) == (422, "request_held_back"))
+        assert sum(asked(engines, b"poison")) == 1
+        assert other.chat("public").status_code == 200
+    for engine in engines:
+        engine.die()
+
+
+def test_what_no_gateway_says_holds_nobody_back():
+    suspects = Suspects(600.0, KEY)
+    for text in ("", "x", "00", "00" * 31, "00" * 33, "ü"):
+        assert not suspects.hear(text)
+    assert len(suspects) == 0
+    assert suspects.hear("00" * 32)
+    assert not suspects.hear("00" * 32), "it is no news"
+
+
+def test_who_hears_of_a_suspect_asks_every_engine_at_once(tmp_path):
+    """Or, between two probes that are far apart, it would take an engine that lives for dead."""
+    suspects = Suspects(600.0, KEY)
+    pool = Pool(None, suspects, None, Settings(home=tmp_path))
+    address = EngineAddress("http://engine", "d", "k", None)
+    pool._replicas[address] = known = Replica(address, Breaker(3, 1.0))
+    pool.hear_of_suspect("")
+    assert not known.doubted.is_set()
+    pool.hear_of_suspect("00" * 32)
+    assert known.doubted.is_set()
+
+
+def test_gateways_without_the_same_secret_hold_back_nothing_for_one_another():
+    told: list[str] = []
+    Suspects(600.0, KEY, told.append).hold("ada", b"{}", "http://engine", "1")
+    same, other = Suspects(600.0, KEY), Suspects(600.0, b"o" * 32)
+    for suspects in (same, other):
+        assert suspects.hear(told[0])
+    other.check("ada", b"{}")
+    with pytest.raises(EngineUnavailableError):
+        same.check("ada", b"{}")
+
+
 def test_what_is_held_back_is_so_from_who_has_asked_alone():
     """Tokens are counted without a salt: for all who count the same, the engine gets the same."""
-    suspects, body = Suspects(600.0), b'{"model":"sha256:1","messages":[]}'
+    suspects, body = Suspects(600.0, KEY), b'{"model":"sha256:1","messages":[]}'
     suspects.hold("ada", body, "http://engine", "1")
     with pytest.raises(EngineUnavailableError):
         suspects.check("ada", body)
@@ -96,7 +168,7 @@ def test_what_is_held_back_is_so_from_who_has_asked_alone():
 
 
 def test_who_was_held_back_for_its_time_is_forgotten():
-    suspects = Suspects(600.0)
+    suspects = Suspects(600.0, KEY)
     suspects.hold("ada", b"{}", "http://engine", "1")
     held_at = time.monotonic()
     suspects.lives("http://another", "1", held_at + 599.0)
