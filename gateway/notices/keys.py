@@ -18,10 +18,13 @@ class NoticeKeys:
     cipher: Fernet
 
     def code(self, address_id: str, email: str, nonce: str) -> str:
-        """Return the code that confirms an address; it is kept nowhere."""
+        """Return the code that confirms an address; it is kept nowhere.
+
+        In base32: one in 64 of base64url begins with a dash, and is an option on a command line.
+        """
         text = "\n".join((address_id, email, nonce)).encode()
         made = hmac.digest(self.codes, text, hashlib.sha256)
-        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+        return base64.b32encode(made).rstrip(b"=").decode()
 
     def mailbox(self, mailbox: str) -> bytes:
         """Return what is kept of a mailbox, to know it again without its address."""

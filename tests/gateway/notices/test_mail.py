@@ -9,9 +9,17 @@ from sqlalchemy import select, update
 
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
+from gateway.identity.secret import Secret
+from gateway.notices.keys import notice_keys
 from gateway.tables import Address, AuditEntry
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import PLAIN, wait_for
+
+
+def test_a_code_is_no_option_on_a_command_line():
+    keys = notice_keys(Secret(b"s" * 32))
+    for number in range(200):
+        assert re.fullmatch("[A-Z2-7]{52}", keys.code("a", "ada@lab.example", str(number)))
 
 
 def test_an_address_is_its_readers_once_the_link_was_opened(office):
