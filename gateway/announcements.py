@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ARRAY, Text, func, literal, select
+from sqlalchemy import ARRAY, Select, Text, func, literal, select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,8 +24,8 @@ SUSPECTS = "airlock_suspects"
 """A request was in flight when its engine broke down; the text is what `Suspects` makes of it."""
 LISTEN_AGAIN_SECONDS = 1.0
 SPEAK_SECONDS = 5.0
-MOST_UNSAID = 1_000
-"""What is told in one moment beyond that is not announced."""
+MOST_UNSAID = 10_000
+"""What is told in one moment beyond that is not announced; nobody holds back more either."""
 log = logging.getLogger(__name__)
 
 
@@ -36,11 +36,18 @@ class Announcement(NamedTuple):
     text: str
 
 
-async def announce(session: AsyncSession, channel: str, texts: Sequence[str] = ("",)) -> None:
-    """Have every gateway told once this transaction is committed; equal texts are told once."""
+def notification(said: Sequence[Announcement]) -> Select[tuple[None]]:
+    """Return the statement that announces; equal texts of a channel are told once."""
+    columns = ([one.channel for one in said], [one.text for one in said])
+    arrays = (literal(column, ARRAY(Text)) for column in columns)
+    each = func.unnest(*arrays).table_valued("channel", "text").render_derived()
+    return select(func.pg_notify(each.c.channel, each.c.text))
+
+
+async def announce(session: AsyncSession, channel: str) -> None:
+    """Have every gateway told once this transaction is committed."""
     if session.get_bind().dialect.name == "postgresql":
-        each = func.unnest(literal(list(texts), ARRAY(Text)))
-        await session.execute(select(func.pg_notify(channel, each)))
+        await session.execute(notification([Announcement(channel, "")]))
 
 
 async def announcements(url: URL, channels: Sequence[str]) -> AsyncIterator[Announcement]:
@@ -95,10 +102,8 @@ class Announcer:
             self._has_news.clear()
             said, self._unsaid = self._unsaid, []
             with trouble.watched():
-                async with asyncio.timeout(SPEAK_SECONDS), self._database.transaction() as session:
-                    for channel in {one.channel for one in said}:
-                        texts = [one.text for one in said if one.channel == channel]
-                        await announce(session, channel, texts)
+                async with asyncio.timeout(SPEAK_SECONDS):
+                    await self._database.execute_apart(notification(said))
 
     async def listen(self, hear: Mapping[str, Callable[[str], None]]) -> None:
         """Pass on what is announced, for ever.
@@ -106,12 +111,16 @@ class Announcer:
         Args:
             hear: By channel, who is told a text; an empty one where some may have been missed.
         """
-        trouble = Trouble(log, "changes of access are not announced, only polled", calm_seconds=0)
+        trouble = Trouble(
+            log, "other gateways are not heard; changes of access are only polled", calm_seconds=0
+        )
+        deaf = Trouble(log, "what another gateway says could not be taken in")
         while True:
             try:
                 async for said in announcements(self._database.url, list(hear)):
                     trouble.worked()
-                    hear[said.channel](said.text)
+                    with deaf.watched():  # Whatever it was: who hears no more knows less.
+                        hear[said.channel](said.text)
             except NotReadyError:
                 trouble.failed()
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)

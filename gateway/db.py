@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from sqlalchemy import Connection, Select, event, inspect, make_url, text
+from sqlalchemy import Connection, Executable, Select, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
@@ -74,6 +74,19 @@ class Database:
         poll = Poll(self._unpooled, question)
         self._polls.append(poll)
         return poll
+
+    async def execute_apart(self, statement: Executable) -> None:
+        """Execute one statement by itself, for which no request keeps a connection busy.
+
+        Raises:
+            NotReadyError: The database is down.
+        """
+        apart = self._unpooled.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            async with apart.connect() as connection:
+                await connection.execute(statement)
+        except (SQLAlchemyError, OSError) as error:
+            raise NotReadyError("The database did not answer") from error
 
     async def revisions(self) -> tuple[str | None, str | None]:
         """Return the schema's revision in the database and the newest one in the code.

@@ -89,11 +89,8 @@ class Pool:
 
     def why_not(self, digest: str) -> str:
         """Return why no engine serves a checkpoint."""
-        reasons = {
-            f"{replica.address.url}: {replica.why_not}"
-            for replica in self._replicas.values()
-            if replica.address.digest == digest
-        }
+        known = self._by_digest.get(digest, ())
+        reasons = {f"{replica.address.url}: {replica.why_not}" for replica in known}
         return "; ".join(sorted(reasons)) or "none is configured for its checkpoint"
 
     def acquire(
@@ -150,9 +147,10 @@ class Pool:
         replica.doubted.set()
 
     def hear_of_suspect(self, text: str) -> None:
-        """Hold back what another gateway does, and ask every engine at once whether it lives."""
-        if self._suspects.hear(text):
-            for replica in self._replicas.values():
+        """Hold back what another gateway does, and ask its engine at once whether it lives."""
+        heard = self._suspects.hear(text)
+        for replica in self._replicas.values() if heard else ():
+            if heard == self._suspects.engine(replica.address.url, replica.engine_start):
                 replica.doubted.set()
 
     def distrust(self, replica: Replica) -> None:

@@ -49,7 +49,7 @@ class Order(Struct, frozen=True, eq=False):
     body: bytes
     is_stream: bool
     may_be_wrong: bool
-    """Whether the request itself may be why an answer breaks off."""
+    """Whether the request itself may be why a stream breaks off once it has begun."""
     forward_usage: bool
     choices: int
     request_id: str
@@ -189,7 +189,7 @@ class Relay:
         outcome: Outcome,
     ) -> None:
         outcome.asked_at = time.monotonic()
-        engine_start = replica.engine_start
+        engine_start, has_begun = replica.engine_start, False
         try:
             connection = await self._upstream.ask(
                 replica,
@@ -200,6 +200,7 @@ class Relay:
                 on_open=deadline.watch,
                 traceparent=order.traceparent,
             )
+            has_begun = True
             try:
                 if order.is_stream:
                     await self._stream(order, connection, running, to, outcome)
@@ -211,7 +212,7 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.person_id, order.body, replica.address.url, engine_start)
-            blaming = None if order.may_be_wrong else order.person_id
+            blaming = None if order.may_be_wrong and has_begun else order.person_id
             self._pool.failed(replica, blaming, "failed")
             raise
         except InvalidRequestError:

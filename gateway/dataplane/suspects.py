@@ -9,6 +9,7 @@ from the callers who had asked it, and from nobody else.
 """
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,11 +22,11 @@ VERDICT_SECONDS = 3.0
 """How long a probe may take to show that an engine lives."""
 
 
-class _Suspect(NamedTuple):
-    engine: bytes
-    """Which engine broke down, and which start of it."""
-    held_at: float
-    held_until: float
+class _Held(NamedTuple):
+    """For one engine that broke down."""
+
+    at: float
+    until: float
 
 
 def _told_to_nobody(_: str) -> None:
@@ -48,7 +49,9 @@ class Suspects:
         self._hold_seconds = hold_seconds
         self._key = key
         self._tell = tell
-        self._held: dict[bytes, _Suspect] = {}
+        self._origin = secrets.token_bytes(DIGEST_BYTES)
+        self._held: dict[bytes, dict[bytes, _Held]] = {}
+        """By request and by engine: others may have been given it too."""
 
     def check(self, person_id: str, body: bytes) -> None:
         """Let a person's request pass, or not.
@@ -60,39 +63,50 @@ class Suspects:
         if not self._held:
             return
         fingerprint = self._fingerprint(person_id, body)
-        suspect = self._held.get(fingerprint)
-        if suspect is None:
+        engines = self._held.get(fingerprint)
+        if engines is None:
             return
         now = time.monotonic()
-        if now - suspect.held_at < VERDICT_SECONDS:
+        if any(now - held.at < VERDICT_SECONDS for held in engines.values()):
             raise EngineUnavailableError
-        if now < suspect.held_until:
-            raise RequestHeldBackError(suspect.held_until - now)
+        until = max(held.until for held in engines.values())
+        if now < until:
+            raise RequestHeldBackError(until - now)
         del self._held[fingerprint]
 
     def hold(self, person_id: str, body: bytes, url: str, engine_start: str) -> None:
         """Hold a person's request back; the engine at `url` broke down under it."""
-        fingerprint, engine = self._fingerprint(person_id, body), self._engine(url, engine_start)
+        fingerprint, engine = self._fingerprint(person_id, body), self.engine(url, engine_start)
         self._put(fingerprint, engine)
-        self._tell((fingerprint + engine).hex())
+        self._tell((self._origin + fingerprint + engine).hex())
 
-    def hear(self, text: str) -> bool:
-        """Hold back what another gateway does; return whether it was news and was understood."""
+    def hear(self, text: str) -> bytes | None:
+        """Hold back what another gateway does.
+
+        Returns:
+            The engine, as `engine` has it; None where it is no news, or nothing that was told.
+        """
         try:
             told = bytes.fromhex(text)
         except ValueError:
-            return False
-        fingerprint, engine = told[:DIGEST_BYTES], told[DIGEST_BYTES:]
-        if len(engine) != DIGEST_BYTES or fingerprint in self._held:
-            return False
+            return None
+        origin, fingerprint, engine = (
+            told[at : at + DIGEST_BYTES] for at in range(0, 3 * DIGEST_BYTES, DIGEST_BYTES)
+        )
+        if len(told) != 3 * DIGEST_BYTES or origin == self._origin:
+            return None
+        known = self._held.get(fingerprint, {}).get(engine)
+        if known is not None and time.monotonic() - known.at < VERDICT_SECONDS:
+            return None
         self._put(fingerprint, engine)
-        return True
+        return engine
 
     def _put(self, fingerprint: bytes, engine: bytes) -> None:
-        if len(self._held) >= MAX_SUSPECTS:
+        if fingerprint not in self._held and len(self._held) >= MAX_SUSPECTS:
             del self._held[next(iter(self._held))]
         now = time.monotonic()
-        self._held[fingerprint] = _Suspect(engine, now, now + self._hold_seconds)
+        held = _Held(now, now + self._hold_seconds)
+        self._held.setdefault(fingerprint, {})[engine] = held
 
     def lives(self, url: str, engine_start: str, asked_at: float) -> None:
         """Let go of those whose engine lives: it answered what it was asked after them.
@@ -101,11 +115,18 @@ class Suspects:
         """
         if not self._held:
             return
-        engine = self._engine(url, engine_start)
-        for fingerprint, suspect in list(self._held.items()):
-            has_answered = suspect.held_at < asked_at < suspect.held_at + VERDICT_SECONDS
-            if suspect.held_until <= asked_at or (suspect.engine == engine and has_answered):
+        alive = self.engine(url, engine_start)
+        for fingerprint, engines in list(self._held.items()):
+            for engine, held in list(engines.items()):
+                has_answered = held.at < asked_at < held.at + VERDICT_SECONDS
+                if held.until <= asked_at or (engine == alive and has_answered):
+                    del engines[engine]
+            if not engines:
                 del self._held[fingerprint]
+
+    def engine(self, url: str, engine_start: str) -> bytes:
+        """Return what stands for one start of an engine, among those who have the key."""
+        return self._hash(f"{url} {engine_start}".encode(), b"")
 
     def __len__(self) -> int:
         """Return how many are held."""
@@ -114,9 +135,6 @@ class Suspects:
     def _fingerprint(self, person_id: str, body: bytes) -> bytes:
         # The body alone has a caller's salt where an engine caches: it counts tokens without.
         return self._hash(f"{person_id}/".encode(), body)
-
-    def _engine(self, url: str, engine_start: str) -> bytes:
-        return self._hash(f"{url} {engine_start}".encode(), b"")
 
     def _hash(self, first: bytes, second: bytes) -> bytes:
         hashed = hashlib.blake2b(first, key=self._key, digest_size=DIGEST_BYTES)

@@ -85,6 +85,7 @@ class Upstream:
         connection = self._connections.lines(replica.address).idle()
         if connection is None:
             connection = await self._connect(replica)
+        was_sent = False
         try:
             try:
                 on_open(connection)
@@ -95,6 +96,7 @@ class Upstream:
                 # The engine may have closed an idle connection as we wrote. When it still takes new
                 # ones it has not died, and when it does not this request was in flight.
                 connection.release()
+                was_sent = error.was_sent
                 connection = await self._connect_again(replica, error)
                 on_open(connection)
                 status = await connection.ask(request, is_stream=is_stream)
@@ -104,7 +106,7 @@ class Upstream:
             connection.release()
             if isinstance(error, ConnectionLostError):
                 self._pool.distrust(replica)
-                if not error.was_sent:
+                if not (was_sent or error.was_sent):
                     raise EngineUnavailableError from error
                 raise EngineFailedError from error
             raise

@@ -62,6 +62,7 @@ class MortalEngine:
         """When a caller was last seen to leave before its answer's end."""
         self._connections: set[socket.socket] = set()
         self._busy: set[socket.socket] = set()
+        self._is_dead = False
         self._listener = self._listen(0)
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -76,6 +77,8 @@ class MortalEngine:
 
     def die(self) -> None:
         """End as a killed process does: no port, and every connection is reset."""
+        # At once: no connection of a dead process answers while another has been reset already.
+        self._is_dead = True
         # Closing alone does not wake the thread that accepts.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -97,6 +100,7 @@ class MortalEngine:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def come_back(self) -> None:
+        self._is_dead = False
         self._listener = self._listen(self.port)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -132,6 +136,8 @@ class MortalEngine:
         self._connections.discard(connection)
 
     def _answer(self, connection: socket.socket, head: bytes, body: bytes) -> None:
+        if self._is_dead:
+            raise ConnectionError
         if head.startswith(b"GET"):
             listed = {"data": [{"id": self.digest}]}
             connection.sendall(whole(json.dumps(listed).encode()))

@@ -117,6 +117,72 @@ def test_what_cannot_be_told_is_lost_and_the_next_is_told(request, tmp_path, mon
     asyncio.run(main())
 
 
+def test_a_database_that_does_not_answer_is_given_up_and_asked_once_for_each_news(
+    request, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "SPEAK_SECONDS", 0.1)
+
+    async def main() -> None:
+        database = Database(make_settings(request, tmp_path, "postgresql"))
+        asked: asyncio.Queue = asyncio.Queue()
+
+        async def silent(statement) -> None:
+            asked.put_nowait(statement)
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(database, "execute_apart", silent)
+        announcer = Announcer(database)
+        speaking = asyncio.create_task(announcer.speak())
+        for text_ in ("first", "second"):
+            announcer.tell(SUSPECTS, text_)
+            await asyncio.wait_for(asked.get(), 10)
+        await asyncio.sleep(SILENCE_SECONDS)
+        assert asked.empty()
+        speaking.cancel()
+
+    asyncio.run(main())
+
+
+def test_who_cannot_take_in_an_announcement_hears_the_next(request, tmp_path, caplog):
+    settings = make_settings(request, tmp_path, "postgresql")
+
+    async def main() -> None:
+        database, heard = Database(settings), asyncio.Queue()
+
+        def hear(said: str) -> None:
+            if said == "odd":
+                raise KeyError(said)
+            heard.put_nowait(said)
+
+        async with announcing(database, hear) as (announcer, _):
+            announcer.tell(SUSPECTS, "odd")
+            announcer.tell(SUSPECTS, "next")
+            assert await asyncio.wait_for(heard.get(), 10) == "next"
+        await database.close()
+
+    asyncio.run(main())
+    assert "could not be taken in" in caplog.text
+
+
+def test_requests_that_have_every_connection_do_not_keep_it_from_speaking(request, tmp_path):
+    settings = make_settings(request, tmp_path, "postgresql")
+
+    async def main() -> None:
+        database, heard = Database(settings), asyncio.Queue()
+        async with (
+            announcing(database, heard.put_nowait) as (announcer, _),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            for _ in range(15):  # As many as the pool has.
+                session = await stack.enter_async_context(database.transaction())
+                await session.execute(text("SELECT 1"))
+            announcer.tell(SUSPECTS, "x")
+            assert await asyncio.wait_for(heard.get(), 4) == "x"
+        await database.close()
+
+    asyncio.run(main())
+
+
 def test_no_more_is_kept_for_a_database_that_is_down_than_is_bounded(request, tmp_path):
     announcer = Announcer(Database(make_settings(request, tmp_path, "postgresql")))
     for number in range(2 * module.MOST_UNSAID):

@@ -82,7 +82,7 @@ def test_a_gateway_whose_database_is_down_does_not_fill_its_log(tmp_path, caplog
         WHAT,
         "batches could not be looked for",
         "notices could not be looked for",
-        "changes of access are not announced, only polled",
+        "other gateways are not heard; changes of access are only polled",
     } <= begun(caplog)
     # Whether the server's own words of its start are here is a matter of what ran before.
     records = [one for one in caplog.records if one.levelno >= logging.WARNING]

@@ -89,6 +89,36 @@ def test_a_request_to_a_connection_that_has_closed_was_never_sent():
     in_a_loop(ask)
 
 
+@pytest.mark.parametrize("second", ["closes first", "closes while it is held"])
+def test_a_request_that_was_sent_once_counts_as_sent_whatever_became_of_the_second(second):
+    """Its idle connection broke under it, and so does the next before it is written to."""
+
+    async def ask():
+        engine, turn = Engine(), turn_of(asyncio.get_running_loop())
+        used = EngineConnection(lambda _: None, lambda _: None)
+        written = Written("used", engine.sent)
+        used.connection_made(written)
+        used.is_used = True
+        engine.lines = lambda _: SimpleNamespace(idle=lambda: used, host_header="engine")
+        asking = engine.ask()
+        await asyncio.sleep(0)
+        assert [name for name, _ in engine.sent] == ["used"]
+        for _ in range(3):
+            turn.expect()
+        if second == "closes first":
+            engine.written.close()
+        written.close()
+        used.connection_lost(None)
+        await asyncio.sleep(0)
+        if second == "closes while it is held":
+            engine.end()
+        with pytest.raises(EngineFailedError):
+            await asking
+        assert [name for name, _ in engine.sent] == ["used"]
+
+    in_a_loop(ask)
+
+
 def test_each_whole_answer_of_a_turn_has_another_expected():
     """So that the answers to their callers, which follow, leave together."""
 

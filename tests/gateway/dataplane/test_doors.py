@@ -163,26 +163,57 @@ def test_a_stream_that_breaks_takes_its_engine_from_nobody(running):
         assert running.chat("public").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "schema"),
-    [
-        ("/v1/responses", {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}),
-        ("/v1/responses", {"tools": [{"type": "function", "name": "x", "parameters": {}}]}),
-        ("/v1/messages", {"tools": [{"name": "x", "input_schema": {}}]}),
+SCHEMAS: dict[str, list[dict]] = {
+    "/v1/responses": [
+        {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}},
+        {"tools": [{"type": "function", "name": "x", "parameters": {}}]},
     ],
-)
-def test_streams_that_schemas_break_take_their_engine_from_nobody(request, tmp_path, path, schema):
-    """VLLM does not say that a schema was it; somebody's may be wrong on purpose."""
+    "/v1/messages": [{"tools": [{"name": "x", "input_schema": {}}]}],
+    "/v1/chat/completions": [{"tools": [{"type": "function", "function": {"name": "x"}}]}],
+}
+
+
+@pytest.fixture
+def sensitive(request, tmp_path):
+    """A gateway whose breakers open at the first fault."""
     given = make_settings(request, tmp_path, "sqlite")
     with run_gateway(given, breaker_failures=1, breaker_open_seconds=30.0) as running:
-        running.engines["unlearned"].mode = "die"
-        broken = running.post("public", body(path, stream=True, **schema), path)
-        assert "engine_error" in broken.text
-        assert running.metric("airlock_breaker_open") == 0
-        # With no schema it was the engine's fault.
-        broken = running.post("public", body(path, stream=True), path)
-        assert "engine_error" in broken.text
-        assert running.metric("airlock_breaker_open") == 1
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [(path, schema) for path in ("/v1/responses", "/v1/messages") for schema in SCHEMAS[path]],
+)
+def test_streams_that_schemas_break_take_their_engine_from_nobody(sensitive, path, schema):
+    """VLLM does not say that a schema was it; somebody's may be wrong on purpose."""
+    sensitive.engines["unlearned"].mode = "die"
+    broken = sensitive.post("public", body(path, stream=True, **schema), path)
+    assert "engine_error" in broken.text
+    assert sensitive.metric("airlock_breaker_open") == 0
+    # With no schema it was the engine's fault.
+    broken = sensitive.post("public", body(path, stream=True), path)
+    assert "engine_error" in broken.text
+    assert sensitive.metric("airlock_breaker_open") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "stream"),
+    [
+        # Of chats vLLM says what it was, and of the others it looks before a whole answer.
+        ("/v1/chat/completions", "die", True),
+        ("/v1/responses", "garbage", False),
+        ("/v1/messages", "garbage", False),
+        # No schema keeps a stream from beginning.
+        ("/v1/responses", "500", True),
+        ("/v1/messages", "500", True),
+    ],
+)
+def test_other_faults_are_the_engines_with_a_schema_too(sensitive, path, mode, stream):
+    sensitive.engines["unlearned"].mode = mode
+    given = body(path, stream=stream, **SCHEMAS[path][0])
+    assert "engine_error" in sensitive.post("public", given, path).text
+    assert sensitive.metric("airlock_breaker_open") == 1
 
 
 def test_an_engine_that_is_down_is_503_and_comes_back(running):

@@ -7,13 +7,15 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from gateway.announcements import SUSPECTS, announce
+from gateway.announcements import SUSPECTS, Announcement, notification
 from gateway.cli.tables import in_transaction
 from gateway.dataplane import relay
+from gateway.dataplane import suspects as module
 from gateway.dataplane.balance import prefix_affine
 from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.catalogue import EngineAddress
@@ -21,7 +23,7 @@ from gateway.dataplane.connections import Connections
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.replica import Replica
 from gateway.dataplane.suspects import Suspects
-from gateway.errors import EngineUnavailableError
+from gateway.errors import EngineUnavailableError, RequestHeldBackError
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 from tests.fakes.mortal import ANSWER, MortalEngine, whole
@@ -115,7 +117,8 @@ def test_what_killed_an_engine_is_held_back_by_every_gateway(request, tmp_path):
         lives = next(one for one in pool.replicas() if one.address.url == engines[0].url)
         for at in (lives.address.url, "http://gone"):
             telling.hold("somebody", at.encode(), at, lives.engine_start)
-        in_transaction(settings, lambda session: announce(session, SUSPECTS, told))
+        said = notification([Announcement(SUSPECTS, text) for text in told])
+        in_transaction(settings, lambda session: session.execute(said))
         wait_for(lambda: held() == 1, 5)
         assert code(poison(running)) == (502, "engine_error")
         wait_for(lambda: held() == 2)
@@ -128,23 +131,88 @@ def test_what_killed_an_engine_is_held_back_by_every_gateway(request, tmp_path):
 
 def test_what_no_gateway_says_holds_nobody_back():
     suspects = Suspects(600.0, KEY)
-    for text in ("", "x", "00", "00" * 31, "00" * 33, "ü"):
-        assert not suspects.hear(text)
+    for text in ("", "x", "00", "00" * 47, "00" * 49, "ü"):
+        assert suspects.hear(text) is None
     assert len(suspects) == 0
-    assert suspects.hear("00" * 32)
-    assert not suspects.hear("00" * 32), "it is no news"
+    assert suspects.hear("00" * 48) == bytes(16)
+    assert suspects.hear("00" * 48) is None, "it is no news"
+    assert len(suspects) == 1
 
 
-def test_who_hears_of_a_suspect_asks_every_engine_at_once(tmp_path):
-    """Or, between two probes that are far apart, it would take an engine that lives for dead."""
+class Elsewhere:
+    """A gateway at which a request of Ada's is in flight when engines die, on a clock of ours."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.told: list[str] = []
+        self.suspects = Suspects(600.0, KEY, self.told.append)
+
+    def tells(self, url: str, start: str = "1") -> str:
+        self.suspects.hold("ada", b"{}", url, start)
+        return self.told[-1]
+
+
+def is_held(suspects: Suspects) -> bool:
+    try:
+        suspects.check("ada", b"{}")
+    except (EngineUnavailableError, RequestHeldBackError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("age_seconds", [599.9, 600.5])
+def test_who_kills_another_engine_at_the_end_is_held_back_anew(monkeypatch, age_seconds):
+    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    assert here.hear(elsewhere.tells("http://one"))
+    elsewhere.now += age_seconds
+    assert here.hear(elsewhere.tells("http://two"))
+    elsewhere.now += 599.0
+    assert is_held(here)
+
+
+def test_that_one_engine_lives_says_nothing_of_another(monkeypatch):
+    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    here.hold("ada", b"{}", "http://one", "1")
+    assert here.hear(elsewhere.tells("http://two"))
+    for url, start in (("http://one", "1"), ("http://two", "2")):
+        here.lives(url, start, elsewhere.now + 0.1)
+        assert is_held(here)
+    here.lives("http://two", "1", elsewhere.now)
+    assert is_held(here), "it was asked before"
+    here.lives("http://two", "1", elsewhere.now + 0.1)
+    assert not is_held(here)
+    assert len(here) == 0
+
+
+def test_a_gateway_does_not_hear_itself(monkeypatch):
+    """What it has let go of would be held again when the database is slow."""
+    elsewhere = Elsewhere(monkeypatch)
+    told = elsewhere.tells("http://one")
+    elsewhere.suspects.lives("http://one", "1", elsewhere.now + 0.1)
+    assert elsewhere.suspects.hear(told) is None
+    assert not is_held(elsewhere.suspects)
+
+
+def test_who_is_held_back_again_drives_out_nobody(monkeypatch):
+    monkeypatch.setattr(module, "MAX_SUSPECTS", 2)
     suspects = Suspects(600.0, KEY)
-    pool = Pool(None, suspects, None, Settings(home=tmp_path))
-    address = EngineAddress("http://engine", "d", "k", None)
-    pool._replicas[address] = known = Replica(address, Breaker(3, 1.0))
+    for person, url in (("ada", "one"), ("eve", "one"), ("eve", "two"), ("eve", "one")):
+        suspects.hold(person, b"{}", url, "1")
+    assert is_held(suspects)
+
+
+def test_who_hears_of_a_suspect_asks_its_engine_at_once(tmp_path, monkeypatch):
+    """Or, between two probes that are far apart, it would take an engine that lives for dead."""
+    pool = Pool(None, Suspects(600.0, KEY), None, Settings(home=tmp_path))
+    addresses = [EngineAddress(f"http://{name}", "d", "k", None) for name in ("one", "two")]
+    one, two = (Replica(address, Breaker(3, 1.0), engine_start="1") for address in addresses)
+    pool._replicas |= dict(zip(addresses, (one, two), strict=True))
     pool.hear_of_suspect("")
-    assert not known.doubted.is_set()
-    pool.hear_of_suspect("00" * 32)
-    assert known.doubted.is_set()
+    assert not one.doubted.is_set()
+    pool.hear_of_suspect(Elsewhere(monkeypatch).tells("http://one"))
+    assert one.doubted.is_set()
+    assert not two.doubted.is_set()
 
 
 def test_gateways_without_the_same_secret_hold_back_nothing_for_one_another():
