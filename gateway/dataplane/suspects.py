@@ -18,6 +18,8 @@ from gateway.errors import EngineUnavailableError, RequestHeldBackError
 
 MAX_SUSPECTS = 10_000
 DIGEST_BYTES = 16
+SWEEP_SECONDS = 1.0
+"""Between two looks at whose time is over, once no verdict can come any more."""
 VERDICT_SECONDS = 3.0
 """How long a probe may take to show that an engine lives."""
 
@@ -50,6 +52,7 @@ class Suspects:
         self._key = key
         self._tell = tell
         self._origin = secrets.token_bytes(DIGEST_BYTES)
+        self._newest_at = self._swept_at = float("-inf")
         self._held: dict[bytes, dict[bytes, _Held]] = {}
         """By request and by engine: others may have been given it too."""
 
@@ -104,7 +107,7 @@ class Suspects:
     def _put(self, fingerprint: bytes, engine: bytes) -> None:
         if fingerprint not in self._held and len(self._held) >= MAX_SUSPECTS:
             del self._held[next(iter(self._held))]
-        now = time.monotonic()
+        self._newest_at = now = time.monotonic()
         held = _Held(now, now + self._hold_seconds)
         self._held.setdefault(fingerprint, {})[engine] = held
 
@@ -115,6 +118,11 @@ class Suspects:
         """
         if not self._held:
             return
+        # Thousands may be held for minutes, while every engine is asked each second.
+        is_settled = asked_at >= self._newest_at + VERDICT_SECONDS
+        if is_settled and asked_at < self._swept_at + SWEEP_SECONDS:
+            return
+        self._swept_at = asked_at
         alive = self.engine(url, engine_start)
         for fingerprint, engines in list(self._held.items()):
             for engine, held in list(engines.items()):

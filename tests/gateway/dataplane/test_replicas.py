@@ -185,6 +185,18 @@ def test_that_one_engine_lives_says_nothing_of_another(monkeypatch):
     assert len(here) == 0
 
 
+def test_who_is_held_is_looked_through_once_a_second_when_no_verdict_can_come():
+    """Thousands may be, and many engines are asked each second."""
+    suspects = Suspects(10.0, KEY)
+    suspects.hold("ada", b"{}", "http://one", "1")
+    held_at = time.monotonic()
+    looked = []
+    for seconds in (9.8, 10.1, 10.7, 10.9):
+        suspects.lives("http://two", "1", held_at + seconds)
+        looked.append(len(suspects))
+    assert looked == [1, 1, 1, 0]
+
+
 def test_a_gateway_does_not_hear_itself(monkeypatch):
     """What it has let go of would be held again when the database is slow."""
     elsewhere = Elsewhere(monkeypatch)
