@@ -24,6 +24,7 @@ SUSPECTS = "airlock_suspects"
 """A request was in flight when its engine broke down; the text is what `Suspects` makes of it."""
 LISTEN_AGAIN_SECONDS = 1.0
 SPEAK_SECONDS = 5.0
+"""For one statement; what becomes of its connection then takes psycopg up to ten more."""
 MOST_UNSAID = 10_000
 """What is told in one moment beyond that is not announced; nobody holds back more either."""
 log = logging.getLogger(__name__)

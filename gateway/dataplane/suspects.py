@@ -3,9 +3,10 @@
 One request can end a whole engine (`seed` on vLLM's CPU build does). Sent to the next engine, by us
 or by a client that tries again, it would end that one too. So a request whose engine broke down
 under it is held back at once, and let go when that engine's next probe shows that it lives and was
-not started again; otherwise it is held for its time. Only a keyed hash is kept, in memory: of
-who asked and of what the engine got. A common question that was in flight by chance is held back
-from the callers who had asked it, and from nobody else.
+not started again; otherwise it is held for its time, by every gateway on one PostgreSQL: whoever
+tries again may well come to another. Only keyed hashes are kept, in memory, and told: of who asked
+and what the engine got, and of the engine. A common question that was in flight by chance is held
+back from the callers who had asked it, and from nobody else.
 """
 
 import hashlib
@@ -84,10 +85,10 @@ class Suspects:
         self._tell((self._origin + fingerprint + engine).hex())
 
     def hear(self, text: str) -> bytes | None:
-        """Hold back what another gateway does.
+        """Hold back what another gateway does, from now on: it may have broken down once more.
 
         Returns:
-            The engine, as `engine` has it; None where it is no news, or nothing that was told.
+            The engine, as `engine` has it; None where it is nothing that another has told.
         """
         try:
             told = bytes.fromhex(text)
@@ -98,9 +99,6 @@ class Suspects:
         )
         if len(told) != 3 * DIGEST_BYTES or origin == self._origin:
             return None
-        known = self._held.get(fingerprint, {}).get(engine)
-        if known is not None and time.monotonic() - known.at < VERDICT_SECONDS:
-            return None
         self._put(fingerprint, engine)
         return engine
 
@@ -108,8 +106,9 @@ class Suspects:
         if fingerprint not in self._held and len(self._held) >= MAX_SUSPECTS:
             del self._held[next(iter(self._held))]
         self._newest_at = now = time.monotonic()
-        held = _Held(now, now + self._hold_seconds)
-        self._held.setdefault(fingerprint, {})[engine] = held
+        engines = self._held.pop(fingerprint, {})  # The one that was held last is dropped last.
+        engines[engine] = _Held(now, now + self._hold_seconds)
+        self._held[fingerprint] = engines
 
     def lives(self, url: str, engine_start: str, asked_at: float) -> None:
         """Let go of those whose engine lives: it answered what it was asked after them.

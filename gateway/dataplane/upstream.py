@@ -93,8 +93,8 @@ class Upstream:
             except ConnectionLostError as error:
                 if not (error.was_silent and connection.is_used):
                     raise
-                # The engine may have closed an idle connection as we wrote. When it still takes new
-                # ones it has not died, and when it does not this request was in flight.
+                # The engine may have closed an idle connection as we wrote. When it still answers
+                # on a new one it has not died, and when it does not this request was in flight.
                 connection.release()
                 was_sent = error.was_sent
                 connection = await self._connect_again(replica, error)
@@ -102,13 +102,15 @@ class Upstream:
                 status = await connection.ask(request, is_stream=is_stream)
             if status != 200:
                 raise self._fault(connection, replica, path)
-        except BaseException as error:
+        except (ConnectionLostError, EngineUnavailableError) as error:
             connection.release()
             if isinstance(error, ConnectionLostError):
                 self._pool.distrust(replica)
-                if not (was_sent or error.was_sent):
-                    raise EngineUnavailableError from error
-                raise EngineFailedError from error
+                was_sent = was_sent or error.was_sent
+            # What it may have begun to work on is asked of no other, whatever it says to it now.
+            raise (EngineFailedError if was_sent else EngineUnavailableError) from error
+        except BaseException:
+            connection.release()
             raise
         return connection
 

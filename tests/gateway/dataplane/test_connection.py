@@ -119,6 +119,31 @@ def test_a_request_that_was_sent_once_counts_as_sent_whatever_became_of_the_seco
     in_a_loop(ask)
 
 
+@pytest.mark.parametrize("status", [503, 401, 404])
+def test_a_request_that_was_sent_once_is_asked_of_no_other_when_the_second_is_turned_away(status):
+    """By a server that outlives its engine, or a proxy before it."""
+
+    async def ask():
+        engine = Engine()
+        used = EngineConnection(lambda _: None, lambda _: None)
+        written = Written("used", engine.sent)
+        used.connection_made(written)
+        used.is_used = True
+        engine.lines = lambda _: SimpleNamespace(idle=lambda: used, host_header="engine")
+        asking = engine.ask()
+        await asyncio.sleep(0)
+        written.close()
+        used.connection_lost(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [name for name, _ in engine.sent] == ["used", "engine"]
+        engine.connection.data_received(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % status)
+        with pytest.raises(EngineFailedError):
+            await asking
+
+    in_a_loop(ask)
+
+
 def test_each_whole_answer_of_a_turn_has_another_expected():
     """So that the answers to their callers, which follow, leave together."""
 

@@ -135,7 +135,6 @@ def test_what_no_gateway_says_holds_nobody_back():
         assert suspects.hear(text) is None
     assert len(suspects) == 0
     assert suspects.hear("00" * 48) == bytes(16)
-    assert suspects.hear("00" * 48) is None, "it is no news"
     assert len(suspects) == 1
 
 
@@ -212,6 +211,21 @@ def test_who_is_held_back_again_drives_out_nobody(monkeypatch):
     for person, url in (("ada", "one"), ("eve", "one"), ("eve", "two"), ("eve", "one")):
         suspects.hold(person, b"{}", url, "1")
     assert is_held(suspects)
+    suspects.hold("ada", b"{}", "two", "1")
+    suspects.hold("bob", b"{}", "one", "1")
+    assert is_held(suspects), "Eve was held before"
+
+
+def test_a_break_that_is_heard_of_twice_is_judged_by_a_probe_after_the_second(monkeypatch):
+    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    asked_at = elsewhere.now + 0.1
+    for _ in range(2):
+        assert here.hear(elsewhere.tells("http://one"))
+        elsewhere.now += 0.5
+    here.lives("http://one", "1", asked_at)
+    assert is_held(here)
+    here.lives("http://one", "1", elsewhere.now)
+    assert not is_held(here)
 
 
 def test_who_hears_of_a_suspect_asks_its_engine_at_once(tmp_path, monkeypatch):
