@@ -1,6 +1,7 @@
 """One connection to an engine, turn by turn of the loop: what was sent, and what is expected."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,7 @@ class Engine:
 
     def __init__(self):
         self.sent: list[tuple[str, bytes]] = []
+        self.used: EngineConnection | None = None
         self.connection = EngineConnection(lambda _: None, lambda _: None)
         self.written = Written("engine", self.sent)
         self.connection.connection_made(self.written)
@@ -32,7 +34,20 @@ class Engine:
         self.distrusted = []
 
     def lines(self, address):
-        return SimpleNamespace(idle=lambda: None, host_header=self.host_header)
+        return SimpleNamespace(idle=lambda: self.used, host_header=self.host_header)
+
+    def keep_used(self) -> Callable[[], None]:
+        """Have a connection that was used before; return what ends it."""
+        self.used = used = EngineConnection(lambda _: None, lambda _: None)
+        written = Written("used", self.sent)
+        used.connection_made(written)
+        used.is_used = True
+
+        def end() -> None:
+            written.close()
+            used.connection_lost(None)
+
+        return end
 
     async def connect(self, address):
         return self.connection
@@ -95,11 +110,7 @@ def test_a_request_that_was_sent_once_counts_as_sent_whatever_became_of_the_seco
 
     async def ask():
         engine, turn = Engine(), turn_of(asyncio.get_running_loop())
-        used = EngineConnection(lambda _: None, lambda _: None)
-        written = Written("used", engine.sent)
-        used.connection_made(written)
-        used.is_used = True
-        engine.lines = lambda _: SimpleNamespace(idle=lambda: used, host_header="engine")
+        end_used = engine.keep_used()
         asking = engine.ask()
         await asyncio.sleep(0)
         assert [name for name, _ in engine.sent] == ["used"]
@@ -107,8 +118,7 @@ def test_a_request_that_was_sent_once_counts_as_sent_whatever_became_of_the_seco
             turn.expect()
         if second == "closes first":
             engine.written.close()
-        written.close()
-        used.connection_lost(None)
+        end_used()
         await asyncio.sleep(0)
         if second == "closes while it is held":
             engine.end()
@@ -125,15 +135,10 @@ def test_a_request_that_was_sent_once_is_asked_of_no_other_when_the_second_is_tu
 
     async def ask():
         engine = Engine()
-        used = EngineConnection(lambda _: None, lambda _: None)
-        written = Written("used", engine.sent)
-        used.connection_made(written)
-        used.is_used = True
-        engine.lines = lambda _: SimpleNamespace(idle=lambda: used, host_header="engine")
+        end_used = engine.keep_used()
         asking = engine.ask()
         await asyncio.sleep(0)
-        written.close()
-        used.connection_lost(None)
+        end_used()
         for _ in range(5):
             await asyncio.sleep(0)
         assert [name for name, _ in engine.sent] == ["used", "engine"]
