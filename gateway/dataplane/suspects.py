@@ -32,16 +32,10 @@ class _Held(NamedTuple):
     until: float
 
 
-def _told_to_nobody(_: str) -> None:
-    """Where there is no other gateway."""
-
-
 class Suspects:
     """Who is held back."""
 
-    def __init__(
-        self, hold_seconds: float, key: bytes, tell: Callable[[str], None] = _told_to_nobody
-    ) -> None:
+    def __init__(self, hold_seconds: float, key: bytes, tell: Callable[[str], None]) -> None:
         """Hold each one for `hold_seconds`.
 
         Args:

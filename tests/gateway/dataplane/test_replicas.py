@@ -36,6 +36,11 @@ CHAT = "/v1/chat/completions"
 KEY = b"k" * 32
 
 
+def quiet(hold_seconds: float = 600.0, key: bytes = KEY) -> Suspects:
+    """Those of a gateway that tells nobody."""
+    return Suspects(hold_seconds, key, lambda _: None)
+
+
 @pytest.fixture
 def start(request, tmp_path):
     """Start a gateway before some engines that can die."""
@@ -100,6 +105,8 @@ def test_a_request_under_which_an_engine_died_is_not_sent_to_another(start, stre
 def test_what_killed_an_engine_is_held_back_by_every_gateway(request, tmp_path):
     """Whoever tries again comes to another one, which would give it another engine."""
     engines = [MortalEngine() for _ in range(2)]
+    for engine in engines:
+        request.addfinalizer(engine.die)
     settings = make_settings(request, tmp_path, "postgresql")
     way = Way(settings.database_url)
     with (
@@ -125,12 +132,10 @@ def test_what_killed_an_engine_is_held_back_by_every_gateway(request, tmp_path):
         wait_for(lambda: code(poison(other)) == (422, "request_held_back"))
         assert sum(asked(engines, b"poison")) == 1
         assert other.chat("public").status_code == 200
-    for engine in engines:
-        engine.die()
 
 
 def test_what_no_gateway_says_holds_nobody_back():
-    suspects = Suspects(600.0, KEY)
+    suspects = quiet()
     for text in ("", "x", "00", "00" * 47, "00" * 49, "ü"):
         assert suspects.hear(text) is None
     assert len(suspects) == 0
@@ -162,7 +167,7 @@ def is_held(suspects: Suspects) -> bool:
 
 @pytest.mark.parametrize("age_seconds", [599.9, 600.5])
 def test_who_kills_another_engine_at_the_end_is_held_back_anew(monkeypatch, age_seconds):
-    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    elsewhere, here = Elsewhere(monkeypatch), quiet()
     assert here.hear(elsewhere.tells("http://one"))
     elsewhere.now += age_seconds
     assert here.hear(elsewhere.tells("http://two"))
@@ -171,7 +176,7 @@ def test_who_kills_another_engine_at_the_end_is_held_back_anew(monkeypatch, age_
 
 
 def test_that_one_engine_lives_says_nothing_of_another(monkeypatch):
-    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    elsewhere, here = Elsewhere(monkeypatch), quiet()
     here.hold("ada", b"{}", "http://one", "1")
     assert here.hear(elsewhere.tells("http://two"))
     for url, start in (("http://one", "1"), ("http://two", "2")):
@@ -186,7 +191,7 @@ def test_that_one_engine_lives_says_nothing_of_another(monkeypatch):
 
 def test_who_is_held_is_looked_through_once_a_second_when_no_verdict_can_come():
     """Thousands may be, and many engines are asked each second."""
-    suspects = Suspects(10.0, KEY)
+    suspects = quiet(10.0)
     suspects.hold("ada", b"{}", "http://one", "1")
     held_at = time.monotonic()
     looked = []
@@ -207,7 +212,7 @@ def test_a_gateway_does_not_hear_itself(monkeypatch):
 
 def test_who_is_held_back_again_drives_out_nobody(monkeypatch):
     monkeypatch.setattr(module, "MAX_SUSPECTS", 2)
-    suspects = Suspects(600.0, KEY)
+    suspects = quiet()
     for person, url in (("ada", "one"), ("eve", "one"), ("eve", "two"), ("eve", "one")):
         suspects.hold(person, b"{}", url, "1")
     assert is_held(suspects)
@@ -217,7 +222,7 @@ def test_who_is_held_back_again_drives_out_nobody(monkeypatch):
 
 
 def test_a_break_that_is_heard_of_twice_is_judged_by_a_probe_after_the_second(monkeypatch):
-    elsewhere, here = Elsewhere(monkeypatch), Suspects(600.0, KEY)
+    elsewhere, here = Elsewhere(monkeypatch), quiet()
     asked_at = elsewhere.now + 0.1
     for _ in range(2):
         assert here.hear(elsewhere.tells("http://one"))
@@ -230,7 +235,7 @@ def test_a_break_that_is_heard_of_twice_is_judged_by_a_probe_after_the_second(mo
 
 def test_who_hears_of_a_suspect_asks_its_engine_at_once(tmp_path, monkeypatch):
     """Or, between two probes that are far apart, it would take an engine that lives for dead."""
-    pool = Pool(None, Suspects(600.0, KEY), None, Settings(home=tmp_path))
+    pool = Pool(None, quiet(), None, Settings(home=tmp_path))
     addresses = [EngineAddress(f"http://{name}", "d", "k", None) for name in ("one", "two")]
     one, two = (Replica(address, Breaker(3, 1.0), engine_start="1") for address in addresses)
     pool._replicas |= dict(zip(addresses, (one, two), strict=True))
@@ -244,7 +249,7 @@ def test_who_hears_of_a_suspect_asks_its_engine_at_once(tmp_path, monkeypatch):
 def test_gateways_without_the_same_secret_hold_back_nothing_for_one_another():
     told: list[str] = []
     Suspects(600.0, KEY, told.append).hold("ada", b"{}", "http://engine", "1")
-    same, other = Suspects(600.0, KEY), Suspects(600.0, b"o" * 32)
+    same, other = quiet(), quiet(key=b"o" * 32)
     for suspects in (same, other):
         assert suspects.hear(told[0])
     other.check("ada", b"{}")
@@ -254,7 +259,7 @@ def test_gateways_without_the_same_secret_hold_back_nothing_for_one_another():
 
 def test_what_is_held_back_is_so_from_who_has_asked_alone():
     """Tokens are counted without a salt: for all who count the same, the engine gets the same."""
-    suspects, body = Suspects(600.0, KEY), b'{"model":"sha256:1","messages":[]}'
+    suspects, body = quiet(), b'{"model":"sha256:1","messages":[]}'
     suspects.hold("ada", body, "http://engine", "1")
     with pytest.raises(EngineUnavailableError):
         suspects.check("ada", body)
@@ -262,7 +267,7 @@ def test_what_is_held_back_is_so_from_who_has_asked_alone():
 
 
 def test_who_was_held_back_for_its_time_is_forgotten():
-    suspects = Suspects(600.0, KEY)
+    suspects = quiet()
     suspects.hold("ada", b"{}", "http://engine", "1")
     held_at = time.monotonic()
     suspects.lives("http://another", "1", held_at + 599.0)
