@@ -29,7 +29,7 @@ for name in postgres_password redis_password gateway_secret \
 done
 
 # Addresses that hold a token, which only you know: until you write them, alerts reach nobody.
-for name in alert_pager_url alert_ticket_url; do
+for name in alert_pager_url alert_ticket_url alert_watchdog_url; do
     file=$directory/$name
     if [ -s "$file" ]; then
         echo "kept $name"

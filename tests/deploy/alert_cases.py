@@ -28,7 +28,8 @@ class Case(NamedTuple):
     """One alert's two situations."""
 
     fires: Series
-    quiet: Series
+    quiet: Series | None
+    """None of what always fires."""
     minutes: int = 20
     """When it is looked at."""
     step: int = 1
@@ -36,6 +37,7 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "AirlockWatchdog": Case({UP: "0x20"}, None),
     "AirlockFaultsBurnFast": Case(
         {GOOD: "0+90x90", BAD: "0+10x90"},
         # Half an hour of faults that is over.

@@ -29,7 +29,7 @@ def test_each_secret_is_256_random_bits(directory: Path):
 
 def test_addresses_are_for_people_to_write(directory: Path):
     printed = run(directory)
-    for name in ("alert_pager_url", "alert_ticket_url"):
+    for name in ("alert_pager_url", "alert_ticket_url", "alert_watchdog_url"):
         assert (directory / name).read_text().startswith("http://127.0.0.1:")
         assert f"made {name}: write the address" in printed
 
