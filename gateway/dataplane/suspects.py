@@ -4,12 +4,13 @@ One request can end a whole engine (`seed` on vLLM's CPU build does). Sent to th
 or by a client that tries again, it would end that one too. So a request whose engine broke down
 under it is held back at once, and let go when that engine's next probe shows that it lives and was
 not started again; otherwise it is held for its time, by every gateway on one PostgreSQL: whoever
-tries again may well come to another. Only keyed hashes are kept, in memory, and told: of who asked
-and what the engine got, and of the engine. A common question that was in flight by chance is held
-back from the callers who had asked it, and from nobody else.
+tries again may well come to another. Only keyed hashes are kept, in memory, and told under a seal:
+of who asked and what the engine got, and of the engine. A common question that was in flight by
+chance is held back from the callers who had asked it, and from nobody else.
 """
 
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -40,8 +41,9 @@ class Suspects:
 
         Args:
             hold_seconds: For how long.
-            key: Of the hash; that of every gateway.
-            tell: Has other gateways hold back what is held here: they `hear` the text.
+            key: Of hashes and seals; that of every gateway.
+            tell: Has other gateways hold back what is held here: they `hear` the text. Who has
+                the key alone can make one; to say it again holds the same request anew.
         """
         self._hold_seconds = hold_seconds
         self._key = key
@@ -76,22 +78,27 @@ class Suspects:
         """Hold a person's request back; the engine at `url` broke down under it."""
         fingerprint, engine = self._fingerprint(person_id, body), self.engine(url, engine_start)
         self._put(fingerprint, engine)
-        self._tell((self._origin + fingerprint + engine).hex())
+        told = self._origin + fingerprint + engine
+        self._tell((told + self._seal(told)).hex())
 
     def hear(self, text: str) -> bytes | None:
         """Hold back what another gateway does, from now on: it may have broken down once more.
 
         Returns:
-            The engine, as `engine` has it; None where it is nothing that another has told.
+            The engine, as `engine` has it; None where it is nothing that another gateway has told.
         """
         try:
-            told = bytes.fromhex(text)
+            sealed = bytes.fromhex(text)
         except ValueError:
+            return None
+        told, seal = sealed[:-DIGEST_BYTES], sealed[-DIGEST_BYTES:]
+        # Whoever may connect to the database may announce, and would drive out what is held.
+        if len(told) != 3 * DIGEST_BYTES or not hmac.compare_digest(seal, self._seal(told)):
             return None
         origin, fingerprint, engine = (
             told[at : at + DIGEST_BYTES] for at in range(0, 3 * DIGEST_BYTES, DIGEST_BYTES)
         )
-        if len(told) != 3 * DIGEST_BYTES or origin == self._origin:
+        if origin == self._origin:
             return None
         self._put(fingerprint, engine)
         return engine
@@ -136,6 +143,11 @@ class Suspects:
     def _fingerprint(self, person_id: str, body: bytes) -> bytes:
         # The body alone has a caller's salt where an engine caches: it counts tokens without.
         return self._hash(f"{person_id}/".encode(), body)
+
+    def _seal(self, told: bytes) -> bytes:
+        """Return what shows that a gateway has told it."""
+        seal = hashlib.blake2b(told, key=self._key, digest_size=DIGEST_BYTES, person=b"seal")
+        return seal.digest()
 
     def _hash(self, first: bytes, second: bytes) -> bytes:
         hashed = hashlib.blake2b(first, key=self._key, digest_size=DIGEST_BYTES)
