@@ -17,10 +17,28 @@ from gateway.policy.attestation import Answer, Attested, Unattested
 PROBE_TIMEOUT_SECONDS = 5.0
 REPLAY_TIMEOUT_SECONDS = 60.0
 MAX_ANSWER_BYTES = 65_536
+"""An engine that has been taken over must not fill its gateways' memory."""
 NETWORK_FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
 
 Verify = Callable[[bytes, str], Attested | Unattested]
 """Given the side-car's answer and the nonce, says what is attested."""
+
+
+class TooLongError(Exception):
+    """What came has more bytes than an answer can have."""
+
+
+async def read_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return an answer's body.
+
+    Raises:
+        TooLongError: It has more than `MAX_ANSWER_BYTES`.
+    """
+    try:
+        await response.content.readexactly(MAX_ANSWER_BYTES + 1)
+    except asyncio.IncompleteReadError as whole:
+        return whole.partial
+    raise TooLongError
 
 
 class _Served(msgspec.Struct):
@@ -67,8 +85,8 @@ class Probe:
             ) as response:
                 if response.status != 200:
                     return False
-                served = msgspec.json.decode(await response.read(), type=_ServedList)
-        except (*NETWORK_FAULTS, msgspec.MsgspecError):
+                served = msgspec.json.decode(await read_body(response), type=_ServedList)
+        except (*NETWORK_FAULTS, TooLongError, msgspec.MsgspecError):
             return False
         digests = {entry.id for entry in served.data if entry.id.startswith("sha256:")}
         return digests == {address.digest}
@@ -85,11 +103,9 @@ class Probe:
             ) as response:
                 if response.status != 200:
                     return Unattested(f"the side-car answers {response.status}")
-                raw = b""
-                async for chunk in response.content.iter_any():
-                    raw += chunk
-                    if len(raw) > MAX_ANSWER_BYTES:
-                        return Unattested("the side-car answers too much")
+                raw = await read_body(response)
+        except TooLongError:
+            return Unattested("the side-car answers too much")
         except NETWORK_FAULTS:
             return None
         return self._verify(raw, nonce)
@@ -102,7 +118,7 @@ class Probe:
                     said = await self._complete(address, answer)
                     if said is None or said != answer.tokens:
                         return None if said is None else False
-        except (*NETWORK_FAULTS, msgspec.MsgspecError):
+        except (*NETWORK_FAULTS, TooLongError, msgspec.MsgspecError):
             return None
         return True
 
@@ -125,5 +141,5 @@ class Probe:
         ) as response:
             if response.status != 200:
                 return None
-            said = msgspec.json.decode(await response.read(), type=_Completion)
+            said = msgspec.json.decode(await read_body(response), type=_Completion)
         return tuple(said.choices[0].token_ids) if said.choices else None

@@ -16,7 +16,7 @@ class FakeSideCar:
 
     release: Release
     mode: str = "ok"
-    """ok, down, silent, replay (an old answer), or stranger (another key)."""
+    """ok, down, silent, replay (an old answer), long, or stranger (another key)."""
     key: object = ENGINE
     started_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     asked: int = 0
@@ -31,6 +31,8 @@ class FakeSideCar:
         raw = seal(self.attestation(nonce), [self.key])
         if self.mode == "replay":
             raw = self.earlier
+        if self.mode == "long":
+            raw += b" " * 65_536
         self.earlier = raw
         start = {"type": "http.response.start", "status": 503 if self.mode == "down" else 200}
         await send({**start, "headers": [(b"content-length", str(len(raw)).encode())]})

@@ -49,7 +49,9 @@ class FakeVllm:
             return await self.reply(send, 503 if self.mode == "dead" else 200, {})
         if scope["path"] == "/v1/models":
             names = ["smollm2:label", self.digest, *self.also_lists]
-            return await self.reply(send, 200, {"data": [{"id": name} for name in names]})
+            padding = "x" * 65_536 if self.mode == "long" else ""
+            listed = {"data": [{"id": name} for name in names], "padding": padding}
+            return await self.reply(send, 200, listed)
         body = b""
         while True:
             event = await receive()

@@ -64,6 +64,7 @@ FAULTS = {
     "another key": stranger,
     "an answer to an old nonce": in_mode("replay"),
     "the launcher refuses": in_mode("down"),
+    "the launcher answers without end": in_mode("long"),
 }
 
 
@@ -77,6 +78,16 @@ def test_a_wrong_attestation_takes_the_engine_out_at_once(running, harm):
     assert door(running, "researcher") == (200, "")
     assert any("no verified engine" in reason for reason in running.reasons())
     side_car.release, side_car.key, side_car.mode = release, key, "ok"
+    wait_for(lambda: door(running) == (200, ""))
+
+
+def test_an_engine_that_answers_without_end_is_taken_out(running):
+    engine = running.engines["unlearned"]
+    assert door(running) == (200, "")
+    engine.mode = "long"
+    wait_for(lambda: door(running) == UNAVAILABLE)
+    assert door(running, "researcher") == (200, "")
+    engine.mode = "ok"
     wait_for(lambda: door(running) == (200, ""))
 
 
