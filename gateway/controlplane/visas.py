@@ -92,8 +92,9 @@ def _lacks(
     """Return why a visa is no evidence about a person."""
     if visa.identity not in mine:
         return "it is about somebody else, or nothing says that it is about this person"
-    if not holds(visa, visas):
-        return "its conditions are not met by the visas that came with it"
+    # A colleague's would meet them otherwise: a request may bring visas about anybody.
+    if not holds(visa, [each for each in visas if each.identity in mine]):
+        return "its conditions are not met by this person's visas that came with it"
     if visa.type not in KINDS and visa.type != LINKED:
         return "its type says nothing here"
     if visa.type == "ControlledAccessGrants" and domain is None:

@@ -7,7 +7,6 @@ whose word it is, is its caller's to decide (RFC 7515, 7519, 8725).
 import base64
 import binascii
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import NoReturn
@@ -21,7 +20,8 @@ from gateway.identity_errors import ExpiredTokenError, InvalidTokenError
 
 MAX_TOKEN_BYTES = 8192
 MAX_HEADER_BYTES = 512
-LATEST = float(2**40)
+LATEST = 253_370_764_800
+"""The year 9999: what is later is no moment for a calendar."""
 FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 HEADERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
 """What a header may hold. The others bring keys along (`jwk`, `jku`, `x5c`, `x5u`), nest or
@@ -62,7 +62,8 @@ class Opened:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidTokenError
-        if not math.isfinite(value) or not 0 <= value <= LATEST:
+        # No number at all is not in between, and an integer may be too long for a float.
+        if not 0 <= value <= LATEST:
             raise InvalidTokenError
         return float(value)
 

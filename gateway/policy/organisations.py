@@ -2,9 +2,11 @@
 
 import unicodedata
 
-# Besides what Unicode calls format and control: joiners, fillers and selectors of variants.
-UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f") | frozenset(
-    map(chr, range(0xFE00, 0xFE10))
+# Besides what Unicode calls format and control: joiners, fillers, a blank, selectors of variants,
+# and what has no meaning yet and is not to be shown (Default_Ignorable_Code_Point, UAX #44).
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800").union(
+    *(map(chr, run) for run in (range(0xFE00, 0xFE10), range(0xFFF0, 0xFFF9))),
+    map(chr, range(0xE0000, 0xE1000)),
 )
 
 KEY_AT_MOST = 600

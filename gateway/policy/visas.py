@@ -7,6 +7,7 @@ here; what is verified by which kind, asserted by whom, is the table in `evidenc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
 from gateway.policy.evidence import AssertedBy, EvidenceKind
@@ -50,8 +51,8 @@ class Visa:
         return frozenset(found)
 
 
-def holds(visa: Visa, all_visas: Sequence[Visa]) -> bool:
-    """Whether a visa's conditions are met by others that came with it.
+def holds(visa: Visa, others: Sequence[Visa]) -> bool:
+    """Whether a visa's conditions are met by others, which are about the same person.
 
     What is not understood is not met, and a visa with conditions meets none.
     """
@@ -59,7 +60,7 @@ def holds(visa: Visa, all_visas: Sequence[Visa]) -> bool:
         return True
     if not isinstance(visa.conditions, list):
         return False
-    free = [each for each in all_visas if each.conditions in (None, [])]
+    free = [each for each in others if each.conditions in (None, [])]
     clauses = sum(len(each) for each in visa.conditions if isinstance(each, list))
     if clauses > MAX_CLAUSES:
         return False
@@ -95,25 +96,19 @@ def _is_like(wanted: object, text: str) -> bool:
 
 def _fits(pattern: str, text: str) -> bool:
     """Whether a text fits a pattern of `?` and `*`; in time of their product, whatever they are."""
-    # One row of the usual table: which beginnings of the text the pattern so far fits.
-    row = [True] + [False] * len(text)
-    for sign in pattern:
-        if sign == "*":
-            for j in range(1, len(row)):
-                row[j] = row[j] or row[j - 1]
-        else:
-            before = row
-            row = [False] + [before[j] and sign in ("?", text[j]) for j in range(len(text))]
-    return row[-1]
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def of_person(visas: Sequence[Visa], identities: frozenset[Identity]) -> frozenset[Identity]:
     """Return which identities of visas are a person's: their own, and those linked to them.
 
-    A link counts from an issuer's own system alone, and reaches one step.
+    A link counts from an issuer's own system alone, and reaches one step. Its conditions are met by
+    visas about its own identity and the person's, and not by those that it only links.
     """
     mine = set(identities)
     for visa in visas:
-        if visa.by is AssertedBy.SYSTEM and holds(visa, visas) and visa.linked() & identities:
+        if visa.by is not AssertedBy.SYSTEM or not visa.linked() & identities:
+            continue
+        if holds(visa, [each for each in visas if each.identity in {visa.identity, *identities}]):
             mine |= visa.linked()
     return frozenset(mine)

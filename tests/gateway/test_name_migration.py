@@ -19,8 +19,10 @@ BEFORE = {
 
 
 @pytest.mark.parametrize(
-    "like", ["the\u00a0Lab", "\uff34he Lab", "The\u200b Lab", "The Lab\ufe0f", "The L\u00adab"]
-)
+    "like",
+    ["the\u00a0Lab", "\uff34he Lab", "The\u200b Lab", "The Lab\ufe0f", "The L\u00adab",
+     "The Lab\U000e0100", "The L\U000e01efab", "The Lab\u2800", "The Lab\U000e0fff"],
+)  # fmt: skip
 def test_a_name_that_looks_like_another_is_that_one(like):
     assert like != "The Lab"
     assert name_key(like) == name_key("The Lab") == "the lab"

@@ -108,6 +108,8 @@ def odd(issuer: Issuer) -> dict[str, str]:
         "an issuer that is a list": issuer.visa(iss=[issuer.url]),
         "expired": issuer.visa(exp=now - 3600),
         "no end": issuer.visa(exp=...),
+        "an end beyond every calendar": issuer.visa(exp=2**39),
+        "an end too long for a float": issuer.visa(exp=10**400),
         "no beginning": issuer.visa(iat=...),
         "from tomorrow": issuer.visa(iat=now + 86_400, exp=now + 90_000),
         "not before tomorrow": issuer.visa(nbf=now + 86_400),
@@ -161,6 +163,16 @@ def test_a_visa_is_taken_only_about_whom_it_names(office, issuer):
     assert taken["outcome"] == "added"
     _, refused = bring(office, links(issuer), issuer.visa(), who="ivy")
     assert refused["outcome"] == "refused"
+
+
+def test_nobody_elses_visa_meets_a_condition(office, issuer):
+    clause = [[{"type": "ResearcherStatus", "by": "const:so"}]]
+    said = {"type": "ControlledAccessGrants", "value": DATA, "by": "dac", "conditions": clause}
+    status = {"type": "ResearcherStatus", "by": "so", "value": "https://doi.org/x"}
+    for sub, outcome in (("eve", "refused"), ("ada", "added")):
+        visas = issuer.visa(said=said), issuer.visa(sub=sub, said=status)
+        _, conditional, other = bring(office, links(issuer), *visas)
+        assert conditional["outcome"] == other["outcome"] == outcome
 
 
 def test_a_visa_becomes_evidence_that_a_reviewer_accepts_for_as_long_as_it_holds(office, issuer):

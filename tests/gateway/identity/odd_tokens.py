@@ -22,6 +22,7 @@ def odd_tokens(provider: FakeProvider) -> dict[str, str]:
     jwk = forger.as_dict(private=False)
     claims = json.dumps(provider.claims())
     twice_alg = json.dumps(unsigned)[:-1] + ', "alg": "ES256"}'
+    endless = json.dumps(provider.claims() | {"nbf": 10**400})
     twice = claims[:-1] + f', "sub": "{uuid.uuid4()}"' + "}"
     nested = sign(
         {"alg": "ES256", "typ": "at+jwt", "kid": "ec", "cty": "JWT"}, good, provider.keys["ec"]
@@ -76,6 +77,10 @@ def odd_tokens(provider: FakeProvider) -> dict[str, str]:
         "exp without end": provider.token(raw=claims.replace(str(now + 300), "1e999")),
         "exp NaN": provider.token(raw=claims.replace(str(now + 300), "NaN")),
         "exp beyond all days": provider.token(exp=10**30),
+        "exp beyond every calendar": provider.token(exp=2**39),
+        "exp too long for a float": provider.token(exp=10**400),
+        "nbf too long for a float, unsigned": f"{head}.{b64(endless)}.AAAA",
+        "auth_time beyond every calendar": provider.token(auth_time=2**39),
         "no sub": provider.token(sub=...),
         "an empty sub": provider.token(sub=""),
         "a sub that is a number": provider.token(sub=7),
