@@ -12,7 +12,6 @@ https://c2sp.org/tlog-cosignature (v1 of all three). What a signature means is f
 """
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -137,7 +136,7 @@ def parse_note(text: str) -> Note:
     origin, size, root_text = lines
     try:
         root = base64.b64decode(root_text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise AuditFileError("the checkpoint's root is no base64") from error
     checkpoint = Checkpoint(origin, int(size) if SIZE.match(size) else -1, root)
     # One state has one spelling: what was signed is this very text.
@@ -159,7 +158,7 @@ def _verifies(checkpoint: Checkpoint, line: str, key: VerifierKey) -> bool:
     _, name, blob = line.rstrip("\n").split(" ")
     try:
         raw = base64.b64decode(blob, validate=True)
-    except binascii.Error:
+    except ValueError:
         return False
     if name != key.name or raw[:4] != key.id:
         return False

@@ -11,7 +11,6 @@ which measured it as the control; that release is then in the file too.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -123,7 +122,7 @@ def proven_leaf(given: ProvenEntry, checkpoint: Checkpoint) -> Leaf:
     leaf = read_leaf(raw)
     try:
         proof = [base64.b64decode(each, validate=True) for each in given.proof]
-    except binascii.Error as error:
+    except ValueError as error:
         raise AuditFileError("a proof is no base64") from error
     is_in = is_included(leaf_hash(raw), leaf.seq, checkpoint.size, proof, checkpoint.root)
     _must(is_in, f"entry {leaf.seq} is not in the log")

@@ -6,7 +6,6 @@ Protocol: https://c2sp.org/tlog-witness (`POST /add-checkpoint`).
 """
 
 import base64
-import binascii
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +103,7 @@ def parse_submission(text: str) -> Submission:
         raise AuditFileError("this is no submission of a checkpoint")
     try:
         hashes = [base64.b64decode(line, validate=True) for line in proof]
-    except binascii.Error as error:
+    except ValueError as error:
         raise AuditFileError("a line of the proof is no base64") from error
     return Submission(int(size), hashes, parse_note(note))
 

@@ -10,6 +10,7 @@ import anyio
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.db import Database
@@ -76,6 +77,12 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offset", type=int, default=0, help="how many to pass over (0)")
 
 
+def printable(cell: object) -> str:
+    """Return what a terminal shows of a cell, on one line, and without what it would obey."""
+    text = "" if cell is None else " ".join(str(cell).split())
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
     """Print rows of one kind."""
     values = [row.model_dump(mode="json") for row in rows]
@@ -90,7 +97,8 @@ def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:
         # Ids must be whole: they are what the next command needs.
         table.add_column(name, overflow="fold", no_wrap=name == "id")
     for value in values:
-        table.add_row(*("" if cell is None else str(cell) for cell in value.values()))
+        # People name themselves and their keys: no markup, and nothing that a terminal obeys.
+        table.add_row(*(Text(printable(cell)) for cell in value.values()))
     console = Console()
     if not console.is_terminal:
         # What a pipe, or a pod without a terminal, gets would be folded at 80 characters.
@@ -106,4 +114,4 @@ def show_one(row: BaseModel, *, as_json: bool) -> None:
         return
     width = max(map(len, value))
     for name, cell in value.items():
-        print(f"{name:<{width}}  {'' if cell is None else cell}")
+        print(f"{name:<{width}}  {printable(cell)}")

@@ -10,7 +10,6 @@ Each entry is proven to be in the log. Nothing is shown unless all of it fits.
 """
 
 import base64
-import binascii
 from typing import Literal, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -165,7 +164,7 @@ def _open(
 def _raw(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise AuditFileError("a part is no base64") from error
 
 

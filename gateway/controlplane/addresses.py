@@ -113,7 +113,7 @@ async def confirm(
     if address is None or not is_good(address, code, keys, now):
         raise NotFoundError("The link is not good, or not any more; ask for another one.")
     address.email, address.verified_at, address.verified_by = address.pending_email, now, "mail"
-    address.pending_email = address.nonce = address.pending_until = None
+    address.pending_email = address.nonce = address.pending_until = address.erased_at = None
     owner = address.person_id or address.organisation_id or ""
     await record_event(session, Tag.ADDRESS_CONFIRMED, owner, actor="link", now=now, by="mail")
 
@@ -129,13 +129,14 @@ def is_good(address: Address, code: str, keys: NoticeKeys, now: datetime) -> boo
 async def take_from_issuer(
     session: AsyncSession, person_id: str, email: str, issuer: str, now: datetime
 ) -> None:
-    """Take an address that an issuer has verified, unless the person has confirmed their own."""
+    """Take an address that an issuer has verified, unless its owner has confirmed or erased one."""
     owner = Owner(person_id)
     address = await _find(session, owner)
     if address is None:
         address = _new(owner)
         session.add(address)
-    if address.email == email or address.verified_by == "mail":
+    is_owners_word = address.verified_by == "mail" or address.erased_at is not None
+    if address.email == email or is_owners_word:
         return
     by = f"issuer:{issuer}"[:200]
     address.email, address.verified_at, address.verified_by = email, now, by
@@ -152,9 +153,10 @@ async def erase(session: AsyncSession, owner: Owner, *, actor: str, now: datetim
     address = await _find(session, owner)
     if address is None or (address.email is None and address.pending_email is None):
         raise NotFoundError("There is no address.")
-    # The row stays, to say when a mail was last asked for.
+    # The row stays, to say so to the next login, and when a mail was last asked for.
     address.email = address.verified_at = address.verified_by = None
     address.pending_email = address.nonce = address.pending_until = None
+    address.erased_at = now
     await record_event(session, Tag.ADDRESS_ERASED, owner.id, actor=actor, now=now)
 
 

@@ -178,7 +178,8 @@ async def _address(session: AsyncSession, leaf: Leaf) -> bool:
     owner = leaf.entry.subject
     mine = (Address.person_id == owner) | (Address.organisation_id == owner)
     ends = update(Address).where(mine, Address.email.is_not(None))
-    return await _did(session, ends.values(email=None, verified_at=None, verified_by=None))
+    gone = {"email": None, "verified_at": None, "verified_by": None}
+    return await _did(session, ends.values(**gone, erased_at=leaf.entry.at))
 
 
 async def _contents_key(session: AsyncSession, leaf: Leaf) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from gateway.controlplane.schemas import In, Name, Out, Reason
+from gateway.controlplane.schemas import Id, In, Name, Out, Reason
 
 
 class ClosureIn(In):
@@ -35,7 +35,7 @@ class LiftIn(In):
 class EmergencyIn(In):
     """A grant that somebody else needs at once."""
 
-    person_id: str
+    person_id: Id
     domain: Name
     minutes: int = Field(ge=1, le=60)
     reason: Reason

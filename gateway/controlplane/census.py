@@ -18,6 +18,7 @@ from gateway.controlplane.changes import Tag
 from gateway.controlplane.gate_metrics import GateMetrics
 from gateway.controlplane.registry import Registry
 from gateway.db import Database
+from gateway.identity.secret import secret_path
 from gateway.inventory import Inventory, Labels
 from gateway.policy.applications import OPEN, State, state_at
 from gateway.settings import Settings
@@ -171,7 +172,7 @@ class Census:
 def secret_ages(settings: Settings) -> dict[str, float]:
     """Return how many seconds ago each secret's file was written; of engines' keys the oldest."""
     files: dict[str, list[Path]] = {
-        "gateway": [settings.secret_file or settings.home / "secret"],
+        "gateway": [secret_path(settings)],
         "database": [settings.database_password_file] if settings.database_password_file else [],
         "redis": [settings.redis_password_file] if settings.redis_password_file else [],
         "engine": [engine.api_key_file for engine in settings.engines],

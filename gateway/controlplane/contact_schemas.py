@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from gateway.controlplane.schemas import In, Out
+from gateway.controlplane.schemas import Id, In, Out
 from gateway.policy.mail_domains import normal_email
 from gateway.setting_types import MailAddress
 
@@ -59,8 +59,8 @@ class InstitutionCodeIn(In):
 class SponsorIn(In):
     """Who answers for a grant beside its holder: a person, or an organisation's contact."""
 
-    person_id: str | None = None
-    organisation_id: str | None = None
+    person_id: Id | None = None
+    organisation_id: Id | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

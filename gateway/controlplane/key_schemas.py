@@ -14,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.controlplane.schemas import In, Name, Out, Text
+from gateway.controlplane.schemas import Id, In, Name, Out, Text
 from gateway.policy.key_terms import PATHS
 from gateway.policy.scopes import Scope
 
@@ -72,7 +72,7 @@ class KeyTermsIn(In):
 class KeyIn(KeyTermsIn):
     """A new key: a person's (with `person_id`) or an administrator's (with `admin`)."""
 
-    person_id: str | None = None
+    person_id: Id | None = None
     admin: bool = False
     workflow: bool = Field(
         False, description="Of a person: to apply, review and approve with, not to ask models."

@@ -92,6 +92,10 @@ async def _each(
             yield number, line
             continue
         named = {(one.issuer, one.subject) for one in record.identities}
+        if len(named) < len(record.identities):
+            line.refuse("it has one identity twice")
+            yield number, line
+            continue
         if named & seen:
             line.refuse("an earlier line has the same identity")
             yield number, line

@@ -14,6 +14,8 @@ def _with_a_look(name: str) -> str:
     return name
 
 
+Id = Annotated[str, StringConstraints(min_length=1, max_length=36)]
+"""Of a row. What has no constraint is not held to Unicode, and no database takes it then."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 OrganisationName = Annotated[Text, AfterValidator(_with_a_look)]
@@ -62,7 +64,7 @@ class PersonOut(Out):
 class GrantIn(In):
     """A new grant."""
 
-    person_id: str
+    person_id: Id
     domain: Name
     days: int = Field(90, ge=1, le=366)
     reason: Reason

@@ -1,7 +1,7 @@
 """The shapes of transfers: one line for each person, and what an import did with it."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -10,7 +10,9 @@ from gateway.controlplane.verification_schemas import Long, RoleText
 from gateway.policy.evidence import AssertedBy, EvidenceKind
 from gateway.setting_types import MailAddress
 
-FORM = "airlock.person/1"
+FORM: Final = "airlock.person/1"
+MOST = 1000
+"""Of one person's identities, with those of their services, roles, evidence or grants."""
 
 
 class IdentityRecord(In):
@@ -60,11 +62,11 @@ class PersonRecord(In):
     organisation: OrganisationName
     tier: Name
     state: Literal["active", "suspended"]
-    roles: list[RoleText] = Field(default_factory=list, max_length=32)
+    roles: list[RoleText] = Field(default_factory=list, max_length=MOST)
     email: MailAddress | None = None
-    identities: list[IdentityRecord] = Field(default_factory=list, max_length=32)
-    evidence: list[EvidenceRecord] = Field(default_factory=list, max_length=200)
-    grants: list[GrantRecord] = Field(default_factory=list, max_length=64)
+    identities: list[IdentityRecord] = Field(default_factory=list, max_length=MOST)
+    evidence: list[EvidenceRecord] = Field(default_factory=list, max_length=MOST)
+    grants: list[GrantRecord] = Field(default_factory=list, max_length=MOST)
 
 
 class LineOut(In):

@@ -204,13 +204,21 @@ async def _read(
     ).validate(now=now, leeway=CLOCK_SECONDS)
     acr = opened.claim_text("acr") if "acr" in opened.claims else None
     sid = opened.claim_text("sid") if "sid" in opened.claims else None
-    named = (opened.claims.get("name"), opened.claims.get("preferred_username"))
-    name = next((" ".join(one.split())[:200] for one in named if isinstance(one, str)), "")
     assurance = Assurance(setting.issuer, acr, opened.moment("auth_time"))
     subject = opened.claim_text("sub")
     proof = Proof(setting.issuer, subject, expires_at, assurance)
-    name = "".join(filter(str.isprintable, name)) or "Unnamed"
+    name = shown_name(opened.claims)
     return LoggedIn(proof, name, sid, _email(opened.claims) if setting.email else None)
+
+
+def shown_name(claims: Mapping[str, object]) -> str:
+    """Return what a person is called: what is seen of the first claim of which something is."""
+    for claim in (claims.get("name"), claims.get("preferred_username")):
+        if isinstance(claim, str):
+            seen = "".join(sign for sign in claim if sign.isprintable() or sign.isspace())
+            if name := " ".join(seen.split())[:200].rstrip():
+                return name
+    return "Unnamed"
 
 
 def _email(claims: Mapping[str, object]) -> str | None:

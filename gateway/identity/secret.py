@@ -33,6 +33,11 @@ class Secret:
         )
 
 
+def secret_path(settings: Settings) -> Path:
+    """Return where the secret is, or is to be."""
+    return settings.secret_file or settings.home / "keys" / "gateway.secret"
+
+
 def load_secret(settings: Settings) -> Secret:
     """Return the secret that the settings name; the embedded set-up makes its own once.
 
@@ -40,7 +45,7 @@ def load_secret(settings: Settings) -> Secret:
         ConfigurationError: There is none, and the database is not the embedded one: replicas
             that each made their own would not know each other's keys.
     """
-    path = settings.secret_file or settings.home / "keys" / "gateway.secret"
+    path = secret_path(settings)
     if not path.exists():
         if settings.secret_file is not None or not settings.is_embedded:
             raise ConfigurationError(

@@ -13,7 +13,7 @@ class Address(Base):
 
     `email` was verified; `pending_email` waits for whoever reads it to open a link, whose code is
     made of `nonce` and the gateway's secret, so that the row alone confirms nothing. Erased, the
-    row says only when a mail was last asked for.
+    row says only that it was, and when a mail was last asked for.
     """
 
     __tablename__ = "addresses"
@@ -41,6 +41,8 @@ class Address(Base):
     nonce: Mapped[str | None] = mapped_column(String(43))
     pending_until: Mapped[datetime | None] = mapped_column(Moment)
     asked_at: Mapped[datetime | None] = mapped_column(Moment)
+    erased_at: Mapped[datetime | None] = mapped_column(Moment)
+    """From then on none is taken over from an issuer, until its owner confirms one."""
 
 
 class InstitutionMail(Base):

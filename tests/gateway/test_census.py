@@ -13,6 +13,7 @@ from gateway.controlplane.census import secret_ages
 from gateway.controlplane.certificates import expiries
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.gate_metrics import wilson
+from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 from models.intervals import binomial_lower_bound, binomial_upper_bound
 from tests.fakes.tls import tls_server
@@ -161,6 +162,12 @@ def test_the_newest_backup_counts_and_the_newest_that_could_be_read(counted: Run
 
 def test_secrets_without_a_file_have_no_age(tmp_path):
     assert secret_ages(Settings(home=tmp_path)) == {}
+
+
+def test_the_secret_that_the_embedded_set_up_makes_has_an_age(tmp_path):
+    settings = Settings(home=tmp_path)
+    load_secret(settings)
+    assert 0 <= secret_ages(settings)["gateway"] < 60
 
 
 def test_a_certificate_that_has_ended_says_so_and_silence_says_nothing(tmp_path):

@@ -79,6 +79,12 @@ def test_a_cosignature_binds_its_time():
     assert not is_signed(Note(HERE, (forged,)), CLERK.verifier)
 
 
+def test_a_signature_beyond_ascii_is_none():
+    name = KEY.verifier.name
+    assert not is_signed(Note(HERE, (f"— {name} é\n",)), KEY.verifier)
+    assert is_signed(Note(HERE, (f"— {name} é\n", KEY.sign(HERE))), KEY.verifier)
+
+
 def test_a_logs_key_does_not_vouch_for_another_origin():
     other = Checkpoint("other/log", 3, HERE.root)
     assert not is_signed(note(other), KEY.verifier)
@@ -93,6 +99,7 @@ MALFORMED = {
     "short root": note().text.replace(base64.b64encode(HERE.root).decode(), "AAAA"),
     "extension line": note().text.replace("\n\n", "\nmore\n\n"),
     "line without end": note().text.rstrip("\n"),
+    "a root beyond ASCII": note().text.replace(base64.b64encode(HERE.root).decode(), "é"),
 }
 
 

@@ -90,7 +90,9 @@ def test_a_damaged_state_is_no_empty_state(tmp_path):
             Witness(state, CLERK, KEY.verifier)
 
 
-@pytest.mark.parametrize("text", ["", "old x\n\n", "new 3\n\n", "old 03\n\n", "old 3\n!\n\n"])
+@pytest.mark.parametrize(
+    "text", ["", "old x\n\n", "new 3\n\n", "old 03\n\n", "old 3\n!\n\n", "old 3\né\n\n"]
+)
 def test_what_is_no_submission_is_refused(text):
     with pytest.raises(AuditFileError):
         parse_submission(text + submission(0, 3).note.text)

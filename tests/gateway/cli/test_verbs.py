@@ -442,3 +442,15 @@ def test_a_row_is_one_line_where_there_is_no_terminal(airlock):
     (row,) = [line for line in airlock("people", "list").out.splitlines() if person in line]
     assert "Ada Lovelace" in row
     assert "Analytical Society" in row
+
+
+def test_what_people_call_themselves_is_shown_and_not_obeyed(airlock):
+    names = ("[bold]", "Zoe [suspended]", "[/x]", "\x1b[2J\x07", "two\nlines")
+    ids = [airlock("people", "add", name, "--organisation", "x", "--json")["id"] for name in names]
+    shown = airlock("people", "list").out
+    for name in (*names[:3], "\ufffd[2J\ufffd", "two lines"):
+        assert name in shown
+    assert not {"\x1b", "\x07"} & set(shown)
+    one = airlock("people", "set", ids[3], "--state", "suspended").out
+    assert "\ufffd[2J\ufffd" in one
+    assert "\x1b" not in one

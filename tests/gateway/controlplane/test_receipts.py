@@ -162,6 +162,7 @@ def test_exchanged_parts_are_found(running, receipt, signer, trust):
     public = receipt.public_release
     wrong = {
         "proof": {"intent": receipt.intent.model_copy(update={"proof": ()})},
+        "a proof beyond ASCII": {"intent": receipt.intent.model_copy(update={"proof": ("é",)})},
         "leaf": {
             "intent": receipt.intent.model_copy(
                 update={"leaf": receipt.intent.leaf.replace("organisation", "organisatiom")}

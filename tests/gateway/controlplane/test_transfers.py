@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from gateway.cli.tables import in_transaction, with_database
 from gateway.controlplane.people_export import export_lines
@@ -17,6 +18,7 @@ from gateway.identity.peppers import first_pepper
 from gateway.identity.proof import Assurance, Proof
 from gateway.identity.secret import load_secret
 from gateway.setting_types import IssuerSetting
+from gateway.tables import Person
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow
@@ -174,6 +176,9 @@ def test_an_import_restricts_and_never_permits(office):
      line(state="administrator"), line(name=""), line(grants=[GRANT | {"domain": "*"}]),
      line(identities=[{"issuer": "https://evil.example", "subject": "zoe"}]),
      line(identities=[{"issuer": LAB.issuer, "subject": "s", "domains": []}]),
+     line(identities=[{"issuer": LAB.issuer, "subject": "both"}] * 2),
+     line(identities=[{"issuer": LAB.issuer, "subject": "own"},
+                      {"issuer": LAB.issuer, "subject": "own", "domains": []}]),
      line("far", evidence=[EVIDENCE | {"expires_at": "9999-12-31T23:59:59-12:00"}])],
 )  # fmt: skip
 def test_a_line_that_is_wrong_is_refused_and_the_others_are_done(office, wrong):
@@ -249,6 +254,25 @@ def test_the_export_is_complete_and_comes_back_as_it_was(office, request, tmp_pa
     for name in ("name", "organisation", "identities", "state"):
         assert back[name] == mine[name]
     assert (back["tier"], back["evidence"], back["grants"]) == ("public", [], [])
+
+
+def test_a_sponsor_of_many_services_goes_out_and_comes_back(office):
+    """Services count as identities of their sponsor."""
+    for number in range(40):
+        given = {"issuer": "lab", "subject": f"service {number}", "domains": []}
+        office.admin("POST", "/identities", person_id=office.people["rex"], **given)
+    (rex,) = [record for record in exported(office) if len(record["identities"]) >= 40]
+    rex["identities"].append({"issuer": LAB.issuer, "subject": "rex"})
+    (found,) = bring(office, rex)["lines"]
+    assert found["outcome"] == "made"
+
+
+def test_what_no_import_would_take_is_exported_all_the_same(office):
+    """A name, for one, may be older than what it is held to."""
+    office.admin("POST", "/people", name="Una", organisation="Lab")
+    unnamed = update(Person).where(Person.name == "Una").values(name="")
+    in_transaction(office.running.settings, lambda session: session.execute(unnamed))
+    assert [record["name"] for record in exported(office)].count("") == 1
 
 
 def test_who_may_export_addresses(office):

@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from gateway.cli import main
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
+from gateway.identity.login import shown_name
 from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.notices.recipients import institution_code
@@ -126,6 +127,27 @@ def test_an_address_that_the_provider_has_verified_is_taken_over(running, browse
     events = running.admin("GET", "/audit-events", params=tag)
     assert len(events.json()) == 1
     assert "zoe@" not in events.text
+
+
+def test_an_address_that_was_erased_is_not_taken_over_again(running):
+    browser = Browser(running.url)
+    browser.log_in("lea")
+    path = "/admin/v1/me/address"
+    assert browser.get(path).json()["email"] == "lea@lab.example"
+    assert browser.change("DELETE", path).is_success
+    browser.log_in("lea")
+    assert browser.get(path).json()["email"] is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "shown"),
+    [({"name": "\u200b \u200b"}, "Unnamed"), ({"name": " Zoe \u200b"}, "Zoe"),
+     ({"name": "", "preferred_username": "zoe"}, "zoe"),
+     ({"name": "\u200b", "preferred_username": "zoe"}, "zoe"),
+     ({"name": ["Zoe"], "preferred_username": 7}, "Unnamed"), ({"name": "é" * 300}, "é" * 200)],
+)  # fmt: skip
+def test_a_person_is_named_by_what_is_seen_of_a_claim(claims, shown):
+    assert shown_name(claims) == shown
 
 
 def test_the_cookie_is_the_hosts_own_and_only_its_hash_is_kept(running, browser):
