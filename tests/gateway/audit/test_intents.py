@@ -131,6 +131,12 @@ def test_an_intent_says_what_it_rests_on_and_every_term_of_the_tier(settings):
             assert detail["organisation"] == "The Lab"
             (grant,) = detail["grants"]
             assert (grant["id"], grant["approved_by"]) == (made.grant, "test")
+            ended = GrantIn(person_id=made.person, domain="capitals", reason="r", days=1)
+            later = await grants.create_grant(session, ended, actor="test", now=NOW)
+            assert len((await said(session, made))["grants"]) == 2
+            held = {"suspended_at": NOW, "suspended_by": "x", "suspended_reason": "r"}
+            await session.execute(update(Grant).where(Grant.id == later.id).values(**held))
+            assert (await said(session, made))["grants"] == [grant], "what it rests on"
             assert detail["tier"].keys() == TierTerms.__dataclass_fields__.keys()
             assert "prefill" in detail["tier"]["capabilities"]
             before = detail["policy"]

@@ -8,12 +8,22 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import httpx
 import pytest
+from cryptography.fernet import Fernet
+from fastapi import Response
 from sqlalchemy import select, update
 
 from gateway.cli.tables import in_transaction, with_database
 from gateway.controlplane.admin_route import AdminRoute
-from gateway.controlplane.idempotency import forget_answers
+from gateway.controlplane.idempotency import (
+    ABANDONED_AFTER,
+    Once,
+    _reserve,
+    forget_answers,
+    keep,
+    release,
+)
 from gateway.db import Database
+from gateway.precondition_errors import KeyInFlightError
 from gateway.tables import IdempotentRequest
 from tests.gateway.conftest import Running, make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
@@ -132,6 +142,24 @@ def test_a_request_whose_gateway_was_killed_can_be_made_again(both):
     again = post(both, ADA, key)
     assert again.status_code == 201
     assert "idempotency-replayed" not in again.headers, "kept for a day"
+
+
+def test_who_took_so_long_that_another_began_anew_is_undone(settings):
+    slow, anew = (Once("key", token, Fernet(Fernet.generate_key())) for token in ("slow", "anew"))
+    now = datetime.now(UTC)
+
+    async def main(database: Database) -> None:
+        for once, began in ((slow, now - ABANDONED_AFTER * 2), (anew, now)):
+            async with database.transaction() as session:
+                assert await _reserve(session, once, "fingerprint", began) is None
+        with pytest.raises(KeyInFlightError):
+            async with database.transaction() as session:
+                await keep(session, slow, Response(b"slow"))
+        await release(database, slow)
+        async with database.transaction() as session:
+            await keep(session, anew, Response(b"anew"))
+
+    with_database(settings, main)
 
 
 def test_an_answer_is_deleted_after_a_day_though_nobody_sends_another_key(settings):

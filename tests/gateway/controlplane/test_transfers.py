@@ -153,6 +153,15 @@ def test_what_a_source_holds_for_longer_is_accepted_for_five_years(office):
     office.must("ivy", "POST", path, expires_at=far[2], **given)
 
 
+def test_a_services_identity_is_not_its_sponsor(office):
+    """Or whoever names it would suspend them."""
+    given = {"issuer": "lab", "subject": "robot", "domains": []}
+    office.admin("POST", "/identities", person_id=office.people["ivy"], **given)
+    (found,) = bring(office, line("robot", state="suspended"))["lines"]
+    assert (found["outcome"], found["left"]) == ("refused", ["the identity is a service's here"])
+    assert office.admin("GET", f"/people/{office.people['ivy']}").json()["state"] == "active"
+
+
 def test_an_import_restricts_and_never_permits(office):
     (made,) = bring(office, line("back"))["lines"]
     person = made["person_id"]

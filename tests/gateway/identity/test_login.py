@@ -495,6 +495,17 @@ def test_a_suspended_person_is_out_at_once_and_does_not_come_back(running, brows
     assert code(Browser(running.url).log_in("bad")) == (403, "unknown_person")
 
 
+def test_sessions_of_an_issuer_that_does_not_count_any_more_have_ended(
+    running, browser, monkeypatch
+):
+    browser.log_in("uma")
+    assert browser.get("/admin/v1/me").status_code == 200
+    monkeypatch.setattr(running.gateway.issuers, "by_issuer", {})
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
+    monkeypatch.undo()
+    assert browser.get("/admin/v1/me").status_code == 200
+
+
 def test_sessions_end_when_idle_and_when_old(running, browser, monkeypatch):
     from gateway.controlplane import access
 

@@ -1,7 +1,7 @@
 """Mail by a real SMTP server: addresses that are confirmed, and who is told what."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -10,8 +10,10 @@ from sqlalchemy import select, update
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
 from gateway.identity.secret import Secret
+from gateway.notices.delivery import Dropped
 from gateway.notices.keys import notice_keys
-from gateway.tables import Address, AuditEntry
+from gateway.notices.recipients import _to_confirm, moment_text
+from gateway.tables import Address, AuditEntry, Notice
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import PLAIN, wait_for
 
@@ -20,6 +22,19 @@ def test_a_code_is_no_option_on_a_command_line():
     keys = notice_keys(Secret(b"s" * 32))
     for number in range(200):
         assert re.fullmatch("[A-Z2-7]{52}", keys.code("a", "ada@lab.example", str(number)))
+
+
+def test_a_mail_of_an_earlier_request_does_not_bring_the_code_of_a_later_one():
+    keys, now = notice_keys(Secret(b"s" * 32)), datetime(2026, 6, 1, tzinfo=UTC)
+    address = Address(
+        id="a", person_id="p", pending_email="ada@lab.example", nonce="n",
+        pending_until=now + timedelta(hours=1), asked_at=now,
+    )  # fmt: skip
+    mail = Notice(data={"asked_at": moment_text(address)})
+    assert _to_confirm(address, mail, keys, now).email == "ada@lab.example"
+    address.asked_at = now + timedelta(minutes=11)
+    with pytest.raises(Dropped):
+        _to_confirm(address, mail, keys, now)
 
 
 def test_an_address_is_its_readers_once_the_link_was_opened(office):
