@@ -16,9 +16,12 @@ from gateway.cli import main
 from gateway.errors import AuditFileError
 from gateway.identity.secret import load_secret
 from models.documents import read_document
+from models.release import Release
+from models.signing import peek, seal
 from models.trust import TrustStore, trust_path
 from tests.gateway.controlplane.workflow import Workflow
 from tests.gateway.dataplane.test_audit import ASK, entries
+from tests.models.trusting import ALICE, BOB
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,20 @@ def test_exchanged_parts_are_found(running, receipt, signer, trust):
     for update in wrong.values():
         with pytest.raises(AuditFileError):
             verify_receipt(receipt.model_copy(update=update), signer.verifier, trust)
+
+
+@pytest.mark.parametrize("another", ["label", "family"])
+def test_only_the_familys_public_release_stands_behind_another(receipt, signer, trust, another):
+    """Two people sign what is for a few, too, and its verdict may rest on the same report."""
+    public = peek(receipt.public_release.encode(), Release)
+
+    def behind(release: Release) -> Receipt:
+        sealed = seal(release, (ALICE, BOB)).decode()
+        return receipt.model_copy(update={"public_release": sealed})
+
+    verify_receipt(behind(public), signer.verifier, trust)
+    with pytest.raises(AuditFileError, match="not the family's public one"):
+        verify_receipt(behind(public.model_copy(update={another: "other"})), signer.verifier, trust)
 
 
 def test_signatures_that_do_not_count_are_found(receipt, signer, trust):
