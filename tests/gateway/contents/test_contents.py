@@ -225,6 +225,7 @@ def tampered(bundle: Bundle, other: Bundle) -> dict[str, Bundle]:
         "no request": {"parts": (answer,)},
         "a part twice": {"parts": (request, request, answer)},
         "a part's bytes": {"parts": (flipped, answer)},
+        "a part beyond ASCII": {"parts": (request.model_copy(update={"nonce": "é"}), answer)},
         "parts exchanged": {
             "parts": (
                 request.model_copy(update={"part": "answer"}),
