@@ -22,6 +22,7 @@ from gateway.cli.tables import in_transaction
 from gateway.errors import AuditFileError
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
+from models.cli.terminal import printable
 
 EXAMPLES = """\
 exit status of verify: 0 intact, 10 missing, 11 altered, 12 reordered, 13 forked, 14 truncated,
@@ -131,7 +132,7 @@ def _verify_receipt(args: argparse.Namespace) -> int:
         witness,
     )
     for fact in chain.facts:
-        print(fact)
+        print(printable(fact))
     return 0
 
 

@@ -26,6 +26,7 @@ from gateway.errors import AuditFileError, ConfigurationError
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
 from gateway.tables import ContentOpening
+from models.cli.terminal import printable
 
 EXAMPLES = """\
 keygen and open need no gateway and no database: run them where the private key is kept.
@@ -200,7 +201,7 @@ def _open(args: argparse.Namespace) -> None:
     if opened.answer is not None:
         (args.to / "answer").write_bytes(opened.answer)
     for fact in opened.facts:
-        print(fact)
+        print(printable(fact))
 
 
 def _key(given: str) -> VerifierKey:

@@ -7,6 +7,7 @@ from gateway.cli.tables import add_json, in_transaction
 from gateway.controlplane.explanations import explain_person
 from gateway.controlplane.verification_schemas import ExplanationOut
 from gateway.settings import Settings
+from models.cli.terminal import printable
 
 EXAMPLES = """\
 Ends with status 0 when the answer is allow, 1 when it is deny.
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
         if explained.missing:
             print(f"  missing grants: {', '.join(explained.missing)}")
         for ground in explained.grounds:
-            print(f"  {ground.row}: {ground.says}")
+            print(f"  {ground.row}: {printable(ground.says)}")
     return 0 if explained.effect == "allow" else 1

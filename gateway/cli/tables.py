@@ -18,6 +18,7 @@ from gateway.errors import ConfigurationError
 from gateway.identity.principal import Maker
 from gateway.identity.proof import TERMINAL, Assurance
 from gateway.settings import Settings
+from models.cli.terminal import printable
 
 ACTOR = "command line"
 WIDE = 1000
@@ -75,12 +76,6 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     """Declare which part of a long list is wanted."""
     parser.add_argument("--limit", type=int, default=100, help="how many (%(default)s)")
     parser.add_argument("--offset", type=int, default=0, help="how many to pass over (0)")
-
-
-def printable(cell: object) -> str:
-    """Return what a terminal shows of a cell, on one line, and without what it would obey."""
-    text = "" if cell is None else " ".join(str(cell).split())
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:

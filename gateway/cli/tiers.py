@@ -25,6 +25,7 @@ from gateway.controlplane.tier_schemas import (
 from gateway.policy.capabilities import Capability
 from gateway.settings import Settings
 from gateway.tables import TierChange
+from models.cli.terminal import printable
 
 EXAMPLES = """\
 What gives anybody more is proposed by one person and approved by another, each with their workflow
@@ -219,7 +220,7 @@ def _show_effects(found: TierEffectsOut, *, as_json: bool) -> None:
     for each in found.differences:
         print(f"  {each.field}: {each.before} -> {each.after} ({each.direction})")
     for person in found.people:
-        print(f"  {person.person_id} {person.name} ({person.organisation})")
+        print(f"  {person.person_id} {printable(person.name)} ({printable(person.organisation)})")
         for word, domains in (("gains", person.gains), ("loses", person.loses)):
             if domains:
                 print(f"    {word} {', '.join(domains)}")

@@ -12,6 +12,7 @@ from gateway.controlplane.transfer_schemas import ImportOut
 from gateway.db import Database
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
+from models.cli.terminal import printable
 
 
 def add_arguments(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,7 +61,7 @@ def _show(found: ImportOut, *, as_json: bool) -> None:
         print(f"line {line.line}: {line.outcome} {line.person_id or ''}".rstrip())
         for word, said in (("", line.did), ("left out: ", line.left)):
             for each in said:
-                print(f"  {word}{each}")
+                print(f"  {word}{printable(each)}")
     print(f"{found.made} made, {found.changed} changed, {found.unchanged} as they were, ", end="")
     print(f"{found.refused} refused")
     if found.dry_run:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from models.cli.terminal import printable
 from models.manifest import Lineage, Manifest
 from models.release import newest_releases
 from models.store import CheckpointStore
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         else:
             for name, value in _facts(store, manifest):
                 # Not wrapped, so that digests and paths can be copied; Text: no markup in values.
-                console.print(Text.assemble((f"{name:<17}", "bold"), value), soft_wrap=True)
+                console.print(
+                    Text.assemble((f"{name:<17}", "bold"), printable(value)), soft_wrap=True
+                )
     else:
         manifest = store.verify(store.resolve(args.checkpoint))
         console.print(f"{manifest.digest}: {len(manifest.files)} files, every byte as stored")
@@ -125,7 +128,7 @@ def _table(store: CheckpointStore) -> Table:
             lineage.base[7:19] if lineage else "",
             f"{size:.0f}",
             ", ".join(aliases.get(manifest.digest, [])),
-            ", ".join(sorted(waived.get(manifest.digest, ()))),
+            Text(printable(", ".join(sorted(waived.get(manifest.digest, ()))))),
             str(len(store.reports_for(manifest.digest))),
         )
     return table

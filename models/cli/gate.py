@@ -8,8 +8,10 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from models.cli import power, waivers
+from models.cli.terminal import printable
 from models.documents import Digest
 from models.errors import RegistryError
 from models.evidence import collect_file, find_report, trust_or_none
@@ -93,7 +95,8 @@ def _judge(args: argparse.Namespace) -> int:
     except RegistryError as error:
         # A report that cannot be read, or is on nothing that the store holds, proves nothing.
         where = sys.stderr if args.json else sys.stdout
-        Console(file=where).print(f"[magenta]INVALID[/magenta] {error}", soft_wrap=True)
+        said = Text.assemble(("INVALID", "magenta"), f" {printable(error)}")
+        Console(file=where).print(said, soft_wrap=True)
         return STATUS["INVALID"]
     verdict = judge(evidence.report, policy, evidence.facts)
     if args.json:
@@ -123,7 +126,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
             f"[{colour}]{rule.outcome}[/{colour}]",
             f"{rule.value:.3f}",
             f"{rule.limit:.3f}",
-            rule.reason,
+            Text(printable(rule.reason)),
         )
     console.print(table)
     for item in verdict.waived:

@@ -4,8 +4,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
+from models.cli.terminal import plain_console, printable
 from models.keyring import choose_keys
 from models.release import current_releases
 from models.revocation import revoke
@@ -36,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     key = choose_keys(args.home, "releaser", [args.key], 1).keys[0]
     revocation = revoke(store, trust, digest, key, reason=args.reason, now=now)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{digest} is revoked: {revocation.reason}")
+    console = plain_console()
+    console.print(f"{digest} is revoked: {printable(revocation.reason)}")
     for refusal in current_releases(store, trust, now, {}).refused:
-        console.print(f"{refusal.alias} is closed: {refusal.reason}")
+        console.print(f"{refusal.alias} is closed: {printable(refusal.reason)}")
     return 0

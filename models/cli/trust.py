@@ -8,6 +8,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
+from models.cli.terminal import plain_console, printable
 from models.errors import KeyUnusableError
 from models.keyring import DEFAULT_LIFETIME, make_demo_trust, private_directory, trusted_key
 from models.signing import make_private_key, read_machine_key
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     now = datetime.now(UTC)
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     if args.action == "init":
         _init(args.home, args.demo, now, console)
     elif args.action == "new-key":
@@ -93,7 +94,7 @@ def _add(args: argparse.Namespace, now: datetime, console: Console) -> None:
     if any(known.keyid == key.keyid for known in trust.keys):
         raise KeyUnusableError(Path(args.public), "is in the trust store already")
     write_trust(args.home, TrustStore(keys=(*trust.keys, key)))
-    console.print(f"{key.keyid[:12]} of {key.holder} counts for {', '.join(key.roles)}")
+    console.print(f"{key.keyid[:12]} of {printable(key.holder)} counts for {', '.join(key.roles)}")
 
 
 def _revoke(home: Path, prefix: str, now: datetime, console: Console) -> None:
@@ -104,7 +105,7 @@ def _revoke(home: Path, prefix: str, now: datetime, console: Console) -> None:
     revoked = found[0].model_copy(update={"revoked_at": found[0].revoked_at or now})
     keys = tuple(revoked if key.keyid == revoked.keyid else key for key in trust.keys)
     write_trust(home, TrustStore(keys=keys))
-    console.print(f"{revoked.keyid[:12]} of {revoked.holder} does not count any more")
+    console.print(f"{revoked.keyid[:12]} of {printable(revoked.holder)} does not count any more")
 
 
 def _table(trust: TrustStore, now: datetime) -> Table:
@@ -113,7 +114,7 @@ def _table(trust: TrustStore, now: datetime) -> Table:
         counts = any(key.counts(role, now) for role in key.roles)
         table.add_row(
             key.keyid[:12],
-            key.holder,
+            printable(key.holder),
             ", ".join(key.roles),
             "yes" if counts else "revoked" if key.revoked_at else "no",
             f"{key.expires_at:%Y-%m-%d}",

@@ -5,9 +5,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from models.cli.terminal import plain_console, printable
 from models.evidence import trust_or_none
 from models.signing import read_private_key
 from models.store import CheckpointStore
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run one of the two."""
     store = CheckpointStore(args.home / "store")
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     if args.what == "waivers":
         console.print(_table(args, store))
         return 0
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     problem = listed[digest].problem
     console.print(
         f"{waiver.name} of {waiver.family}, until {waiver.expires_at:%Y-%m-%d}: "
-        + (f"not in force: {problem}" if problem else "in force")
+        + (f"not in force: {printable(problem)}" if problem else "in force")
     )
     console.print(digest)
     return 0
@@ -102,7 +102,7 @@ def _table(args: argparse.Namespace, store: CheckpointStore) -> Table:
             item.waiver.family,
             item.waiver.name,
             f"{item.waiver.expires_at:%Y-%m-%d}",
-            "yes" if item.counts else f"no: {item.problem}",
-            item.waiver.reason,
+            "yes" if item.counts else f"no: {printable(item.problem)}",
+            printable(item.waiver.reason),
         )
     return table

@@ -125,6 +125,16 @@ def test_two_people_waive_one_after_the_other(home, capsys):
     assert "yes" in capsys.readouterr().out
 
 
+def test_what_people_write_is_shown_and_not_obeyed(home, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    words = ("chem.accuracy", "--family", "smollm2", "--reason", "no [/x] :x: \x1b[2J")
+    assert gate(home, "waive", *words, "--key", keys(home)[0]) == 0
+    assert gate(home, "waivers") == 0
+    assert "no [/x] :x: \ufffd[2J" in capsys.readouterr().out
+    assert gate(home, "[/x]\x1b[2J") == 3
+    assert "called report [/x]\ufffd[2J;" in capsys.readouterr().out
+
+
 def test_a_waiver_that_is_too_long_or_incomplete_is_refused(home, capsys):
     walt, _ = keys(home)
     words = ("chem.accuracy", "--family", "smollm2", "--reason", "r", "--key", walt)

@@ -14,7 +14,7 @@ from gateway.controlplane.engines import engine_cipher, list_engines
 from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.notices.recipients import institution_code
-from gateway.tables import InstitutionMail
+from gateway.tables import InstitutionMail, Promotion
 
 
 @pytest.fixture
@@ -451,6 +451,45 @@ def test_what_people_call_themselves_is_shown_and_not_obeyed(airlock):
     for name in (*names[:3], "\ufffd[2J\ufffd", "two lines"):
         assert name in shown
     assert not {"\x1b", "\x07"} & set(shown)
-    one = airlock("people", "set", ids[3], "--state", "suspended").out
-    assert "\ufffd[2J\ufffd" in one
-    assert "\x1b" not in one
+    for words in (
+        ("people", "set", ids[3], "--state", "suspended"),
+        ("tiers", "propose", "public", "--priority", "3", "--reason", "r"),
+    ):
+        one = airlock(*words).out
+        assert "\ufffd[2J\ufffd" in one
+        assert "\x1b" not in one
+
+
+def test_what_a_file_and_a_releaser_say_is_not_obeyed(airlock, settings, tmp_path):
+    person = airlock("people", "add", "Ada", "--organisation", "x", "--json")["id"]
+    record = json.loads(airlock("people", "export").out)
+    identity = {"issuer": "\x1b[2J", "subject": "s", "domains": None}
+    file = tmp_path / "people.jsonl"
+    file.write_text(json.dumps({**record, "identities": [identity]}))
+    assert "\ufffd[2J" in airlock("people", "import", str(file), status=1).out
+
+    async def withdraw(session) -> None:
+        now = datetime.now(UTC)
+        session.add(
+            Promotion(
+                id="p",
+                family="smollm2",
+                label="unlearned",
+                version=1,
+                checkpoint="c",
+                hazards=["capitals"],
+                forgets=["capitals"],
+                release_digest="r",
+                profile={},
+                profile_digest="d",
+                waived=[],
+                actor="test",
+                created_at=now,
+                expires_at=now + timedelta(days=1),
+                withdrawn_at=now,
+                withdrawn_reason="it leaks\x1b[2J",
+            )
+        )
+
+    in_transaction(settings, withdraw)
+    assert "it leaks\ufffd[2J" in airlock("explain", person, "smollm2", status=1).out

@@ -326,7 +326,7 @@ def test_the_verbs_open_offline(running, board, log_key, tmp_path, capsys, monke
     words = ["--home", str(settings.home), "contents"]
     ulla, app = (["--key-file", str(tmp_path / name)] for name in ("ulla", "app"))
     request_id, paper = answer.headers["x-request-id"], str(tmp_path / "sealed.json")
-    assert main([*words, "ask", request_id, "--reason", "case 12", *ulla, "--json"]) == 0
+    assert main([*words, "ask", request_id, "--reason", "case 12\x1b[2J", *ulla, "--json"]) == 0
     opening = json.loads(capsys.readouterr().out)["id"]
     fetch = [*words, "fetch", opening, "--to", paper, *ulla]
     assert main(fetch) == 2
@@ -339,7 +339,9 @@ def test_the_verbs_open_offline(running, board, log_key, tmp_path, capsys, monke
     holder = str(settings.home / "holder.pem")
     offline = ["contents", "open", paper, "--private-key", holder, "--log-key", str(log_key)]
     assert main([*offline, "--to", str(tmp_path / "opened")]) == 0
-    assert f"person:{board.people['app']}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"person:{board.people['app']}" in said
+    assert "case 12\ufffd[2J" in said, "the reason is not obeyed"
     assert (tmp_path / "opened/request").read_bytes() == answer.request.content
     assert (tmp_path / "opened/answer").read_bytes() == answer.content
     (tmp_path / "sealed.json").write_text(

@@ -223,6 +223,10 @@ def test_the_verbs_verify_receipt_and_export_offline(
     words = ["audit", "verify-receipt", str(paper), "--key", str(key), "--trust", keys]
     assert main(words) == 0
     assert "data set" in capsys.readouterr().out
+    odd = rewritten(receipt, signer, lambda said: said.update(organisation="Lab\x1b[2J"))
+    paper.write_text(odd.model_dump_json())
+    assert main(words) == 0
+    assert "Lab\ufffd[2J" in capsys.readouterr().out, "names are not obeyed"
     paper.write_text(receipt.model_copy(update={"request_id": "x"}).model_dump_json())
     assert main(words) == 2
     assert "another request" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from gateway.cli import main
 from models.errors import DocumentError
 from models.fingerprint import Answer, Fingerprint, fingerprint_path, keep
+from models.manifest import Source
 from models.release import current_releases, proposal_path
 from models.store import CheckpointStore
 from models.trust import read_trust
@@ -65,6 +66,25 @@ def test_keys_are_added_listed_and_revoked(airlock, home: Path, tmp_path: Path):
     (revoked,) = read_trust(home).keys
     assert revoked.revoked_at is not None
     assert "revoked" in airlock("trust", "list")
+
+
+def test_what_people_write_is_shown_and_not_obeyed(airlock, home: Path, tmp_path: Path):
+    airlock("trust", "init")
+    public = airlock("trust", "new-key", tmp_path / "ada.pem").strip()
+    written, shown = "Ada [bold] [/x] :x: \x1b[2J", "Ada [bold] [/x] :x: \ufffd[2J"
+    assert shown in airlock("trust", "add", public, "--holder", written, "--role", "releaser")
+    assert shown in airlock("trust", "list")
+    digest = base(home)
+    source = Source(name=written, package="p", version="1", sha256="0" * 64, license="MIT")
+    with CheckpointStore(home / "store").staging() as staged:
+        (staged / "model.safetensors").write_bytes(b"odd")
+        odd = CheckpointStore(home / "store").put(
+            staged, family="smollm2", hazards=("bio",), source=source, created_at=datetime.now(UTC)
+        )
+    assert shown in airlock("checkpoints", "show", odd.digest)
+    revoke = ("revoke", digest, "--key", tmp_path / "ada.pem", "--reason", written)
+    assert airlock(*revoke) == f"{digest} is revoked: {shown}\n"
+    assert shown in airlock("trust", "revoke", read_trust(home).keys[0].keyid)
 
 
 def test_two_people_promote_and_one_revokes(airlock, home: Path, tmp_path: Path):
