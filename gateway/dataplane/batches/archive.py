@@ -153,7 +153,7 @@ class Archive:
             ConflictError: A batch is at work on it.
         """
         async with self._database.transaction() as session:
-            file = await find_file(session, visit.id, visit.person_id, datetime.now(UTC))
+            file = await find_file(session, visit.id, visit.person_id, clock.now())
             await delete_file(session, file)
         await anyio.to_thread.run_sync(self._shelf.remove, file.id)
         visit.reply({"id": file.id, "object": "file", "deleted": True})
@@ -194,7 +194,7 @@ class Archive:
             return
         if self._keeper.age_seconds > self._settings.privileged_max_age_seconds:
             raise NotReadyError
-        now = datetime.now(UTC)
+        now = clock.now()
         principal = self._keeper.current().directory.principal(visit.principal.key_id, now)
         if principal is None or set(file.domains) - principal.domains(now):
             raise GrantRevokedError
@@ -260,7 +260,7 @@ class Archive:
 
     async def _file(self, visit: Visit) -> StoredFile:
         async with self._database.transaction() as session:
-            return await find_file(session, visit.id, visit.person_id, datetime.now(UTC))
+            return await find_file(session, visit.id, visit.person_id, clock.now())
 
 
 Handler = Callable[[Archive, Visit], Awaitable[None]]

@@ -11,6 +11,7 @@ from functools import partial
 import anyio.to_thread
 
 from gateway import clock
+from gateway.contents_errors import ContentsUnavailableError
 from gateway.dataplane.batches.files import OPEN
 from gateway.dataplane.batches.jobs import LeaseLostError, bring_forward
 from gateway.dataplane.batches.journal import Ended, Journal, take_over
@@ -36,6 +37,7 @@ from gateway.tables import Batch
 
 WAITS = (
     AuditUnavailableError,
+    ContentsUnavailableError,
     EngineUnavailableError,
     NotReadyError,
     OverloadedError,

@@ -172,8 +172,7 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
         super().check()
         if self.store is not None:
             refuse(self.store, "store", "nothing is stored here")
-        for field, schema in self._schemas():
-            guides.check_document(schema, field)
+        guides.check_documents(self._schemas())
         if is_given(self.tool_choice) and self.tool_choice != "none" and not is_given(self.tools):
             raise InvalidRequestError("'tool_choice' needs 'tools'.", "tool_choice")
 

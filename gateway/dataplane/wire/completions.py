@@ -39,6 +39,10 @@ def check_prompt(prompt: Prompt, field: str) -> None:
         )
 
 
+DEFAULT_TOKENS = 16
+"""What an engine takes where a request names no bound."""
+
+
 class CompletionRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/completions`."""
 
@@ -53,6 +57,7 @@ class CompletionRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
 
     def output_tokens(self, most: int) -> int:
         """Return how many tokens all answers to all prompts may have together."""
+        most = min(most, DEFAULT_TOKENS)
         is_single = isinstance(self.prompt, str) or isinstance(self.prompt[0], int)
         return super().output_tokens(most) * (1 if is_single else len(self.prompt))
 

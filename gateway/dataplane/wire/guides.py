@@ -14,15 +14,19 @@ from gateway.errors import InvalidRequestError
 
 MAX_SCHEMA_BYTES = 32_768
 MAX_DEPTH = 32
-MAX_NODES = 4_096
+MAX_VALUES = 8_192
+"""Of all schemas and arguments of a request: looking at one takes a microsecond of everybody's."""
 MAX_PATTERN = 512
 MAX_REPEATS = 4_096
+MAX_COUNTED_WORK = 131_072
+"""xgrammar takes some 2 µs for each, and memory: 2,000 properties, all of them counted, stop an
+engine's server for 20 s."""
 REPEATS = frozenset(
     {"maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"}
 )
 
 JsonObject = dict[str, Any]
-"""A document of the caller's own form; `check_document` bounds it."""
+"""A document of the caller's own form; `check_documents` bounds it."""
 
 
 class JsonSchema(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -107,28 +111,61 @@ def nodes(document: object) -> Iterator[tuple[int, str | None, object]]:
             waiting += [(depth + 1, None, child) for child in value]
 
 
-def check_document(document: JsonObject | None, field: str) -> None:
-    """Refuse a document that is too large, too deep or too much work.
+def check_documents(given: Iterable[tuple[str, JsonObject | None]]) -> None:
+    """Refuse a request's documents, each with its field, that are too much work, or are together.
 
     Raises:
-        InvalidRequestError: It is.
+        InvalidRequestError: They are.
     """
-    if document is None:
-        return
-    for count, (depth, key, value) in enumerate(nodes(document)):
-        if depth > MAX_DEPTH or count >= MAX_NODES:
-            raise InvalidRequestError(
-                f"'{field}' is at most {MAX_DEPTH} levels deep and has at most {MAX_NODES} values.",
-                field,
-            )
-        if any(len(pattern) > MAX_PATTERN for pattern in _patterns(key, value)):
-            raise InvalidRequestError(
-                f"A pattern in '{field}' has at most {MAX_PATTERN} characters.", field
-            )
-        if key in REPEATS and isinstance(value, int | float) and value > MAX_REPEATS:
-            raise InvalidRequestError(f"'{key}' in '{field}' is at most {MAX_REPEATS}.", field)
-    if len(msgspec.json.encode(document)) > MAX_SCHEMA_BYTES:
+    values, work = 0, 0.0
+    for field, document in given:
+        if document is None:
+            continue
+        _check_size(document, field)
+        for depth, key, value in nodes(document):
+            values += 1
+            if depth > MAX_DEPTH:
+                message = f"'{field}' is at most {MAX_DEPTH} levels deep."
+                raise InvalidRequestError(message, field)
+            if values > MAX_VALUES:
+                message = f"Schemas and arguments have at most {MAX_VALUES} values in all."
+                raise InvalidRequestError(message, field)
+            _check_value(key, value, field)
+            work += _counted_work(value)
+            if work > MAX_COUNTED_WORK:
+                message = (
+                    f"'minProperties' and 'maxProperties' in '{field}' are too much work "
+                    f"beside so many 'properties': their square times the bound is at most "
+                    f"{MAX_COUNTED_WORK} in all."
+                )
+                raise InvalidRequestError(message, field)
+
+
+def _check_size(document: JsonObject, field: str) -> None:
+    try:
+        size = len(msgspec.json.encode(document))
+    except RecursionError:
+        message = f"'{field}' is at most {MAX_DEPTH} levels deep."
+        raise InvalidRequestError(message, field) from None
+    if size > MAX_SCHEMA_BYTES:
         raise InvalidRequestError(f"'{field}' has at most {MAX_SCHEMA_BYTES} bytes.", field)
+
+
+def _check_value(key: str | None, value: object, field: str) -> None:
+    if any(len(pattern) > MAX_PATTERN for pattern in _patterns(key, value)):
+        raise InvalidRequestError(
+            f"A pattern in '{field}' has at most {MAX_PATTERN} characters.", field
+        )
+    if key in REPEATS and isinstance(value, int | float) and value > MAX_REPEATS:
+        raise InvalidRequestError(f"'{key}' in '{field}' is at most {MAX_REPEATS}.", field)
+
+
+def _counted_work(value: object) -> float:
+    """What it takes to compile an object whose properties are counted, in their steps."""
+    if not isinstance(value, dict) or not isinstance(named := value.get("properties"), dict):
+        return 0
+    bounds = (value.get("minProperties"), value.get("maxProperties"))
+    return len(named) ** 2 * max((b for b in bounds if isinstance(b, int | float)), default=0)
 
 
 def has_pattern(document: JsonObject | None) -> bool:

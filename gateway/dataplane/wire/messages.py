@@ -70,6 +70,7 @@ class ToolUseBlock(Block, kw_only=True, tag="tool_use"):
     name: FunctionName
     input: guides.JsonObject
     caller: None = None
+    toolset_name: None = None
 
 
 class ToolResultBlock(Block, kw_only=True, tag="tool_result"):
@@ -190,13 +191,14 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Refuse documents that are too much work."""
-        for field, schema in self._schemas():
-            guides.check_document(schema, field)
-        for message in self.messages:
-            if isinstance(message.content, list):
-                for block in message.content:
-                    if isinstance(block, ToolUseBlock):
-                        guides.check_document(block.input, "messages")
+        used = [
+            ("messages", block.input)
+            for message in self.messages
+            if isinstance(message.content, list)
+            for block in message.content
+            if isinstance(block, ToolUseBlock)
+        ]
+        guides.check_documents([*self._schemas(), *used])
 
     def sealed(self, seal: Seal) -> dict[str, object]:
         """Return the gateway's own fields; counting uses no cache, and neither has a priority."""

@@ -254,6 +254,7 @@ def check_limits(
         UnsupportedParameterError: A field that the tier may not use.
         InvalidRequestError: More tokens than are served, or fields that do not fit.
     """
+    request.check()  # First: to look for levers in what is too large would be work as well.
     levers = request.levers()
     for capability, field in levers:
         if capability not in allowed:
@@ -264,7 +265,6 @@ def check_limits(
         value = getattr(request, field)
         if isinstance(value, int) and value > max_output_tokens:
             raise InvalidRequestError(f"'{field}' is at most {max_output_tokens}.", field)
-    request.check()
     return frozenset([lever.capability for lever in levers]) if levers else NO_CAPABILITIES
 
 

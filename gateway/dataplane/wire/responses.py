@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.dataplane.wire import guides
@@ -54,7 +55,11 @@ class OutputText(
 
     text: str
     annotations: Annotated[list[Any], Meta(max_length=0)] | None = None
-    logprobs: None = None
+    logprobs: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Drop what the model would not read."""
+        self.logprobs = None
 
 
 class SummaryText(Struct, forbid_unknown_fields=True, tag_field="type", tag="summary_text"):
@@ -78,6 +83,9 @@ class Item(Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: CallId | None = None
     status: Literal["completed", "in_progress", "incomplete"] | None = None
     phase: None = None
+    caller: None = None
+    async_: None = None
+    is_async: None = msgspec.field(default=None, name="async")
     call_id: CallId | None = None
     name: FunctionName | None = None
     namespace: None = None
@@ -228,8 +236,7 @@ class ResponsesRequest(Request, kw_only=True, forbid_unknown_fields=True):
         refuse(self.background, "background", STATELESS)
         refuse(self.previous_response_id, "previous_response_id", STATELESS)
         refuse(self.conversation, "conversation", STATELESS)
-        for field, schema in self._schemas():
-            guides.check_document(schema, field)
+        guides.check_documents(self._schemas())
         if isinstance(self.input, list):
             for index, item in enumerate(self.input):
                 _check_item(item, f"input[{index}]")

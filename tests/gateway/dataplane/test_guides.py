@@ -1,5 +1,6 @@
 """Documents that an engine would compile are bounded, wherever they may stand."""
 
+import time
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.dataplane.endpoints import ENDPOINTS
-from gateway.dataplane.wire.guides import MAX_DEPTH, MAX_NODES, MAX_PATTERN, MAX_REPEATS
+from gateway.dataplane.wire.guides import MAX_DEPTH, MAX_PATTERN, MAX_REPEATS, MAX_VALUES
 from gateway.dataplane.wire.request import check_limits, decode
 from gateway.errors import InvalidRequestError, UnsupportedParameterError
 from gateway.policy.capabilities import Capability
@@ -59,9 +60,15 @@ def deep(levels: int) -> dict:
     return document
 
 
+def counted(properties: int, bound: float) -> dict:
+    """An object that has a number of some of its properties."""
+    named = {f"p{number}": {} for number in range(properties)}
+    return {"type": "object", "properties": named, "minProperties": 0, "maxProperties": bound}
+
+
 BOUNDS = {
     "depth": (deep(MAX_DEPTH), deep(MAX_DEPTH + 1)),
-    "values": ({"enum": [1] * (MAX_NODES - 2)}, {"enum": [1] * (MAX_NODES - 1)}),
+    "values": ({"enum": [1] * (MAX_VALUES - 2)}, {"enum": [1] * (MAX_VALUES - 1)}),
     "pattern": ({"pattern": "a" * MAX_PATTERN}, {"pattern": "a" * (MAX_PATTERN + 1)}),
     "pattern of names": (
         {"patternProperties": {"a" * MAX_PATTERN: {}}},
@@ -70,6 +77,15 @@ BOUNDS = {
     "repetitions": (
         {"type": "string", "minLength": MAX_REPEATS},
         {"not": {"minItems": MAX_REPEATS + 0.5}},
+    ),
+    "counted properties": (counted(64, 32), counted(64, 33)),
+    "counted properties of several": (
+        {"anyOf": [counted(32, 64)] * 2},
+        {"anyOf": [counted(32, 64)] * 3},
+    ),
+    "many properties that are counted": (
+        {**counted(600, 0), "not": {"maxProperties": MAX_REPEATS}},
+        {"not": counted(600, 0.5)},
     ),
     "bytes": ({"title": "a" * 32_000}, {"title": "a" * 32_768}),
 }
@@ -88,6 +104,35 @@ def test_documents_are_bounded_wherever_they_stand(place, bound):
     check(place, good)
     with pytest.raises(InvalidRequestError):
         check(place, bad)
+
+
+def test_documents_of_one_request_are_bounded_together():
+    """What each of a hundred tools may have would take half a second, of everybody's time."""
+    tools = [{"function": {"name": "f", "parameters": {"enum": [1] * 4000}}}] * 3
+    for some, is_good in ((tools[:2], True), (tools, False)):
+        body = {"model": "m", **SAID, "tools": some}
+        request = decode(msgspec.json.encode(body), ENDPOINTS[CHAT].decoder)
+        if is_good:
+            check_limits(request, allowed=frozenset(), max_output_tokens=100)
+        else:
+            with pytest.raises(InvalidRequestError, match="in all"):
+                check_limits(request, allowed=frozenset(), max_output_tokens=100)
+
+
+def test_what_is_much_too_large_is_not_looked_through():
+    tools = [{"function": {"name": "f", "parameters": {"enum": [1] * 4000}}}] * 126
+    body = {"model": "m", **SAID, "tools": tools}
+    request = decode(msgspec.json.encode(body), ENDPOINTS[CHAT].decoder)
+    began = time.process_time()
+    with pytest.raises(InvalidRequestError):
+        check_limits(request, allowed=frozenset(), max_output_tokens=100)
+    huge = decode(
+        msgspec.json.encode({**body, "tools": [{"function": {"name": "f", "parameters": {
+            "enum": [{}] * 300_000}}}]}), ENDPOINTS[CHAT].decoder,
+    )  # fmt: skip
+    with pytest.raises(InvalidRequestError, match="bytes"):
+        check_limits(huge, allowed=frozenset(), max_output_tokens=100)
+    assert time.process_time() - began < 0.2
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "a tool's use"])

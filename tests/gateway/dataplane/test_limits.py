@@ -287,6 +287,7 @@ RESERVED = {
     "tokens": ("/v1/completions", {"prompt": [1, 2, 3], "max_tokens": 5}, 5),
     "texts": ("/v1/completions", {"prompt": ["x", "y"], "max_tokens": 5, "n": 2}, 20),
     "lists of tokens": ("/v1/completions", {"prompt": [[1, 2], [3]], "max_tokens": 5}, 10),
+    "texts without a bound": ("/v1/completions", {"prompt": ["x", "y"], "n": 2}, 64),
     "a response": ("/v1/responses", {"input": "x", "max_output_tokens": 5}, 5),
     "a response without a bound": ("/v1/responses", {"input": "x", "max_output_tokens": None}, 100),
     "a message": ("/v1/messages", {**SAID, "max_tokens": 5}, 5),

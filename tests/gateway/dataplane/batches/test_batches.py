@@ -10,8 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from gateway import clock
 from gateway.cli.tables import in_transaction
+from gateway.contents_errors import ContentsUnavailableError
 from gateway.dataplane.batches import archive, run
+from gateway.dataplane.inference import Inference
+from gateway.errors import AuditUnavailableError
 from gateway.tables import Batch
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import (
@@ -229,6 +233,29 @@ def test_results_of_an_open_door_are_kept_back_while_nobody_knows_whether_it_is(
     assert content(running, "public", files["public"]).status_code == 200
     monkeypatch.undo()
     assert content(running, "researcher", files["researcher"]).status_code == 200
+
+
+def test_results_of_an_open_door_are_kept_back_once_the_grant_has_ended_by_our_own_clock(
+    fresh, monkeypatch
+):
+    """The wall's may have been set back meanwhile, which gives live requests nothing either."""
+    batch = ended(fresh, "researcher", create(fresh, "researcher", [line(1)]))
+    assert content(fresh, "researcher", batch["output_file_id"]).status_code == 200
+    monkeypatch.setattr(clock, "_AHEAD", clock._AHEAD + 100 * 86_400)
+    assert content(fresh, "researcher", batch["output_file_id"]).status_code in (403, 404)
+
+
+def test_lines_wait_where_contents_cannot_be_kept_for_a_moment(fresh, monkeypatch):
+    refusals = [ContentsUnavailableError(), AuditUnavailableError()]
+
+    async def keep(*_) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setattr(Inference, "_keep", keep)
+    monkeypatch.setattr(run, "LONGEST_WAIT_SECONDS", 0.2)
+    batch = ended(fresh, "researcher", create(fresh, "researcher", [line(1), line(2), line(3)]))
+    assert batch["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
 
 
 def test_a_key_that_ends_makes_the_rest_errors(running):
