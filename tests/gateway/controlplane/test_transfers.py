@@ -156,8 +156,9 @@ def test_what_a_source_holds_for_longer_is_accepted_for_five_years(office):
 def test_a_services_identity_is_not_its_sponsor(office):
     """Or whoever names it would suspend them."""
     given = {"issuer": "lab", "subject": "robot", "domains": []}
-    office.admin("POST", "/identities", person_id=office.people["ivy"], **given)
+    bound = office.admin("POST", "/identities", person_id=office.people["ivy"], **given).json()
     (found,) = bring(office, line("robot", state="suspended"))["lines"]
+    assert office.running.admin("DELETE", f"/identities/{bound['id']}").status_code == 204
     assert (found["outcome"], found["left"]) == ("refused", ["the identity is a service's here"])
     assert office.admin("GET", f"/people/{office.people['ivy']}").json()["state"] == "active"
 
