@@ -159,6 +159,14 @@ def _lineage(store: CheckpointStore, report: Report) -> tuple[tuple[str, ...], l
         faults.append("the report compares the candidate with a checkpoint that is not its base")
     if manifest.family != report.family:
         faults.append(f"the candidate is of the family {manifest.family}, not {report.family}")
+    try:
+        base = store.get(report.base)
+    except RegistryError as error:
+        faults.append(f"the base's manifest cannot be read: {error}")
+    else:
+        # No digest covers a manifest: the candidate's alone must not decide what is asked for.
+        if (base.family, base.hazards) != (manifest.family, manifest.hazards):
+            faults.append("the candidate's family and hazards are not those of its base")
     return manifest.hazards, faults
 
 

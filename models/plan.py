@@ -47,6 +47,7 @@ class Plan(Document):
 
 def announce(
     store: CheckpointStore,
+    trust: TrustStore,
     key: Ed25519PrivateKey,
     policy: Policy,
     *,
@@ -61,6 +62,7 @@ def announce(
 
     Args:
         store: Where the chain is.
+        trust: Whose signatures count: a plan by anybody else would break the chain for good.
         key: The evaluator's.
         policy: What the report is to be judged by; another one needs another plan.
         family: The candidate's family.
@@ -71,6 +73,7 @@ def announce(
         now: The moment; the run must start after it.
 
     Raises:
+        SignatureError: The key is no trusted evaluator's at this moment; nothing is announced.
         DocumentError: The chain is broken, or `now` is before its newest plan.
     """
     while True:
@@ -91,8 +94,15 @@ def announce(
         path = _directory(store, family) / f"{plan.number:06d}.dsse.json"
         if chain and now < chain[-1].announced_at:
             raise DocumentError(path, "would be announced before the plan that it follows")
+        sealed = seal(plan, [key])
         try:
-            write_bytes(path, seal(plan, [key]), replace=False)
+            unseal(sealed, Plan, trust, "evaluator", threshold=1, now=now)
+        except SignatureError as error:
+            raise SignatureError(
+                f"nothing was announced: {error}; `airlock trust add` the key with --role evaluator"
+            ) from error
+        try:
+            write_bytes(path, sealed, replace=False)
         except FileExistsError:
             continue  # Another run was announced meanwhile; this one is the attempt after it.
         return plan

@@ -1,6 +1,7 @@
-"""Promotion: drafting a release, signing it, approving another's, and going back.
+"""Promotion: drafting a release, signing it, and going back.
 
-What a release claims is examined when it is drafted and again by whoever approves it.
+What a release claims is examined when it is drafted, and again by whoever approves it
+(`models.approval`).
 """
 
 from collections.abc import Sequence
@@ -15,25 +16,26 @@ from models.errors import CheckpointCorruptError, PromotionRefusedError, Signatu
 from models.evidence import collect, report_to_judge
 from models.fingerprint import Fingerprint
 from models.gate import Verdict, judge
+from models.manifest import Manifest
 from models.policy import Policy
 from models.release import (
     BASE_LABEL,
+    MAX_LIFETIME,
     SIGNERS,
     Release,
     directory,
+    family_directory,
     history,
     proposal_path,
     release_path,
-    versions,
 )
 from models.report import Profile
 from models.revocation import revocation_of
-from models.signing import countersign, peek, seal, unseal
+from models.signing import seal, unseal
 from models.store import CheckpointStore
 from models.trust import TrustStore
 
 DEFAULT_LIFETIME = timedelta(days=30)
-MAX_LIFETIME = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def draft(
     checkpoint, label = wanted.checkpoint, wanted.label
     verdict = examine(store, trust, checkpoint, label, policy, wanted.profile, now)
     manifest = store.get(checkpoint)
+    _keep_every_hazard(store, manifest)
     earlier = history(store, manifest.family, label)
     end = now + wanted.lifetime
     return Release(
@@ -165,56 +168,27 @@ def sign(
         SignatureError: No key is a trusted releaser's.
         PromotionRefusedError: Somebody else was faster.
     """
-    return _keep(store, trust, seal(release, keys), now)
+    return keep(store, trust, seal(release, keys), now)
 
 
-def proposed(
-    store: CheckpointStore, trust: TrustStore, family: str, label: str, now: datetime
-) -> Release:
-    """Return the release that waits for a second signature, to show it.
+def _keep_every_hazard(store: CheckpointStore, manifest: Manifest) -> None:
+    """Check that a family has not lost a hazard since it was first released.
 
-    Raises:
-        PromotionRefusedError: There is none, or it does not follow on the newest release.
-        SignatureError: No trusted releaser has signed it.
-    """
-    return unseal(_proposal(store, family, label), Release, trust, "releaser", threshold=1, now=now)
-
-
-def approve(
-    store: CheckpointStore,
-    trust: TrustStore,
-    release: Release,
-    key: Ed25519PrivateKey,
-    policy: Policy,
-    now: datetime,
-) -> Signed:
-    """Examine a proposed release again and sign it as well.
-
-    Args:
-        store: Where the proposal is; its checkpoint is hashed and judged here too.
-        trust: Whose signatures count.
-        release: What the approver has read; signed only if it is still what is proposed.
-        key: The approver's.
-        policy: Today's limits.
-        now: The moment.
+    A manifest is no part of its checkpoint's digest, and what it lists decides what the gate asks
+    for and which grants open the base; two people have signed what it listed before.
 
     Raises:
-        PromotionRefusedError: It may not take effect (any more), or another one is proposed now.
-        SignatureError: The key is not a trusted releaser's other than the proposer.
+        PromotionRefusedError: An earlier release of the family has a hazard that is not listed now.
     """
-    raw = _proposal(store, release.family, release.label)
-    if peek(raw, Release) != release:
-        raise PromotionRefusedError("another release is proposed now; look at it first")
-    checkpoint, label = release.checkpoint, release.label
-    verdict = examine(store, trust, checkpoint, label, policy, release.profile, now)
-    if verdict != release.verdict:
-        raise PromotionRefusedError("its verdict is not what the gate says here and today")
-    if now >= release.expires_at:
-        raise PromotionRefusedError("it has expired; propose it again")
-    signed = countersign(raw, Release, key)
-    # Without a second holder nothing has changed: say so instead of keeping one more signature.
-    unseal(signed, Release, trust, "releaser", threshold=SIGNERS, now=now)
-    return _keep(store, trust, signed, now)
+    for label in sorted(path.name for path in family_directory(store, manifest.family).glob("*")):
+        for release in history(store, manifest.family, label):
+            lost = sorted(set(release.hazards) - set(manifest.hazards))
+            if lost:
+                raise PromotionRefusedError(
+                    f"{manifest.digest} is listed without {', '.join(lost)}, "
+                    f"which {release.alias} version {release.version} has; "
+                    "a family's hazards can grow, and never shrink"
+                )
 
 
 def rollback_target(
@@ -243,19 +217,13 @@ def rollback_target(
     raise PromotionRefusedError(f"{family}:{label} has no earlier version {wanted}")
 
 
-def _proposal(store: CheckpointStore, family: str, label: str) -> bytes:
-    found = versions(store, family, label)
-    path = proposal_path(store, family, label, (found[-1] if found else 0) + 1)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PromotionRefusedError(
-            f"no next release of {family}:{label} is proposed; `airlock promote` one"
-        ) from error
+def keep(store: CheckpointStore, trust: TrustStore, raw: bytes, now: datetime) -> Signed:
+    """Write a signed release where it belongs: among those that count, or as a proposal.
 
-
-def _keep(store: CheckpointStore, trust: TrustStore, raw: bytes, now: datetime) -> Signed:
-    """Write a signed release where it belongs."""
+    Raises:
+        SignatureError: No trusted releaser has signed it.
+        PromotionRefusedError: The alias has got that version meanwhile.
+    """
     release = unseal(raw, Release, trust, "releaser", threshold=1, now=now)
     where = (store, release.family, release.label, release.version)
     try:

@@ -32,6 +32,7 @@ from models.verdict import Verdict, Waived
 BASE_LABEL = "base"
 PUBLIC_LABEL = "unlearned"
 SIGNERS = 2
+MAX_LIFETIME = timedelta(days=90)
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 FILE_NAME = re.compile(r"^(\d{6})\.dsse\.json$")
 
@@ -86,6 +87,8 @@ class Release(Document):
             raise ValueError("it must expire after it was made")
         if self.verdict and self.expires_at > self.verdict.expires_at:
             raise ValueError("it must not outlast its verdict")
+        if self.expires_at - self.created_at > MAX_LIFETIME:
+            raise ValueError(f"it must expire within {MAX_LIFETIME.days} days")
         made_of = (self.checkpoint, self.profile.document_digest)
         if self.fingerprint and (self.fingerprint.checkpoint, self.fingerprint.profile) != made_of:
             raise ValueError("the fingerprint is of another checkpoint or profile")
@@ -244,7 +247,12 @@ def versions(store: CheckpointStore, family: str, label: str) -> list[int]:
 
 def directory(store: CheckpointStore, family: str, label: str) -> Path:
     """Return where an alias's releases are."""
-    return store.root / "releases" / family / label
+    return family_directory(store, family) / label
+
+
+def family_directory(store: CheckpointStore, family: str) -> Path:
+    """Return where the releases of a family's aliases are, each in a directory of its own."""
+    return store.root / "releases" / family
 
 
 def release_path(store: CheckpointStore, family: str, label: str, version: int) -> Path:

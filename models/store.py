@@ -32,6 +32,7 @@ from models.documents import (
 from models.errors import (
     CheckpointCorruptError,
     CheckpointNotFoundError,
+    CheckpointRefusedError,
     DocumentError,
     SignatureError,
 )
@@ -96,7 +97,8 @@ class CheckpointStore:
         When the store has these bytes already, its own manifest is returned and nothing changes.
 
         Raises:
-            CheckpointRefusedError: A file that may not enter.
+            CheckpointRefusedError: A file that may not enter, or the store has these bytes in
+                another family or with other hazards.
             StoreFullError: No room left.
         """
         manifest = Manifest(
@@ -109,7 +111,7 @@ class CheckpointStore:
         )
         target = self._directory(manifest.digest)
         if (target / MANIFEST).exists():
-            return self.get(manifest.digest)
+            return self._known(manifest)
         for path in staged.rglob("*"):
             if path.is_file():
                 make_durable(path)
@@ -119,9 +121,23 @@ class CheckpointStore:
             staged.rename(target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return self.get(manifest.digest)  # Another process stored the same bytes first.
+                return self._known(manifest)  # Another process stored the same bytes first.
             raise
         return manifest
+
+    def _known(self, wanted: Manifest) -> Manifest:
+        """Return the manifest that the store has of the same bytes.
+
+        Raises:
+            CheckpointRefusedError: They are listed in another family or with other hazards.
+        """
+        known = self.get(wanted.digest)
+        if (known.family, known.hazards) != (wanted.family, wanted.hazards):
+            raise CheckpointRefusedError(
+                wanted.digest,
+                f"is here already, in the family {known.family} with {', '.join(known.hazards)}",
+            )
+        return known
 
     def get(self, digest: Digest) -> Manifest:
         """Return the manifest of a stored checkpoint; its files are not read.

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from models.approval import approve, proposed
 from models.cli.releases import add_policy, add_signing, announce, signing_keys
 from models.documents import read_document
 from models.engine import EngineSpec, native_dtype
 from models.errors import PromotionRefusedError
 from models.fingerprint import Fingerprint, kept
 from models.policy import Policy
-from models.promotion import DEFAULT_LIFETIME, Wanted, approve, draft, proposed, sign
+from models.promotion import DEFAULT_LIFETIME, Wanted, draft, sign
 from models.release import SIGNERS
 from models.report import Profile
 from models.store import CheckpointStore

@@ -81,6 +81,7 @@ def put_report(
     write_trust(store.root.parent)
     plan = announce(
         store,
+        TrustStore(keys=(trusted(key, "eve", "evaluator"),)),
         key,
         policy,
         family=made.family,

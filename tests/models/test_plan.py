@@ -6,7 +6,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from models.errors import DocumentError
+from models.errors import DocumentError, SignatureError
 from models.plan import Plan, announce, plan_path, read_chain, verify_chain
 from models.policy import Policy
 from models.signing import seal
@@ -32,7 +32,8 @@ def announce_one(store: CheckpointStore, days: float = 0, key=EVALUATOR, **chang
         "subsets": ("general", "capitals"),
         "now": NOW + timedelta(days=days),
     }
-    return announce(store, key, POLICY, **{**given, **changes})
+    trust = TrustStore(keys=(trusted(key, "eve", "evaluator"),))
+    return announce(store, trust, key, POLICY, **{**given, **changes})
 
 
 def test_attempts_on_a_family_and_base_are_counted_in_the_window(store):
@@ -154,3 +155,35 @@ def test_runs_announced_at_once_are_different_attempts(store):
         thread.join()
     assert sorted(plan.attempt for plan in plans) == [1, 2, 3, 4]
     assert len(verify_chain(store, TRUST, "smollm2")) == 4
+
+
+NOT_COUNTING = {
+    "no trust store": TrustStore(keys=()),
+    "a key for something else": TrustStore(keys=(trusted(EVALUATOR, "eve", "releaser"),)),
+    "a key that is not valid yet": TrustStore(
+        keys=(trusted(EVALUATOR, "eve", "evaluator", not_before=NOW + timedelta(hours=1)),)
+    ),
+    "a key that has expired": TrustStore(
+        keys=(trusted(EVALUATOR, "eve", "evaluator", expires_at=NOW),)
+    ),
+}
+
+
+@pytest.mark.parametrize("trust", NOT_COUNTING.values(), ids=NOT_COUNTING.keys())
+def test_a_key_that_does_not_count_announces_nothing(store, trust):
+    """A plan that nobody trusted signed would make its family INVALID for good."""
+    plan = announce_one(store)
+    with pytest.raises(SignatureError, match=r"nothing was announced.*trust add"):
+        announce(
+            store,
+            trust,
+            EVALUATOR,
+            POLICY,
+            family="smollm2",
+            base=BASE,
+            candidate=OTHER,
+            suite="capitals",
+            subsets=("capitals",),
+            now=NOW,
+        )
+    assert verify_chain(store, TRUST, "smollm2") == [plan]

@@ -7,6 +7,9 @@ from threading import Barrier, Thread
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.admission import MANIFEST
+from models.approval import approve, proposed
+from models.documents import canonical_json, write_bytes
 from models.errors import (
     CheckpointNotFoundError,
     PromotionRefusedError,
@@ -14,8 +17,8 @@ from models.errors import (
     SignatureError,
 )
 from models.fingerprint import Answer, Fingerprint
-from models.promotion import approve, proposed, rollback_target
-from models.release import current_releases, history, proposal_path, release_path
+from models.promotion import Wanted, draft, rollback_target
+from models.release import Release, current_releases, history, proposal_path, release_path
 from models.revocation import revoke
 from models.signing import seal
 from models.store import CheckpointStore
@@ -188,6 +191,96 @@ def test_an_approval_is_for_what_was_read_and_holds_today(store: CheckpointStore
     path.write_bytes(seal(forged, [ALICE]))
     with pytest.raises(PromotionRefusedError, match="not what the gate says"):
         approve(store, TRUST, forged, BOB, POLICY, NOW)
+
+
+def as_proposed(
+    store: CheckpointStore, release: Release, family: str = "smollm2", label: str = "base"
+) -> None:
+    """Put a release that Alice wrote and signed by hand where a proposal is looked for."""
+    path = proposal_path(store, family, label, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, seal(release, [ALICE]))
+
+
+FORGED = {
+    "a hazard fewer": {"hazards": ("capitals",)},
+    "another family": {"family": "other"},
+    "a version that does not follow": {"version": 2, "previous": "sha256:" + "1" * 64},
+    "a moment to come": {
+        "created_at": NOW + timedelta(hours=1),
+        "expires_at": NOW + timedelta(hours=2),
+    },
+    "an end that has passed": {
+        "created_at": NOW - timedelta(days=2),
+        "expires_at": NOW - timedelta(days=1),
+    },
+}
+
+
+@pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED.keys())
+def test_the_second_signature_relies_on_nothing_that_the_first_wrote(
+    store: CheckpointStore, changes
+):
+    base = put_base(store, b"base", hazards=("capitals", "rivers")).digest
+    wanted = Wanted(label="base", checkpoint=base, profile=PROFILE, reason="test")
+    release = draft(store, TRUST, wanted, POLICY, NOW)
+    forged = release.model_copy(update=changes)
+    as_proposed(store, forged, forged.family)
+    with pytest.raises(PromotionRefusedError, match=r"registry|the future|expired"):
+        approve(store, TRUST, forged, BOB, POLICY, NOW)
+    assert current(store) == ()
+    as_proposed(store, release)
+    assert approve(store, TRUST, release, BOB, POLICY, NOW).is_complete
+
+
+def test_a_proposal_is_shown_as_the_alias_that_was_asked_for_alone(store: CheckpointStore):
+    release = propose(store, put_base(store, b"base").digest, "base").release
+    as_proposed(store, release, label="unlearned")
+    with pytest.raises(PromotionRefusedError, match="as smollm2:unlearned is smollm2:base"):
+        proposed(store, TRUST, "smollm2", "unlearned", NOW)
+
+
+def test_no_release_lives_longer_than_one_may_be_signed_for(store: CheckpointStore):
+    release = propose(store, put_base(store, b"base").digest, "base").release
+    eternal = release.model_copy(update={"expires_at": NOW + timedelta(days=36500)})
+    as_proposed(store, eternal)
+    with pytest.raises(SignatureError, match="within 90 days"):
+        proposed(store, TRUST, "smollm2", "base", NOW)
+    write_bytes(release_path(store, "smollm2", "base", 1), seal(eternal, [ALICE, BOB]))
+    found = current_releases(store, TRUST, NOW, {})
+    assert found.valid == ()
+    assert "within 90 days" in found.refused[0].reason
+
+
+def relist(store: CheckpointStore, digest: str, *hazards: str) -> None:
+    """Change a manifest in place, which changes no digest."""
+    manifest = store.get(digest).model_copy(update={"hazards": hazards})
+    path = store.path(digest) / MANIFEST
+    path.chmod(0o600)
+    path.write_bytes(canonical_json(manifest.model_dump(mode="json")))
+
+
+def test_a_family_loses_no_hazard_that_was_once_released(store: CheckpointStore):
+    base = put_base(store, b"base", hazards=("capitals", "rivers")).digest
+    point(store, base, "base")
+    candidate = put_candidate(store, base, b"unlearned", hazards=("capitals", "rivers")).digest
+    put_report(store, report(), base, candidate)
+    for digest in (base, candidate):
+        relist(store, digest, "capitals")
+    with pytest.raises(PromotionRefusedError, match=r"listed without rivers.*smollm2:base"):
+        point(store, candidate)
+    with pytest.raises(PromotionRefusedError, match="listed without rivers"):
+        point(store, base, "base")
+
+
+@pytest.mark.parametrize("which", ["base", "candidate"])
+def test_a_candidate_has_its_bases_hazards(store: CheckpointStore, which: str):
+    base = put_base(store, b"base", hazards=("capitals", "rivers")).digest
+    candidate = put_candidate(store, base, b"unlearned", hazards=("capitals", "rivers")).digest
+    put_report(store, report(), base, candidate)
+    relist(store, {"base": base, "candidate": candidate}[which], "capitals")
+    with pytest.raises(PromotionRefusedError, match="not those of its base"):
+        point(store, candidate)
 
 
 def test_a_revoked_checkpoint_is_neither_promoted_nor_approved(store: CheckpointStore):

@@ -151,3 +151,10 @@ def test_a_read_only_store_is_said_as_that(store: CheckpointStore, monkeypatch, 
     monkeypatch.setattr(store_module.tempfile, "mkdtemp", refuse)
     with pytest.raises(StoreReadOnlyError, match="cannot be written"):
         put_base(store, b"weights")
+
+
+def test_known_bytes_are_not_taken_under_other_hazards(store):
+    put_base(store, b"base", hazards=("capitals", "rivers"))
+    put_base(store, b"base", hazards=("rivers", "capitals"))
+    with pytest.raises(CheckpointRefusedError, match=r"here already.*capitals, rivers"):
+        put_base(store, b"base", hazards=("capitals",))

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from models.documents import Digest
 from models.errors import EngineError
+from models.evidence import trust_or_none
 from models.fingerprint import keep, kept, record
 from models.plan import announce
 from models.policy import Policy
@@ -70,12 +71,13 @@ def measure_run(
 
     Raises:
         UnlearnError: What `evaluate` raises, or a judge without engines to ask.
+        SignatureError: The key is no trusted evaluator's, so that the run can't be announced.
         DocumentError: The family's chain of plans is broken, so that no run can be announced.
     """
     cache, keys = home / "cache", [] if key is None else [key]
     for digest in run.checkpoints if is_again else ():
         Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
-    plan = _announce(store, run, key, policy, cache, is_again=is_again)
+    plan = _announce(store, run, home, key, policy, is_again=is_again)
     with _scorers(store, run, home, environment, is_served=is_served) as (lane, started):
         # Imported here, while engines start: half the time of a short run would go into it.
         from unlearn.evaluation.measure import evaluate
@@ -143,9 +145,9 @@ def _record_fingerprints(
 def _announce(
     store: CheckpointStore,
     run: Run,
+    home: Path,
     key: Ed25519PrivateKey | None,
     policy: Policy,
-    cache: Path,
     *,
     is_again: bool,
 ) -> Digest | None:
@@ -156,12 +158,13 @@ def _announce(
     """
     if key is None or run.is_limited:
         return None
-    now = datetime.now(UTC)
+    cache, now = home / "cache", datetime.now(UTC)
     begun = None if is_again else open_plan(store, cache, run, key, policy, now)
     if begun is not None:
         return begun.document_digest
     plan = announce(
         store,
+        trust_or_none(home),
         key,
         policy,
         family=run.family,

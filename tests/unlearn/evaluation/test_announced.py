@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from models.plan import announce, read_chain
-from tests.models.checkpoints import EVALUATOR, NOW, POLICY, WALT
+from tests.models.checkpoints import EVALUATOR, NOW, POLICY, TRUST, WALT
 from tests.models.test_gate import report
 from tests.unlearn.evaluation.test_measure import CLOZE, GENERAL, run_of
 from unlearn.evaluation.announced import note, open_plan
@@ -34,7 +34,7 @@ def announce_one(pair, run, **changes):
         "subsets": tuple(task.name for task in run.tasks),
         "now": NOW,
     }
-    made = announce(pair.store, EVALUATOR, POLICY, **{**given, **changes})
+    made = announce(pair.store, TRUST, EVALUATOR, POLICY, **{**given, **changes})
     note(pair.home / "cache", made, run)
     return made
 

@@ -11,6 +11,8 @@ from models.plan import read_chain
 from models.policy import DEFAULT_POLICY
 from models.report import Report
 from models.signing import make_private_key, peek, signers
+from models.trust import TrustStore
+from tests.models.checkpoints import trusted, write_trust
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -26,12 +28,30 @@ def rows(tmp_path):
     return path
 
 
-def test_it_measures_once_signs_and_shows_a_page(pair, rows, tmp_path, capsys, monkeypatch):
+def evaluator(home: Path, directory: Path) -> Path:
+    """Make an evaluator's key that the home's trust store lists."""
+    path = directory / "evaluator.pem"
+    made = make_private_key(path)
+    write_trust(home, TrustStore(keys=(trusted(made, "eve", "evaluator"),)))
+    return path
+
+
+def test_a_key_that_does_not_count_spoils_no_family(pair, rows, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
-    make_private_key(tmp_path / "evaluator.pem")
+    evaluator(pair.home, tmp_path)
+    make_private_key(tmp_path / "other.pem")
     words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
     words += ["--suite", f"file:{rows}", "--engine", "in-process"]
-    words += ["--key", str(tmp_path / "evaluator.pem")]
+    assert main([*words, "--key", str(tmp_path / "other.pem")]) == 28
+    assert "nothing was announced" in capsys.readouterr().err
+    assert read_chain(pair.store, "smollm2") == []
+
+
+def test_it_measures_once_signs_and_shows_a_page(pair, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    words += ["--suite", f"file:{rows}", "--engine", "in-process"]
+    words += ["--key", str(evaluator(pair.home, tmp_path))]
     assert main(words) == 0
     first = capsys.readouterr()
     path = first.out.strip()
@@ -83,10 +103,9 @@ def test_a_base_is_not_measured_alone(pair, capsys):
 
 def test_a_limited_run_is_no_attempt_and_no_evidence(pair, rows, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
-    make_private_key(tmp_path / "evaluator.pem")
     words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
     words += ["--suite", f"file:{rows}", "--engine", "in-process"]
-    words += ["--key", str(tmp_path / "evaluator.pem")]
+    words += ["--key", str(evaluator(pair.home, tmp_path))]
     assert main(words) == 0
     whole = capsys.readouterr().out
     assert main([*words, "--limit", "2"]) == 0
