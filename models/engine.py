@@ -42,6 +42,11 @@ class EngineFacts(Document):
     restarts: int
 
 
+def has_gpu() -> bool:
+    """Whether this machine, or container, has a GPU that vLLM computes on."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 @cache
 def native_dtype() -> str:
     """Return the type that this machine computes in at full speed.
@@ -49,7 +54,7 @@ def native_dtype() -> str:
     A processor without AVX-512 has no bfloat16 arithmetic and emulates it: one forward pass of a
     135M decoder on a Zen 3 took 11.5 s in bfloat16 and 1.0 s in float32.
     """
-    if any(Path("/dev").glob("nvidia[0-9]*")):
+    if has_gpu():
         return "bfloat16"
     words = Path("/proc/cpuinfo").read_text().split()
     return "bfloat16" if "avx512f" in words else "float32"

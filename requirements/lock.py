@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DEPLOY = HERE.parent / "deploy"
 PLANES = ("gateway", "engine", "unlearn", "dev", "tracing")
 NEEDS_TORCH = ("engine", "unlearn")
 # What torch itself imports; it is left out of the resolution, so its own list is repeated here.
@@ -52,6 +53,23 @@ def locked_versions() -> set[str]:
     return set(re.findall(r"^(?!torch==)[\w.-]+==\S+", text, flags=re.MULTILINE))
 
 
+def pins(lock: Path) -> dict[str, str]:
+    """Return each locked package's lines, hashes included, by its name."""
+    blocks = re.split(r"\n(?=\S)", lock.read_text().strip())
+    return {block.partition("==")[0]: block for block in blocks if "==" in block}
+
+
+def gpu_job_lock() -> str:
+    """Return the lock of what the GPU job needs and vLLM's own image may lack.
+
+    That is what the offline job needs beyond the engine, whose GPU image has the rest.
+    """
+    engine = pins(HERE / "engine.txt")
+    wanted = {n: lines for n, lines in pins(HERE / "unlearn.txt").items() if n not in engine}
+    wanted |= pins(DEPLOY / "engine-gpu.txt")
+    return "".join(f"{wanted[name]}\n" for name in sorted(wanted))
+
+
 def main() -> None:
     """Lock everything together, then each plane within that resolution."""
     (HERE / ".excludes").write_text(EXCLUDES)
@@ -70,6 +88,7 @@ def main() -> None:
             compile_lock(sources, lock, "--constraint", str(whole))
             text = re.sub(r"^ {4}# via.*\n", "", lock.read_text(), flags=re.MULTILINE)
             lock.write_text(text + (TORCH if plane in NEEDS_TORCH else ""))
+        (DEPLOY / "job-gpu.txt").write_text(gpu_job_lock())
     finally:
         for scratch in (HERE / ".excludes", torch_extra, whole):
             scratch.unlink(missing_ok=True)

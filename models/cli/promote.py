@@ -7,15 +7,14 @@ from pathlib import Path
 from rich.console import Console
 
 from models.approval import approve, proposed
+from models.cli.profile import add_profile, served_as
 from models.cli.releases import add_policy, add_signing, announce, signing_keys
 from models.documents import read_document
-from models.engine import EngineSpec, native_dtype
 from models.errors import PromotionRefusedError
 from models.fingerprint import Fingerprint, kept
 from models.policy import Policy
 from models.promotion import DEFAULT_LIFETIME, Wanted, draft, sign
 from models.release import SIGNERS
-from models.report import Profile
 from models.store import CheckpointStore
 from models.trust import read_trust
 
@@ -66,23 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what its engine must say; default: what it said when it was evaluated",
     )
     parser.add_argument(
-        "--dtype",
-        default=native_dtype(),
-        help="of the engine; default: what this machine is fast at (%(default)s)",
-    )
-    parser.add_argument(
-        "--max-model-len", type=int, default=EngineSpec.max_model_len, help="tokens (%(default)s)"
-    )
-    parser.add_argument(
         "--engine-version", help="of vLLM; default: what is installed here", metavar="VERSION"
     )
-    parser.add_argument(
-        "--engine-flag",
-        action="append",
-        default=[],
-        metavar="FLAG",
-        help="a further word for vLLM, repeatable: --engine-flag=--max-num-seqs=64",
-    )
+    add_profile(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     family, label = args.alias
     if store.get(digest).family != family:
         raise PromotionRefusedError(f"{digest} is of the family {store.get(digest).family}")
-    profile = _profile(args, store.path(digest))
+    profile = served_as(args, digest, store.path(digest), args.engine_version).profile()
     wanted = Wanted(
         label=label,
         checkpoint=digest,
@@ -136,16 +121,3 @@ def _approve(args: argparse.Namespace) -> int:
     key = signing_keys(args, 1, console)[0]
     announce(console, approve(store, trust, release, key, Policy.load(args.policy), now))
     return 0
-
-
-def _profile(args: argparse.Namespace, checkpoint: Path) -> Profile:
-    given = {"version": args.engine_version} if args.engine_version else {}
-    return EngineSpec(
-        alias=":".join(args.alias),
-        digest="",
-        checkpoint=checkpoint,
-        dtype=args.dtype,
-        max_model_len=args.max_model_len,
-        extra=tuple(args.engine_flag),
-        **given,
-    ).profile()

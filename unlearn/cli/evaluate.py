@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
+from models.cli.profile import add_profile, served_as
 from models.documents import Digest
+from models.engine import EngineSpec
 from models.evidence import collect_file, find_report, report_to_judge, trust_or_none
 from models.gate import judge
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY, Policy
+from models.profile import installed_version
 from models.report import Report
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
@@ -27,7 +30,8 @@ EXAMPLES = """\
 Progress goes to standard error; standard output gets the report's path, for `airlock gate`.
 Without --key the embedded set-up's own key (HOME/trust/private/evaluator.pem) signs, where there is
 one; an unsigned report can be read, and counts for nothing. A run is announced before it starts and
-is judged by that policy alone; one that was stopped goes on, as the same attempt.
+is judged by that policy alone; one that was stopped goes on, as the same attempt. How it is to be
+served (--dtype, --max-model-len, --engine-flag) is part of it: `promote` takes the same words.
 
 suites: capitals, wmdp, wmdp-robust, wmdp-cloze, mmlu, file:PATH (rows as in WMDP), joined by +
 or depth: attacks on the weights, in this process, on the family's items (depth:SUITE for others)
@@ -36,6 +40,7 @@ variants: few-shot, shuffled, paraphrase, chat-template, cloze, or all
 examples:
   airlock evaluate 3f9c2a
   airlock evaluate 3f9c2a --suite wmdp+wmdp-robust+mmlu --variants all --key evaluator.pem
+  airlock evaluate 3f9c2a --max-model-len 8192 --engine-flag=--tensor-parallel-size=8
   airlock evaluate 3f9c2a --suite file:wmdp-bio.jsonl --engine in-process --limit 20
   airlock evaluate 3f9c2a --suite depth --depth small
   airlock evaluate 3f9c2a --chat-judge https://judge.example/v1 --judge-model MODEL
@@ -66,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="vllm",
         help="vllm: the server that would serve it (%(default)s)",
     )
+    add_profile(parser)
     parser.add_argument("--variants", default="", help="other ways to ask, comma-separated")
     parser.add_argument("--key", type=Path, metavar="PEM", help="the evaluator's private key")
     parser.add_argument(
@@ -103,7 +109,6 @@ def measure(
 ) -> Path:
     """Return where a current report is, measuring when there is none."""
     from unlearn.evaluation.currency import accuracy, in_process_profile, is_current
-    from unlearn.evaluation.engines import serving_profile
     from unlearn.evaluation.runs import Run
     from unlearn.evaluation.suites import load_suite, suite_name
     from unlearn.evaluation.variants import parse_variants
@@ -111,8 +116,8 @@ def measure(
     console = Console(stderr=True, highlight=False)
     cache = args.home / "cache"
     tasks = load_suite(args.suite, cache, parse_variants(args.variants), args.limit)
-    is_served = args.engine == "vllm"
-    profile = serving_profile(store, candidate) if is_served else in_process_profile()
+    serving = _serving(args, store, candidate)
+    profile = in_process_profile() if serving is None else serving.profile()
     key, grader, policy = _key(args, console), _judge(args), Policy.load(args.policy)
     asked = Run(
         family=store.get(candidate).family,
@@ -150,7 +155,7 @@ def measure(
             environment=os.environ,
             key=key,
             policy=policy,
-            is_served=is_served,
+            serving=serving,
             is_again=args.again,
             judge=grader,
         )
@@ -160,6 +165,22 @@ def measure(
             f"unlearned {accuracy(subset.candidate):.3f} of {subset.n}"
         )
     return asked.report_path(store, cache, report.document_digest)
+
+
+def _serving(
+    args: argparse.Namespace, store: CheckpointStore, candidate: Digest
+) -> EngineSpec | None:
+    """Return how the candidate would be served; None when it is asked in this process.
+
+    Raises:
+        SuiteError: There is no vLLM here; said before anything is announced.
+    """
+    if args.engine != "vllm":
+        return None
+    if installed_version() == "none":
+        problem = "vLLM is not installed here, and what it does not measure is not served"
+        raise SuiteError("engine", f"{problem}; --engine in-process is for a look")
+    return served_as(args, candidate, store.path(candidate))
 
 
 def _announced_for(store: CheckpointStore, report: Report) -> Digest | None:

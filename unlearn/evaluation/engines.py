@@ -15,45 +15,59 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.documents import Digest
-from models.engine import EngineSpec, engine_name, read_api_key, thread_count
+from models.engine import EngineSpec, engine_name, has_gpu, read_api_key, thread_count
 from models.errors import RegistryError
 from models.pinned import PinnedCheckpoint
-from models.report import Profile
+from models.profile import engine_flags
 from models.store import CheckpointStore
 from models.supervisor import Supervisor
-from unlearn.errors import EndpointError
+from unlearn.errors import EndpointError, SuiteError
 from unlearn.evaluation.endpoint import Cost, Endpoint
 
 START_SECONDS = 300.0
 MAX_MODEL_LEN = 8192
 NO_PREFIX_CACHING = "--no-enable-prefix-caching"
-
-
-def serving_profile(store: CheckpointStore, digest: Digest) -> Profile:
-    """Return the profile in which a checkpoint would be served, and is evaluated."""
-    return EngineSpec("", digest, store.path(digest)).profile()
+PREFIX_CACHING = frozenset({"--enable-prefix-caching", NO_PREFIX_CACHING})
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+GPU_SHARE = "--gpu-memory-utilization"
 
 
 def context_window(checkpoint: Path) -> int:
-    """Return how many tokens a checkpoint takes."""
+    """Return how many tokens a checkpoint takes.
+
+    Raises:
+        SuiteError: Its configuration does not say.
+    """
     config = json.loads((checkpoint / "config.json").read_text())
-    return int(config["max_position_embeddings"])
+    # Models of several kinds of input keep it with that of their text part.
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict) and isinstance(part.get("max_position_embeddings"), int):
+            return int(part["max_position_embeddings"])
+    raise SuiteError("engine", f"{checkpoint}/config.json names no max_position_embeddings")
 
 
 class Engine:
     """One engine under its supervisor, in a thread."""
 
     def __init__(
-        self, store: CheckpointStore, digest: Digest, home: Path, environment: Mapping[str, str]
+        self,
+        store: CheckpointStore,
+        digest: Digest,
+        serving: EngineSpec,
+        home: Path,
+        environment: Mapping[str, str],
     ) -> None:
-        """Start it; it is not ready yet."""
-        alias = f"evaluation:{digest[7:19]}"
-        serving = EngineSpec(alias, digest, store.path(digest), port=_free_port())
+        """Start it as `serving` says; it is not ready yet."""
+        alias, checkpoint = f"evaluation:{digest[7:19]}", store.path(digest)
         self._spec = replace(
             serving,
+            alias=alias,
+            digest=digest,
+            checkpoint=checkpoint,
+            port=_free_port(),
             # Nothing may be cut: as long as the model takes, within what memory there is.
-            max_model_len=min(MAX_MODEL_LEN, context_window(serving.checkpoint)),
-            extra=(*serving.extra, NO_PREFIX_CACHING),
+            max_model_len=min(MAX_MODEL_LEN, context_window(checkpoint)),
+            extra=_resources(serving.extra),
         )
         files = home / "engines" / f"{engine_name(alias)}.files"
         self.cost = Cost()
@@ -103,9 +117,16 @@ class Engine:
 class Engines:
     """The engines of a run: those that were started with it, and others once they are needed."""
 
-    def __init__(self, store: CheckpointStore, home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        serving: EngineSpec,
+        home: Path,
+        environment: Mapping[str, str],
+    ) -> None:
         """Start none yet."""
         self._store = store
+        self._serving = serving
         self._home = home
         self._environment = environment
         self._started: dict[Digest, Engine] = {}
@@ -114,9 +135,11 @@ class Engines:
     def start(self, digests: Sequence[Digest]) -> None:
         """Start an engine for each checkpoint, all at once, on processors of their own."""
         with self._lock:
-            for digest, share in zip(digests, _shares(len(digests)), strict=True):
+            shares = _shares(len(digests), self._environment.get(BINDING))
+            for digest, share in zip(digests, shares, strict=True):
+                environment = {**self._environment, **share}
                 self._started[digest] = Engine(
-                    self._store, digest, self._home, {**self._environment, **share}
+                    self._store, digest, self._serving, self._home, environment
                 )
 
     def __getitem__(self, digest: Digest) -> Engine:
@@ -139,11 +162,20 @@ class Engines:
 def engines(
     store: CheckpointStore,
     digests: Sequence[Digest],
+    serving: EngineSpec,
     home: Path,
     environment: Mapping[str, str],
 ) -> Iterator[Engines]:
-    """Yield the engines of a run, those of `digests` starting at once, and stop them afterwards."""
-    started = Engines(store, home, environment)
+    """Yield the engines of a run, those of `digests` starting at once, and stop them afterwards.
+
+    Args:
+        store: Where the checkpoints are.
+        digests: Which of them are asked in any case.
+        serving: How they would be served.
+        home: Where engines keep their log.
+        environment: What they inherit.
+    """
+    started = Engines(store, serving, home, environment)
     try:
         started.start(digests)
         yield started
@@ -151,10 +183,20 @@ def engines(
         started.stop()
 
 
-def _shares(count: int) -> list[dict[str, str]]:
+def _resources(extra: Sequence[str]) -> tuple[str, ...]:
+    """Return an engine's further words: as it would be served, but for what it keeps in memory."""
+    kept = [flag for flag in engine_flags(extra) if flag not in PREFIX_CACHING]
+    if has_gpu() and not any(flag.startswith(f"{GPU_SHARE}=") for flag in kept):
+        # Base and candidate are asked at once, on the same devices, and vLLM takes nine tenths.
+        kept.append(f"{GPU_SHARE}=0.45")
+    return (*kept, NO_PREFIX_CACHING)
+
+
+def _shares(count: int, binding: str | None) -> list[dict[str, str]]:
     """Return each engine's processors, as vLLM's CPU build is told them.
 
-    By itself every engine binds to the same processors and leaves one idle.
+    By itself every engine binds to the same processors and leaves one idle. Where `binding` says
+    otherwise (`nobind` in containers, which may not bind), it holds, and their number is shared.
     """
     if not count:  # Every answer is known already.
         return []
@@ -165,10 +207,7 @@ def _shares(count: int) -> list[dict[str, str]]:
         for index in range(count)
     ]
     return [
-        {
-            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, part)),
-            "OMP_NUM_THREADS": str(size),
-        }
+        {BINDING: binding or ",".join(map(str, part)), "OMP_NUM_THREADS": str(size)}
         for part in parts
     ]
 

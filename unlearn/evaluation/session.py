@@ -18,9 +18,11 @@ from rich.progress import (
 )
 
 from models.documents import Digest
+from models.engine import EngineSpec
 from models.errors import EngineError
 from models.evidence import trust_or_none
 from models.fingerprint import keep, kept, record
+from models.locks import locked
 from models.plan import announce
 from models.policy import Policy
 from models.report import AttackResult, ChatQuality, ItemResult, Report
@@ -49,7 +51,7 @@ def measure_run(
     environment: Mapping[str, str],
     key: Ed25519PrivateKey | None,
     policy: Policy,
-    is_served: bool,
+    serving: EngineSpec | None,
     is_again: bool,
     judge: Endpoint | None = None,
     attack: Attack | None = None,
@@ -64,21 +66,28 @@ def measure_run(
         environment: What engines inherit.
         key: The evaluator's; without one the run cannot be announced, and counts for nothing.
         policy: What the report is to be judged by.
-        is_served: Whether vLLM servers score, or this process.
+        serving: How both would be served, to be asked in that way; None to ask in this process.
         is_again: Whether answers that are known are thrown away first.
         judge: Who grades conversations.
         attack: Attacks both checkpoints after they have answered, and shows how far it is.
 
     Raises:
-        UnlearnError: What `evaluate` raises, or a judge without engines to ask.
+        UnlearnError: What `evaluate` raises, a judge without engines to ask, or another run under
+            this home: the two would use up each other's plan, answers and engines.
         SignatureError: The key is no trusted evaluator's, so that the run can't be announced.
         DocumentError: The family's chain of plans is broken, so that no run can be announced.
     """
     cache, keys = home / "cache", [] if key is None else [key]
-    for digest in run.checkpoints if is_again else ():
-        Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
-    plan = _announce(store, run, home, key, policy, is_again=is_again)
-    with _scorers(store, run, home, environment, is_served=is_served) as (lane, started):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(cache / "evaluation.lock", wait=False))
+        except BlockingIOError as error:
+            problem = f"another evaluation runs under {home}; wait until it ends"
+            raise SuiteError(run.suite, problem) from error
+        for digest in run.checkpoints if is_again else ():
+            Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
+        plan = _announce(store, run, home, key, policy, is_again=is_again)
+        lane, started = stack.enter_context(_scorers(store, run, home, environment, serving))
         # Imported here, while engines start: half the time of a short run would go into it.
         from unlearn.evaluation.measure import evaluate
 
@@ -101,12 +110,11 @@ def _scorers(
     run: Run,
     home: Path,
     environment: Mapping[str, str],
-    *,
-    is_served: bool,
+    serving: EngineSpec | None,
 ) -> Iterator[tuple[Lane, Engines | None]]:
     """Yield how likelihoods are computed, and the engines that do it, if any."""
     window = min(context_window(store.path(digest)) for digest in run.checkpoints)
-    if not is_served:
+    if serving is None:
         from unlearn.evaluation.inprocess import in_process
 
         # One after the other: each uses every processor.
@@ -119,7 +127,7 @@ def _scorers(
         for digest in run.checkpoints
         if not answers_path(home / "cache", digest, run.profile, harness_version()).exists()
     ]
-    with engines(store, new, home, environment) as started:
+    with engines(store, new, serving, home, environment) as started:
         served = {digest: partial(_endpoint, started, digest) for digest in run.checkpoints}
         yield Lane(served, min(MAX_MODEL_LEN, window), at_once=len(served)), started
 

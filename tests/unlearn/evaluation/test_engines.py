@@ -9,9 +9,9 @@ import pytest
 
 from models import engine as serving
 from tests.models.test_supervisor import pids_of
-from unlearn.errors import EndpointError
+from unlearn.errors import EndpointError, SuiteError
 from unlearn.evaluation import engines as module
-from unlearn.evaluation.engines import engines, serving_profile
+from unlearn.evaluation.engines import engines
 
 FAKE = Path(__file__).resolve().parents[2] / "fakes/engine.py"
 COMMANDS: list[list[str]] = []
@@ -27,8 +27,7 @@ class FakeSpec(serving.EngineSpec):
 
 
 @pytest.fixture(autouse=True)
-def fake(monkeypatch):
-    monkeypatch.setattr(module, "EngineSpec", FakeSpec)
+def fake():
     COMMANDS.clear()
     PORTS.clear()
 
@@ -37,8 +36,12 @@ def both(pair):
     return [pair.base.digest, pair.candidate.digest]
 
 
+def served(pair, **changes) -> FakeSpec:
+    return FakeSpec("", pair.candidate.digest, pair.store.path(pair.candidate.digest), **changes)
+
+
 def test_both_start_at_once_without_prefix_caching_and_stop(pair):
-    with engines(pair.store, both(pair), pair.home, dict(os.environ)) as started:
+    with engines(pair.store, both(pair), served(pair), pair.home, dict(os.environ)) as started:
         endpoints = [started[digest].endpoint() for digest in both(pair)]
         assert [endpoint.model for endpoint in endpoints] == both(pair)
         assert len({endpoint.url for endpoint in endpoints}) == 2
@@ -54,12 +57,14 @@ def test_both_start_at_once_without_prefix_caching_and_stop(pair):
 
 
 def test_where_every_answer_is_known_none_is_started(pair):
-    with engines(pair.store, [], pair.home, {}) as started:
+    with engines(pair.store, [], served(pair), pair.home, {}) as started:
         assert started.costs() == {}
 
 
 def test_one_that_is_not_needed_is_not_started(pair):
-    with engines(pair.store, [pair.candidate.digest], pair.home, dict(os.environ)) as started:
+    with engines(
+        pair.store, [pair.candidate.digest], served(pair), pair.home, dict(os.environ)
+    ) as started:
         started[pair.candidate.digest].endpoint()
         assert len(COMMANDS) == 1
         assert started[pair.base.digest].endpoint().model == pair.base.digest
@@ -71,7 +76,7 @@ def test_one_that_is_not_needed_is_not_started(pair):
 
 def test_they_stop_when_the_run_fails(pair):
     def fail() -> None:
-        with engines(pair.store, both(pair), pair.home, {}) as started:
+        with engines(pair.store, both(pair), served(pair), pair.home, {}) as started:
             started[pair.base.digest].endpoint()
             raise ZeroDivisionError
 
@@ -87,7 +92,7 @@ def test_changed_bytes_are_not_started(pair):
     path.chmod(0o444)
     with (
         pytest.raises(EndpointError, match="other bytes"),
-        engines(pair.store, both(pair), pair.home, {}) as started,
+        engines(pair.store, both(pair), served(pair), pair.home, {}) as started,
     ):
         started[pair.candidate.digest].endpoint()
     assert len(COMMANDS) <= 1
@@ -98,27 +103,51 @@ def test_an_engine_that_never_gets_ready_is_named_with_its_log(pair, monkeypatch
     monkeypatch.setattr(module, "START_SECONDS", 1.0)
     with (
         pytest.raises(EndpointError, match=r"engine-evaluation-.*\.log"),
-        engines(pair.store, both(pair)[:1], pair.home, dict(os.environ)) as started,
+        engines(pair.store, both(pair)[:1], served(pair), pair.home, dict(os.environ)) as started,
     ):
         started[pair.base.digest].endpoint()
 
 
-def test_the_profile_is_that_of_the_engine_that_would_serve(pair, monkeypatch):
-    profile = serving_profile(pair.store, pair.candidate.digest)
-    assert (
-        profile
-        == FakeSpec(
-            "f:l", pair.candidate.digest, pair.store.path(pair.candidate.digest), port=1
-        ).profile()
-    )
-    assert profile.engine == "vllm"
-    assert profile.chat_template is not None
-    assert "--no-enable-prefix-caching" not in profile.flags
+@pytest.mark.parametrize("words", [(), ("--enable-prefix-caching",)])
+def test_they_are_started_as_they_would_be_served(pair, words):
+    serving = served(pair, dtype="float16", extra=("--max-num-seqs", "7", *words))
+    with engines(pair.store, both(pair), serving, pair.home, dict(os.environ)) as started:
+        started[pair.base.digest].endpoint()
+    for command in COMMANDS:
+        assert command[command.index("--dtype") + 1] == "float16"
+        assert "--max-num-seqs=7" in command
+        assert "--enable-prefix-caching" not in command
+        assert "--no-enable-prefix-caching" in command
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "extra", "wanted"),
+    [
+        (False, (), []),
+        (True, (), ["--gpu-memory-utilization=0.45"]),
+        (True, ("--gpu-memory-utilization=0.3",), ["--gpu-memory-utilization=0.3"]),
+    ],
+)
+def test_two_engines_share_a_gpus_memory(monkeypatch, has_gpu, extra, wanted):
+    monkeypatch.setattr(module, "has_gpu", lambda: has_gpu)
+    assert list(module._resources(extra)) == [*wanted, "--no-enable-prefix-caching"]
+
+
+def test_a_model_of_several_kinds_of_input_names_its_window_with_its_text_part(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"text_config": {"max_position_embeddings": 4096}}')
+    assert module.context_window(tmp_path) == 4096
+    config.write_text('{"text_config": null}')
+    with pytest.raises(SuiteError, match="max_position_embeddings"):
+        module.context_window(tmp_path)
 
 
 def test_every_engine_has_processors_of_its_own():
-    shares = module._shares(2)
+    shares = module._shares(2, None)
     assert len(shares) == 2
     if len(os.sched_getaffinity(0)) >= 2:
         bound = [set(share["VLLM_CPU_OMP_THREADS_BIND"].split(",")) for share in shares]
         assert not bound[0] & bound[1]
+    assert {share["VLLM_CPU_OMP_THREADS_BIND"] for share in module._shares(2, "nobind")} == {
+        "nobind"
+    }

@@ -1,18 +1,23 @@
 """`airlock evaluate` from end to end on tiny models, in process."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
+from models.cli.profile import served_as
+from models.cli.promote import add_arguments as add_promote
 from models.evidence import report_to_judge
+from models.locks import locked
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY
 from models.report import Report
 from models.signing import make_private_key, peek, signers
 from models.trust import TrustStore
 from tests.models.checkpoints import trusted, write_trust
+from unlearn.cli.evaluate import add_arguments as add_evaluate
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -85,6 +90,7 @@ def test_it_measures_once_signs_and_shows_a_page(pair, rows, tmp_path, capsys, m
         (["--suite", "nothing"], 18, "unknown"),
         (["--variants", "nothing"], 18, "no variant"),
         (["--key", "/no/such.pem", "--engine", "in-process"], None, "such.pem"),
+        (["--engine-flag=--lora-modules=x"], 26, "may not be passed"),
         (["--chat-judge", "http://x", "--engine", "in-process"], 18, "belong together"),
     ],
 )
@@ -122,3 +128,44 @@ def test_a_limited_run_is_no_attempt_and_no_evidence(pair, rows, tmp_path, capsy
     shown = ["evaluate", "report", str(path), "--html", str(page)]
     assert main(["--home", str(pair.home), *shown]) == 0
     assert "nobody: it counts for nothing" in page.read_text()
+
+
+def test_what_cannot_be_measured_as_it_is_served_is_not_announced(pair, rows, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.cli.evaluate.installed_version", lambda: "none")
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    assert main([*words, "--suite", f"file:{rows}"]) == 18
+    assert "vLLM is not installed here" in capsys.readouterr().err
+    assert read_chain(pair.store, "smollm2") == []
+
+
+def test_two_runs_under_one_home_do_not_use_up_one_plan(pair, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    words += ["--suite", f"file:{rows}", "--engine", "in-process"]
+    words += ["--key", str(evaluator(pair.home, tmp_path))]
+    with locked(pair.home / "cache" / "evaluation.lock"):
+        assert main(words) == 18
+    assert "another evaluation runs" in capsys.readouterr().err
+    assert read_chain(pair.store, "smollm2") == []
+    assert main(words) == 0
+
+
+def parse(add_arguments, words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_the_profile_is_that_of_the_engine_that_would_serve(pair):
+    words = ["--max-model-len", "8192", "--dtype", "bfloat16", "--engine-flag=--max-num-seqs=7"]
+    shared = served_as(
+        parse(add_evaluate, ["3f9c2a", *words]),
+        pair.candidate.digest,
+        pair.store.path(pair.candidate.digest),
+    )
+    promoted = parse(add_promote, ["3f9c2a", "--as", "m:unlearned", *words])
+    again = served_as(promoted, pair.candidate.digest, pair.store.path(pair.candidate.digest))
+    assert shared.profile() == again.profile()
+    assert shared.profile().flags == ("--enforce-eager", "--max-model-len=8192", "--max-num-seqs=7")
+    assert shared.profile().dtype == "bfloat16"
+    assert shared.profile().chat_template is not None
