@@ -56,14 +56,14 @@ def approve(
     raw = _proposal(store, release.family, release.label)
     if peek(raw, Release) != release:
         raise PromotionRefusedError("another release is proposed now; look at it first")
-    _check_claims(store, trust, release, policy, now)
+    check(store, trust, release, policy, now)
     signed = countersign(raw, Release, key)
     # Without a second holder nothing has changed: say so instead of keeping one more signature.
     unseal(signed, Release, trust, "releaser", threshold=SIGNERS, now=now)
     return keep(store, trust, signed, now)
 
 
-def _check_claims(
+def check(
     store: CheckpointStore, trust: TrustStore, release: Release, policy: Policy, now: datetime
 ) -> None:
     """Draft a proposed release again: who signed it first may have written anything.

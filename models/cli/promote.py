@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from models.approval import approve, proposed
+from models.approval import approve, check, proposed
 from models.cli.profile import add_profile, served_as
 from models.cli.releases import add_policy, add_signing, announce, signing_keys
 from models.documents import read_document
@@ -26,7 +26,7 @@ examples:
   airlock promote 3f9c2a --as smollm2:unlearned --reason "passed the gate" --dry-run
   airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem --key grace.pem
   airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem      # proposes
-  airlock promote --approve smollm2:unlearned --dry-run                             # shows it
+  airlock promote --approve smollm2:unlearned --dry-run                             # reads, checks it
   airlock promote --approve smollm2:unlearned --key grace.pem                       # takes effect
   airlock promote 3f9c2a --as m:base --max-model-len 4096 --engine-flag=--max-num-seqs=64
 """
@@ -113,11 +113,13 @@ def _approve(args: argparse.Namespace) -> int:
     family, label = args.approve
     release = proposed(store, trust, family, label, now)
     console.print_json(release.model_dump_json(exclude={"verdict": {"rules"}}))
+    policy = Policy.load(args.policy)
     if args.dry_run:
+        check(store, trust, release, policy, now)
         return 0
     # Another person's key is never taken from a directory: an approval is a deliberate act.
     if len(args.key) != 1:
         raise PromotionRefusedError("approve it with one --key, the second person's")
     key = signing_keys(args, 1, console)[0]
-    announce(console, approve(store, trust, release, key, Policy.load(args.policy), now))
+    announce(console, approve(store, trust, release, key, policy, now))
     return 0

@@ -158,12 +158,17 @@ def test_the_demonstration_signs_by_itself_and_says_so(airlock, home: Path):
     key = home / "trust/private/releaser-a.pem"
     airlock("promote", digest, "--as", "smollm2:base", "--key", key, *ENGINE)
     assert proposal_path(CheckpointStore(home / "store"), "smollm2", "base", 2).exists()
-    assert "second person" in airlock("promote", "--approve", "smollm2:base", status=25)
+    approve = ("promote", "--approve", "smollm2:base")
+    assert "second person" in airlock(*approve, status=25)
     # With one of the two gone it is no demonstration any more.
     key.unlink()
     assert "name the releaser's key" in airlock(
         "promote", digest, "--as", "smollm2:base", *ENGINE, status=29
     )
+    airlock(*approve, "--dry-run")
+    other = home / "trust/private/releaser-b.pem"
+    airlock("revoke", digest, "--key", other, "--reason", "it leaks")
+    assert "it leaks" in airlock(*approve, "--dry-run", status=25)
 
 
 def test_what_cannot_be_asked(airlock, home: Path):
