@@ -26,7 +26,7 @@ examples:
   airlock promote 3f9c2a --as smollm2:unlearned --reason "passed the gate" --dry-run
   airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem --key grace.pem
   airlock promote 3f9c2a --as smollm2:unlearned --reason "first" --key ada.pem      # proposes
-  airlock promote --approve smollm2:unlearned --dry-run                             # reads, checks it
+  airlock promote --approve smollm2:unlearned --dry-run                             # judges it
   airlock promote --approve smollm2:unlearned --key grace.pem                       # takes effect
   airlock promote 3f9c2a --as m:base --max-model-len 4096 --engine-flag=--max-num-seqs=64
 """
