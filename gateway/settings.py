@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = None
     """A file with its password, so that the URL need not hold it."""
     redis_timeout_seconds: float = Field(0.05, gt=0)
-    """How long an exchange with it may take. No request waits for it."""
+    """How long an exchange of a hundred accounts with it may take. No request waits for it."""
     redis_degraded_share: float = Field(0.5, gt=0, le=1)
     """The part of every limit that a worker admits while it does not know what others count: one
     divided by the number of workers keeps every limit."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 MINUTE, DAY = 60.0, 86_400
+NEVER = float("-inf")
 
 
 class Moment(Struct, frozen=True):
@@ -22,9 +23,28 @@ class Others(NamedTuple):
     tokens: int = 0
     day_tokens: int = 0
     running: int = 0
+    read_at: float = NEVER
+    """When it was read, by the clock that nobody sets."""
+
+    def only_the_day(self) -> "Others":
+        """Return what stays of it when it is too old for the rest."""
+        return self._replace(requests=0, tokens=0, running=0)
 
 
 NO_OTHERS = Others()
+
+
+class Told(NamedTuple):
+    """What others can read of this worker's counts."""
+
+    counts: tuple[float, ...] | None = None
+    kept_at: float = NEVER
+    """When its end was last put off."""
+    epoch: float = NEVER
+    """What the clock on the wall said when the other one began."""
+
+
+NOTHING_TOLD = Told()
 
 
 @dataclass(slots=True)
@@ -38,13 +58,13 @@ class Account:
     day_tokens: int = 0
     running: int = 0
     others: Others = NO_OTHERS
-    told: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """What others were last told of this worker's counts."""
+    told: Told = NOTHING_TOLD
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """This worker's requests, tokens, tokens of the day, and requests that run."""
-        return self.requests, self.tokens, self.day_tokens, self.running
+    def counts(self) -> tuple[float, ...]:
+        """All that this worker has counted, and in which windows."""
+        tokens, day_tokens = self.tokens, self.day_tokens
+        return self.minute_began, self.requests, tokens, self.day, day_tokens, self.running
 
     def turn(self, now: Moment) -> None:
         """Start the windows anew whose time is over; a clock that is set back starts none."""

@@ -1,11 +1,15 @@
 """The ledger in Redis by which several workers count together.
 
-Every tenth of a second each worker writes what it has counted for the accounts that are in use, and
-reads what the others have; requests are decided from memory and never wait for Redis. So limits are
-exact to what the others admit in that tenth of a second. What a worker wrote about running requests
+Every tenth of a second each worker writes what it has counted since, and reads what the others have
+of the same accounts; of those that rest here it reads once a second, for two minutes. Requests are
+decided from memory and never wait for Redis. So limits are exact to what the others admit in that
+tenth of a second, and in a second for who comes back. What a worker wrote about running requests
 counts for five seconds, so that one that was killed holds nothing for long; its tokens of the day
 stay. Without Redis, or with a slow one, each worker admits its share of every limit
 (`AIRLOCK_REDIS_DEGRADED_SHARE`): never everything, never nothing.
+
+Accounts are exchanged in slices, each in its own time: what one slice does not get done is the next
+exchange's, and only once everything was exchanged that is to be are the others known.
 
 A key is a keyed hash: names of people and organisations are not written.
 """
@@ -20,19 +24,26 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.dataplane.accounts import DAY, MINUTE, NO_OTHERS, Account, Others
+from gateway.dataplane.accounts import DAY, MINUTE, NEVER, NOTHING_TOLD, Account, Others, Told
 from gateway.dataplane.limits import Limits
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.trouble import Trouble
 
 EXCHANGE_SECONDS = 0.1
+RESTING_SECONDS = 1.0
+"""Between two looks at an account for which nothing was counted here."""
+SLICE = 100
+"""Accounts at a time: for about three milliseconds of it no request has its turn."""
 PAUSE_SECONDS = 1.0
 """Between two attempts after several have failed."""
 FAILURES = 3
 STALE_SECONDS = 1.0
 RUNNING_SECONDS = 5.0
 EXPIRY_SECONDS = 2 * DAY
+CLOCK_SECONDS = 1.0
+"""When the clock on the wall was set by more, what is written by it is written anew."""
+FAULTS = (RedisError, OSError, TimeoutError, ValueError)
 log = logging.getLogger(__name__)
 
 
@@ -51,18 +62,16 @@ class Ledger:
         self._worker = secrets.token_hex(8).encode()
         self._failures = 0
         self._trouble = Trouble(log, "limits are not shared")
-        self._known_at = float("-inf")
+        self._known_at = self._degraded_at = NEVER
         self._degrade()
 
     async def keep(self) -> None:
         """Exchange for ever."""
         while True:
             try:
-                async with asyncio.timeout(self._settings.redis_timeout_seconds):
-                    await self.exchange()
+                await self.exchange()
                 self._trouble.worked()
-            except (RedisError, OSError, TimeoutError, ValueError):
-                self._failures += 1
+            except FAULTS:
                 if time.monotonic() - self._known_at > STALE_SECONDS:
                     self._trouble.failed()
                     self._degrade()
@@ -74,34 +83,73 @@ class Ledger:
 
         Raises:
             RedisError: Redis is down, or answers with an error.
+            TimeoutError: It did not answer in time.
             ValueError: What it holds is not what a worker writes.
         """
-        wall, monotonic = time.time(), time.monotonic()
-        used = [
+        due = self._due(time.monotonic())
+        fault: Exception | None = None
+        for first in range(0, len(due) or 1, SLICE):
+            try:
+                async with asyncio.timeout(self._settings.redis_timeout_seconds):
+                    await self._exchange(due[first : first + SLICE])
+                self._failures = 0
+            except FAULTS as error:
+                fault = error
+                self._failures += 1
+                if self._failures >= FAILURES:
+                    break
+        if fault is not None:
+            raise fault
+        self._known_at, self._limits.share = time.monotonic(), 1.0
+        self._metrics.limits_degraded.set(0)
+
+    def _due(self, monotonic: float) -> list[tuple[str, Account]]:
+        """Return the accounts that are to be exchanged now, with their names in Redis."""
+        # What was read before others were not known any more is known no more.
+        before = max(monotonic - RESTING_SECONDS, self._degraded_at)
+        return [
             (self._name(kind, name), account)
             for kind, name, account in self._limits.accounts()
-            if account.running or account.told != account.counts or _is_recent(account, monotonic)
+            if account.told.counts != account.counts
+            or (
+                account.others.read_at <= before
+                and (account.running or _is_recent(account, monotonic))
+            )
         ]
-        told = [account.counts for _, account in used]
-        if used:
-            pipeline = self._client.pipeline(transaction=False)
-            for name, account in used:
-                pipeline.hset(name, self._worker, _written(account, wall, monotonic))
-                pipeline.expire(name, EXPIRY_SECONDS)
-                pipeline.hgetall(name)
-            found = await pipeline.execute()
-        else:
+
+    async def _exchange(self, slice_: list[tuple[str, Account]]) -> None:
+        """Write and read some accounts; without any, see whether Redis answers."""
+        if not slice_:
             await self._client.ping()
-            found = []
+            return
+        wall, monotonic = time.time(), time.monotonic()
+        telling = [
+            (name, account, _telling(account, wall, monotonic))
+            for name, account in slice_
+            if account.running
+            or account.told.counts != account.counts
+            # A minute that others take for one to come would count until it is over.
+            or abs(wall - monotonic - account.told.epoch) > CLOCK_SECONDS
+        ]
+        pipeline = self._client.pipeline(transaction=False)
+        for name, account, _ in telling:
+            pipeline.hset(name, self._worker, _written(account, wall, monotonic))
+        for name, _, told in telling:
+            if told.kept_at == monotonic:
+                pipeline.expire(name, EXPIRY_SECONDS)
+        for name, _ in slice_:
+            pipeline.hgetall(name)
+        found = await pipeline.execute()
+        for (_, account, told), is_new in zip(telling, found, strict=False):
+            # Without an end where Redis had forgotten it: the next exchange tells it once more.
+            account.told = NOTHING_TOLD if is_new and told.kept_at != monotonic else told
         over: list[tuple[str, list[bytes]]] = []
-        for (name, account), counts, workers in zip(used, told, found[2::3], strict=True):
-            account.told = counts
-            workers.pop(self._worker, None)
-            account.others = _sum(workers.values(), wall)
+        for (name, account), workers in zip(slice_, found[-len(slice_) :], strict=True):
+            if workers.pop(self._worker, None) is None:
+                account.told = NOTHING_TOLD
+            account.others = _sum(workers.values(), wall, monotonic)
             if gone := [worker for worker, line in workers.items() if _is_over(line, wall)]:
                 over.append((name, gone))
-        self._known_at, self._failures, self._limits.share = time.monotonic(), 0, 1.0
-        self._metrics.limits_degraded.set(0)
         if over:
             await self._clear(over)
 
@@ -115,9 +163,10 @@ class Ledger:
     def _degrade(self) -> None:
         self._limits.share = self._settings.redis_degraded_share
         self._metrics.limits_degraded.set(1)
+        self._degraded_at = time.monotonic()
         for _, _, account in self._limits.accounts():
             # What others run is not known any more; what they used of the day is not given back.
-            account.others = NO_OTHERS._replace(day_tokens=account.others.day_tokens)
+            account.others = account.others.only_the_day()
 
     def _name(self, kind: str, name: str) -> str:
         hashed = hashlib.blake2b(f"{kind}/{name}".encode(), key=self._key, digest_size=16)
@@ -127,6 +176,13 @@ class Ledger:
 def _is_recent(account: Account, monotonic: float) -> bool:
     """Whether what others do to an account matters now."""
     return monotonic < account.minute_began + 2 * MINUTE
+
+
+def _telling(account: Account, wall: float, monotonic: float) -> Told:
+    """Return what others can read of an account once it is written."""
+    kept_at = account.told.kept_at
+    is_kept = monotonic < kept_at + MINUTE
+    return Told(account.counts, kept_at if is_kept else monotonic, wall - monotonic)
 
 
 def _written(account: Account, wall: float, monotonic: float) -> str:
@@ -140,7 +196,7 @@ def _is_over(written: bytes, wall: float) -> bool:
     return float(written.split()[1]) < wall - EXPIRY_SECONDS
 
 
-def _sum(written: Iterable[bytes], wall: float) -> Others:
+def _sum(written: Iterable[bytes], wall: float, monotonic: float) -> Others:
     requests = tokens = day_tokens = running = 0
     for line in written:
         began, at, *counts = line.split()
@@ -151,4 +207,4 @@ def _sum(written: Iterable[bytes], wall: float) -> Others:
             day_tokens += its_day_tokens
         if wall < float(at) + RUNNING_SECONDS:
             running += its_running
-    return Others(requests, tokens, day_tokens, running)
+    return Others(requests, tokens, day_tokens, running, monotonic)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from importlib.metadata import distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -57,6 +58,12 @@ class RedisServer:
 
 
 @pytest.fixture
+def restless(monkeypatch):
+    """Every exchange reads every account in use, as it does a second after the one before."""
+    monkeypatch.setattr(ledgers, "RESTING_SECONDS", 0.0)
+
+
+@pytest.fixture
 def redis(tmp_path):
     server = RedisServer(tmp_path)
     yield server
@@ -99,6 +106,7 @@ def with_workers(url: str, work, *, is_up: bool = True, **settings) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("restless")
 def test_two_workers_keep_one_limit(redis):
     async def work(one, two):
         for _ in range(3):
@@ -120,6 +128,7 @@ def test_two_workers_keep_one_limit(redis):
     with_workers(redis.url, work)
 
 
+@pytest.mark.usefixtures("restless")
 def test_workers_keep_a_keys_own_limit_together(redis):
     narrow = caller(key="ci", own=KeyLimits(requests_per_minute=3, tokens_per_day=30))
 
@@ -139,6 +148,7 @@ def test_workers_keep_a_keys_own_limit_together(redis):
     with_workers(redis.url, work)
 
 
+@pytest.mark.usefixtures("restless")
 def test_running_requests_and_the_day_and_a_worker_that_was_killed(redis, monkeypatch):
     async def work(one, two):
         for _ in range(2):
@@ -162,7 +172,7 @@ def test_running_requests_and_the_day_and_a_worker_that_was_killed(redis, monkey
 def test_the_day_of_a_clock_that_was_put_right_counts_until_it_has_come():
     wall = 20_000 * DAY + 60.0
     written = [f"{wall} {wall} 0 0 {day} 7 0".encode() for day in (19_999, 20_000, 20_001)]
-    assert ledgers._sum(written, wall).day_tokens == 14
+    assert ledgers._sum(written, wall, 0.0).day_tokens == 14
 
 
 def test_lines_of_workers_that_are_long_gone_are_cleared_away(redis):
@@ -213,6 +223,194 @@ def test_redis_holds_no_names(redis):
     # With signs that a digest cannot have by chance.
     assert b"ada@" not in held
     assert b"Engines" not in held
+
+
+def crowd(count: int) -> list:
+    return [caller(f"person {number}", "", key=f"k{number}") for number in range(count)]
+
+
+def others(worker: Worker) -> list[int]:
+    """Return the tokens that a worker knows of others, by account."""
+    return [account.others.tokens for _, _, account in worker.limits.accounts()]
+
+
+def calls(url: str, command: str) -> int:
+    with Redis.from_url(url) as client:
+        return client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
+
+
+def test_what_a_slice_does_not_get_done_is_the_next_exchanges(redis, monkeypatch):
+    monkeypatch.setattr(ledgers, "SLICE", 2)
+
+    async def late() -> None:
+        await asyncio.sleep(60)
+
+    async def work(one, two):
+        for who in crowd(6):
+            one.spend(who)
+            two.spend(who, tokens=10)
+        await two.ledger.exchange()
+        made, pipeline = [], one.client.pipeline
+
+        def with_one_late(**options):
+            made.append(pipeline(**options))
+            if len(made) == 2:
+                made[-1].execute = late
+            return made[-1]
+
+        monkeypatch.setattr(one.client, "pipeline", with_one_late)
+        with pytest.raises(TimeoutError):
+            await one.ledger.exchange()
+        assert others(one) == [10, 10, 0, 0, 10, 10]
+        await one.ledger.exchange()
+        assert others(one) == [10] * 6
+        assert len(made) == 4, "what was done is not done again"
+
+    with_workers(redis.url, work, redis_timeout_seconds=0.5)
+
+
+def test_limits_are_shared_once_all_slices_have_worked_and_three_failures_are_enough(
+    redis, monkeypatch
+):
+    monkeypatch.setattr(ledgers, "SLICE", 1)
+    asked: list[int] = []
+
+    async def late() -> None:
+        asked.append(1)
+        await asyncio.sleep(60)
+
+    async def work(one, _):
+        one.ledger._degrade()
+        for who in crowd(9):
+            one.spend(who)
+        made, pipeline = [], one.client.pipeline
+
+        def with_the_first_late(**options):
+            made.append(pipeline(**options))
+            if len(made) < 2:
+                made[-1].execute = late
+            return made[-1]
+
+        monkeypatch.setattr(one.client, "pipeline", with_the_first_late)
+        with pytest.raises(TimeoutError):
+            await one.ledger.exchange()
+        assert (len(made), one.limits.share) == (9, 0.5)
+        await one.ledger.exchange()
+        assert (len(made), one.limits.share) == (10, 1.0)
+        for who in crowd(9):
+            one.spend(who)
+        made.clear()
+        monkeypatch.setattr(ledgers, "SLICE", 2)
+
+        def all_late(**options):
+            made.append(pipeline(**options))
+            made[-1].execute = late
+            return made[-1]
+
+        monkeypatch.setattr(one.client, "pipeline", all_late)
+        with pytest.raises(TimeoutError):
+            await one.ledger.exchange()
+        assert len(made) == ledgers.FAILURES < 5
+
+    with_workers(redis.url, work, redis_timeout_seconds=0.2)
+
+
+def test_only_what_has_changed_is_written_and_what_rests_is_read_once_a_second(redis, monkeypatch):
+    async def work(one, _):
+        for who in crowd(4):
+            one.spend(who).settle(Outcome())
+        await one.ledger.exchange()
+        assert (calls(redis.url, "hset"), calls(redis.url, "expire")) == (4, 4)
+        read = calls(redis.url, "hgetall")
+        one.spend(crowd(1)[0])
+        await one.ledger.exchange()
+        await one.ledger.exchange()
+        assert (calls(redis.url, "hset"), calls(redis.url, "expire")) == (5, 4)
+        assert calls(redis.url, "hgetall") == read + 1
+        monkeypatch.setattr(ledgers, "RESTING_SECONDS", 0.0)
+        await one.ledger.exchange()
+        assert calls(redis.url, "hgetall") == read + 5
+        assert calls(redis.url, "hset") == 6, "what runs is said again, or it would count no more"
+        monkeypatch.setattr(ledgers, "MINUTE", 0.0)
+        one.spend(crowd(1)[0])
+        await one.ledger.exchange()
+        assert calls(redis.url, "expire") == 5
+
+    with_workers(redis.url, work)
+
+
+def test_a_new_minute_is_told_whose_counts_are_those_of_the_last(redis):
+    async def work(one, two):
+        one.spend(tokens=7).settle(answered(7, 0))
+        account = one.limits._accounts["person", "ada"]
+        account.minute_began -= 120.0
+        await one.ledger.exchange()
+        one.spend(tokens=7).settle(answered(7, 0))
+        account.day_tokens = 7
+        await one.ledger.exchange()
+        two.spend()
+        await two.ledger.exchange()
+        assert two.limits._accounts["person", "ada"].others.tokens == 7
+
+    with_workers(redis.url, work)
+
+
+@pytest.mark.usefixtures("restless")
+def test_a_minute_is_told_anew_when_the_clock_was_set_back(redis, monkeypatch):
+    ahead = SimpleNamespace(time=lambda: time.time() + 3600, monotonic=time.monotonic)
+
+    async def work(one, two):
+        with monkeypatch.context() as patched:
+            patched.setattr(ledgers, "time", ahead)
+            one.spend(tokens=7).settle(answered(7, 0))
+            await one.ledger.exchange()
+        account = one.limits._accounts["person", "ada"]
+        account.minute_began -= 61.0
+        account.told = account.told._replace(counts=account.counts)
+        await one.ledger.exchange()
+        two.spend()
+        await two.ledger.exchange()
+        assert two.limits._accounts["person", "ada"].others.tokens == 0
+
+    with_workers(redis.url, work)
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["it rests", "it is used"])
+def test_a_redis_that_has_forgotten_everything_is_told_again(redis, monkeypatch, is_used):
+    async def work(one, _):
+        one.spend(tokens=7).settle(answered(7, 0))
+        await one.ledger.exchange()
+        await one.client.flushall()
+        if is_used:
+            one.spend()
+        else:
+            monkeypatch.setattr(ledgers, "RESTING_SECONDS", 0.0)
+        for _ in range(2):
+            await one.ledger.exchange()
+        name = one.ledger._name("person", "ada")
+        assert (await one.client.hget(name, one.ledger._worker)).split()[5] == b"7"
+        assert await one.client.ttl(name) > DAY, "it goes by itself, too"
+
+    with_workers(redis.url, work)
+
+
+def test_without_redis_what_others_used_of_the_day_is_not_given_back(redis):
+    async def work(one, two):
+        two.spend(tokens=90)
+        await two.ledger.exchange()
+        one.spend()
+        await one.ledger.exchange()
+        account = one.limits._accounts["person", "ada"]
+        for _ in range(2):
+            assert account.others[:4] == (1, 90, 90, 1), "at once all is read anew"
+            one.ledger._degrade()
+            assert account.others[:4] == (0, 0, 90, 0)
+            await one.ledger.exchange()
+        one.ledger._degrade()
+        with pytest.raises(QuotaExceededError):
+            one.spend(tokens=40)
+
+    with_workers(redis.url, work)
 
 
 async def until(condition) -> None:
