@@ -67,9 +67,16 @@ class Account:
         return self.minute_began, self.requests, tokens, self.day, day_tokens, self.running
 
     def turn(self, now: Moment) -> None:
-        """Start the windows anew whose time is over; a clock that is set back starts none."""
+        """Start the windows anew whose time is over; a clock that is set back starts none.
+
+        Others are read while an account is in use, so only one that has rested knows old things.
+        """
         if now.monotonic >= self.minute_began + MINUTE:
             self.minute_began, self.requests, self.tokens = now.monotonic, 0, 0
+            if now.monotonic >= self.others.read_at + MINUTE:
+                self.others = self.others.only_the_day()
         day = int(now.wall // DAY)
         if day > self.day:
             self.day, self.day_tokens = day, 0
+            if now.wall - (now.monotonic - self.others.read_at) < day * DAY:
+                self.others = self.others._replace(day_tokens=0)

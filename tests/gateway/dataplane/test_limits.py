@@ -7,6 +7,7 @@ import httpx
 import msgspec
 import pytest
 
+from gateway.dataplane.accounts import Others
 from gateway.dataplane.answers import Usage
 from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.http import ClientGoneError
@@ -160,6 +161,41 @@ def test_who_comes_back_after_their_account_was_dropped_counts_in_the_new_one():
     enter(limits, ada, now)
     enter(limits, other, now)
     assert [account.requests for _, _, account in limits.accounts()] == [2]
+
+
+def known(limits: Limits, others: Others) -> None:
+    """Have a ledger read what others have counted for everybody."""
+    for _, _, account in limits.accounts():
+        account.others = others
+
+
+@pytest.mark.parametrize("after", [31, 89, 91])
+def test_what_was_read_of_others_more_than_a_minute_ago_turns_nobody_away(after):
+    limits = Limits()
+    spend(limits, caller())
+    known(limits, Others(5, 100, 150, 3, read_at=START.monotonic + 30))
+    if after < 90:
+        with pytest.raises(RateLimitedError):
+            enter(limits, caller(), later(after))
+        return
+    enter(limits, caller(), later(after)).take(100, 0)
+    with pytest.raises(QuotaExceededError):
+        enter(limits, caller(), later(after + 60)).take(1, 0)
+
+
+def test_what_others_used_of_a_day_ends_with_it_also_where_it_was_read_no_more():
+    limits = Limits()
+    midnight = Moment(START.monotonic, 20_001 * DAY)
+    spend(limits, caller(), later(-90, midnight))
+    known(limits, Others(day_tokens=250, read_at=midnight.monotonic - 20))
+    with pytest.raises(QuotaExceededError):
+        enter(limits, caller(), later(-10, midnight)).take(1, 0)
+    enter(limits, caller(), later(10, midnight)).take(1, 0)
+    limits = Limits()
+    spend(limits, caller(), later(-90, midnight))
+    known(limits, Others(day_tokens=250, read_at=midnight.monotonic + 5))
+    with pytest.raises(QuotaExceededError):
+        enter(limits, caller(), later(10, midnight)).take(1, 0)
 
 
 def test_headers_show_whichever_has_less_left_and_the_one_that_refused():
