@@ -36,8 +36,8 @@
     ├── AuditFileError             an export, receipt or checkpoint cannot be understood
     └── InternalError              a defect
 
-Leaves of single subjects are in `identity_errors`, `precondition_errors` and `contents_errors`;
-`http_errors` has one row for each leaf.
+Leaves of single subjects are in `identity_errors`, `precondition_errors`, `contents_errors` and
+`limit_errors`; `http_errors` has one row for each leaf.
 """
 
 

@@ -7,6 +7,7 @@ import orjson
 from gateway import contents_errors as c
 from gateway import errors as e
 from gateway import identity_errors as i
+from gateway import limit_errors as m
 from gateway import precondition_errors as p
 
 
@@ -57,6 +58,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.GrantRequiredError: HttpError(403, "permission_error", "grant_required"),
     e.GrantRevokedError: HttpError(403, "permission_error", "grant_revoked"),
     e.RateLimitedError: HttpError(429, "rate_limit_error", "rate_limit_exceeded"),
+    m.TooManyTokensError: HttpError(429, "tokens", "rate_limit_exceeded"),
     e.QuotaExceededError: HttpError(429, "insufficient_quota", "insufficient_quota"),
     e.ReleaseWithdrawnError: HttpError(503, SERVER, "release_withdrawn"),
     e.EngineUnavailableError: HttpError(503, SERVER, "engine_unavailable"),
@@ -91,6 +93,7 @@ RETRY: dict[type[e.AirlockError], str] = {
     p.KeyInFlightError: "true",
     p.KeyReusedError: "false",
     e.GrantRequiredError: "false",
+    m.TooManyTokensError: "false",
     e.QuotaExceededError: "false",
     e.ReleaseWithdrawnError: "false",
     e.RequestHeldBackError: "false",

@@ -16,6 +16,7 @@ from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire.request import Request
 from gateway.errors import QuotaExceededError, RateLimitedError
 from gateway.identity.principal import Principal
+from gateway.limit_errors import TooManyTokensError
 
 IDLE_ACCOUNTS = 10_000
 """With more accounts, those that are idle and have nothing left to remember are dropped; again
@@ -105,6 +106,7 @@ class Reservation:
         Raises:
             RateLimitedError: The minute's are used up.
             QuotaExceededError: The day's are.
+            TooManyTokensError: The whole minute, or day, has fewer.
         """
         tokens = prompt + output
         for share in self._shares:
@@ -113,11 +115,13 @@ class Reservation:
             used = account.tokens + account.others.tokens
             if used + tokens > terms.tokens_per_minute * factor:
                 self._refused = share
+                _check_size("tokens per minute", terms.tokens_per_minute * multiple, tokens)
                 wait = account.minute_began + MINUTE - self._now.monotonic
                 raise RateLimitedError("tokens per minute", terms.tokens_per_minute, wait)
             used = account.day_tokens + account.others.day_tokens
             if used + tokens > terms.tokens_per_day * factor:
                 self._refused = share
+                _check_size("tokens per day", terms.tokens_per_day * multiple, tokens)
                 raise QuotaExceededError(terms.tokens_per_day, DAY - self._now.wall % DAY)
         self._prompt, self._taken = prompt, tokens
         for account, _, _ in self._shares:
@@ -267,6 +271,16 @@ def estimate(body: bytes, request: Request, max_output_tokens: int) -> tuple[int
     A token has three bytes or more in nearly every text; the engine's own count settles it.
     """
     return len(body) // 3, request.output_tokens(max_output_tokens)
+
+
+def _check_size(what: str, limit: int, tokens: int) -> None:
+    """Refuse a request for good that alone is more than a limit.
+
+    Raises:
+        TooManyTokensError: It is.
+    """
+    if tokens > limit:
+        raise TooManyTokensError(what, limit, tokens)
 
 
 def _duration(seconds: float) -> str:

@@ -34,6 +34,7 @@ from gateway.dataplane.snapshot import Snapshot, SnapshotKeeper
 from gateway.exchange import EXCHANGE, Exchange
 from gateway.identity.principal import Principal
 from gateway.identity_errors import InsufficientScopeError
+from gateway.limit_errors import TooManyTokensError
 from gateway.logs import CONTEXT
 from gateway.metrics import OTHER, Metrics, Settled
 from gateway.request_ids import make_request_id
@@ -140,7 +141,7 @@ class DataPlane:
             label, call.error = type(error).__name__, error
             if isinstance(error, e.AuthenticationError):
                 self._metrics.auth_failures.labels(label).inc()
-            elif isinstance(error, e.RateLimitedError | e.QuotaExceededError):
+            elif isinstance(error, e.RateLimitedError | e.QuotaExceededError | TooManyTokensError):
                 self._metrics.rate_limited.labels(error.what).inc()
             call.write_error(to, error)
         except Exception:  # The last resort: a defect must not show its text to the caller.

@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.identity.principal import Principal
 from gateway.identity_errors import InsufficientScopeError
+from gateway.limit_errors import TooManyTokensError
 from gateway.policy.grants import Standing, TierTerms
 from gateway.policy.key_terms import KeyLimits, KeyTerms
 from tests.gateway.controlplane.test_admin_api import code
@@ -439,12 +440,15 @@ def test_headers_and_errors_of_limits(fresh):
     left = int(answer.headers["x-ratelimit-remaining-tokens"])
     assert left == int(answer.headers["x-ratelimit-limit-tokens"]) - 10 - prompt_estimate(fresh)
     assert answer.headers["x-ratelimit-reset-tokens"].endswith("s")
-    fresh.change_tier("public", tokens_per_minute=500)
+    # Alone it would have room; with what was used it has not.
+    most = 1000 + prompt_estimate(fresh) + 3
+    fresh.change_tier("public", tokens_per_minute=most)
     fresh.wait_until_seen()
     refused = fresh.chat("public", max_tokens=1000)
     assert code(refused) == (429, "rate_limit_exceeded")
+    assert refused.json()["error"]["type"] == "rate_limit_error"
     assert "x-should-retry" not in refused.headers
-    fresh.change_tier("public", tokens_per_minute=5000, tokens_per_day=500)
+    fresh.change_tier("public", tokens_per_minute=5000, tokens_per_day=most)
     fresh.wait_until_seen()
     refused = fresh.chat("public", max_tokens=1000)
     assert code(refused) == (429, "insufficient_quota")
@@ -464,6 +468,45 @@ def test_headers_and_errors_of_limits(fresh):
         thread.join()
     assert sorted(answer.status_code for answer in answers) == [200, 429, 429]
     assert fresh.chat("public", max_tokens=4).status_code == 200
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
+def test_what_is_more_than_a_whole_limit_is_not_to_be_tried_again(running, limit):
+    given = {"person_id": running.people["public"], limit: 500}
+    key = running.admin("POST", "/keys", json=given).json()["key"]
+    running.wait_until_seen()
+    kind = limit.replace("_", " ")
+    counted = f'airlock_rate_limited_total{{kind="{kind}"}}'
+    before = running.metric(counted)
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1000}
+    openai = httpx.post(
+        f"{running.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
+    )
+    error = openai.json()["error"]
+    assert code(openai) == (429, "rate_limit_exceeded")
+    assert error["type"] == "tokens"
+    assert f"the limit is 500 {kind}" in error["message"]
+    anthropic = httpx.post(f"{running.url}/v1/messages", json=body, headers={"x-api-key": key})
+    assert anthropic.status_code == 429
+    assert anthropic.json()["error"]["type"] == "rate_limit_error"
+    for answer in (openai, anthropic):
+        assert answer.headers["x-should-retry"] == "false"
+        assert "retry-after" not in answer.headers
+        assert answer.headers["x-ratelimit-limit-requests"]
+    assert running.metric(counted) == before + 2
+
+
+def test_too_many_tokens_are_those_of_a_whole_limit_whatever_part_of_it_counts_now():
+    limits = Limits()
+    limits.share = 0.5
+    with pytest.raises(RateLimitedError):
+        enter(limits, caller()).take(40, 60)
+    with pytest.raises(TooManyTokensError):
+        enter(limits, caller()).take(40, 61)
+    for days, error in ((200, QuotaExceededError), (199, TooManyTokensError)):
+        who = caller(f"of {days}", "", tokens_per_minute=1000, tokens_per_day=days)
+        with pytest.raises(error):
+            enter(limits, who).take(40, 160)
 
 
 def prompt_estimate(running) -> int:

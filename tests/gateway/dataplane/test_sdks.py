@@ -72,8 +72,8 @@ NAMES = {
 LIMITS = {
     "requests": ({"requests_per_minute": 1}, "rate_limit_exceeded"),
     "concurrency": ({"max_concurrent": 1}, "rate_limit_exceeded"),
-    "tokens": ({"tokens_per_minute": 60}, "rate_limit_exceeded"),
-    "the day": ({"tokens_per_day": 60}, "insufficient_quota"),
+    "tokens": ({"tokens_per_minute": 90}, "rate_limit_exceeded"),
+    "the day": ({"tokens_per_day": 90}, "insufficient_quota"),
 }
 
 
@@ -101,8 +101,8 @@ def test_what_is_left_is_said_on_answers_and_on_every_429(door: Door, running, l
         assert headers[f"{REMAINING}requests"] == said[f"{REMAINING}requests"] == "0"
         assert re.fullmatch(r"(\d+m)?\d+s", headers["x-ratelimit-reset-requests"])
     elif name == "tokens_per_minute":
-        assert headers["x-ratelimit-limit-tokens"] == "60"
-        assert 0 <= int(headers[f"{REMAINING}tokens"]) < 60
+        assert headers["x-ratelimit-limit-tokens"] == "90"
+        assert 0 <= int(headers[f"{REMAINING}tokens"]) < 90
     else:
         assert int(headers[f"{REMAINING}requests"]) > 1, "the person's minute is not used up"
 

@@ -316,6 +316,18 @@ def test_lines_that_are_limited_wait_and_do_not_fail(running, monkeypatch):
     results(running, "public", batch)
 
 
+def test_a_line_that_alone_is_more_than_a_limit_fails_at_once(running):
+    given = {"person_id": running.people["public"], "tokens_per_minute": 500}
+    narrow = running.admin("POST", "/keys", json=given).json()["key"]
+    running.wait_until_seen()
+    lines = [line(1, max_tokens=4), line(2, max_tokens=1000)]
+    batch = ended(running, narrow, create(running, narrow, lines))
+    assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    _, errors = results(running, narrow, batch)
+    assert code_of(errors["line-2"]) == "rate_limit_exceeded"
+    assert errors["line-2"]["response"]["body"]["error"]["type"] == "tokens"
+
+
 def test_a_cancelled_batch_keeps_what_was_answered(running):
     running.engines["unlearned"].delay_seconds = 0.05
     made = create(running, "public", [line(n) for n in range(200)], metadata={"what": "a test"})
