@@ -10,6 +10,7 @@ from gateway.dataplane.wire.request import (
     MAX_TOOLS,
     CallId,
     DataUrl,
+    Effort,
     FunctionName,
     Lever,
     Metadata,
@@ -137,9 +138,7 @@ class ChatRequest(Sampling, kw_only=True, forbid_unknown_fields=True):
     parallel_tool_calls: bool | UnsetType | None = UNSET
     response_format: guides.ResponseFormat | UnsetType | None = UNSET
     structured_outputs: guides.StructuredOutputs | UnsetType | None = UNSET
-    reasoning_effort: (
-        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | UnsetType | None
-    ) = UNSET
+    reasoning_effort: Effort | UnsetType | None = UNSET
     continue_final_message: bool | UnsetType | None = UNSET
     add_generation_prompt: bool | UnsetType | None = UNSET
     metadata: Metadata | None = None

@@ -108,11 +108,12 @@ class Tool(Struct, forbid_unknown_fields=True, omit_defaults=True):
     description: Description | None = None
     strict: bool | None = None
     type: Literal["custom"] | None = None
+    eager_input_streaming: bool | None = None
     cache_control: Cached = UNSET
 
     def __post_init__(self) -> None:
         """Forget what means nothing to an engine."""
-        self.type = None
+        self.type = self.eager_input_streaming = None
         self.cache_control = UNSET
 
 
@@ -124,7 +125,19 @@ class ToolChoice(Struct, forbid_unknown_fields=True, omit_defaults=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class ThinkingOn(Struct, forbid_unknown_fields=True, tag_field="type", tag="enabled"):
+class Thinking(
+    Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
+):
+    """Whether and how the model thinks first."""
+
+    display: Literal["summarized", "omitted"] | None = None
+
+    def __post_init__(self) -> None:
+        """Forget how it is to be shown: engines always show it whole."""
+        self.display = None
+
+
+class ThinkingOn(Thinking, kw_only=True, tag="enabled"):
     """Think, at most that much."""
 
     budget_tokens: Annotated[int, Meta(ge=1024, le=1_000_000)]
@@ -134,7 +147,7 @@ class ThinkingOff(Struct, forbid_unknown_fields=True, tag_field="type", tag="dis
     """Answer at once."""
 
 
-class ThinkingAdaptive(Struct, forbid_unknown_fields=True, tag_field="type", tag="adaptive"):
+class ThinkingAdaptive(Thinking, kw_only=True, tag="adaptive"):
     """Think as long as the question needs."""
 
 
@@ -147,7 +160,7 @@ class OutputFormat(Struct, forbid_unknown_fields=True, tag_field="type", tag="js
 class OutputConfig(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The form of the answer, and its effort."""
 
-    effort: Literal["low", "medium", "high", "xhigh"] | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
 
 
@@ -160,6 +173,8 @@ class RequestMetadata(Struct, forbid_unknown_fields=True):
 class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/messages/count_tokens`."""
 
+    KEPT_BACK: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+
     messages: Annotated[
         list[UserMessage | AssistantMessage], Meta(min_length=1, max_length=MAX_MESSAGES)
     ]
@@ -168,6 +183,7 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
     tool_choice: ToolChoice | UnsetType | None = UNSET
     thinking: ThinkingOn | ThinkingOff | ThinkingAdaptive | UnsetType | None = UNSET
     output_config: OutputConfig | UnsetType | None = UNSET
+    cache_control: Cached = UNSET
 
     def levers(self) -> list[Lever]:
         """Return the fields in use that need a capability."""
@@ -220,7 +236,10 @@ class CountTokensRequest(Request, kw_only=True, forbid_unknown_fields=True):
 class MessagesRequest(CountTokensRequest, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/messages`."""
 
-    KEPT_BACK: ClassVar[frozenset[str]] = frozenset({"metadata", "service_tier"})
+    KEPT_BACK: ClassVar[frozenset[str]] = CountTokensRequest.KEPT_BACK | {
+        "metadata",
+        "service_tier",
+    }
     TOKEN_FIELDS: ClassVar[tuple[str, ...]] = ("max_tokens",)
 
     max_tokens: Count

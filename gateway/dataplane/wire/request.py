@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -37,6 +37,7 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=16),
 ]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 DataUrl = Annotated[str, Meta(pattern=r"^data:image/(png|jpeg|gif|webp);base64,")]
 """The only address of an image that is accepted, so that an engine never fetches anything."""
 

@@ -14,6 +14,7 @@ from gateway.dataplane.wire.request import (
     Count,
     DataUrl,
     Description,
+    Effort,
     FunctionName,
     Label,
     Lever,
@@ -140,7 +141,7 @@ class TextConfig(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Reasoning(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How much the model thinks first."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Effort | None = None
 
 
 class ObfuscationOption(Struct, forbid_unknown_fields=True):

@@ -43,7 +43,7 @@ FULL = {
         "max_completion_tokens": 5, "logprobs": True, "top_logprobs": 2,
         "tools": [{"type": "function", "function": FUNCTION}],
         "tool_choice": {"type": "function", "function": {"name": "f"}},
-        "parallel_tool_calls": False, "reasoning_effort": "low",
+        "parallel_tool_calls": False, "reasoning_effort": "max",
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "x", "schema": SCHEMA, "strict": True, "description": "d"},
@@ -77,7 +77,7 @@ FULL = {
         "text": {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}},
         "tools": [{"type": "function", **FUNCTION}],
         "tool_choice": {"type": "function", "name": "f"},
-        "reasoning": {"effort": "low"}, "truncation": "disabled", "metadata": {"a": "b"},
+        "reasoning": {"effort": "max"}, "truncation": "disabled", "metadata": {"a": "b"},
         "stream": True, "stream_options": {"include_obfuscation": False}, "store": False,
         "background": False, "previous_response_id": None, "conversation": None,
         "service_tier": "auto", "prompt_cache_key": "k", "safety_identifier": "s", "user": "u",
@@ -104,17 +104,22 @@ FULL = {
                  "content": [{"type": "text", "text": "sunny"}]},
             ]},
         ],
-        "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "type": "custom"}],
+        "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "type": "custom",
+                   "eager_input_streaming": True, "cache_control": {"type": "ephemeral"}}],
         "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
-        "thinking": {"type": "enabled", "budget_tokens": 1024},
-        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+        "thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"},
+        "output_config": {"effort": "max", "format": {"type": "json_schema", "schema": SCHEMA}},
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
     },
     "/v1/embeddings": {
         "model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 4,
         "user": "u",
     },
 }  # fmt: skip
-COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "output_config", "model")
+COUNTED = (
+    "messages", "system", "tools", "tool_choice", "thinking", "output_config", "model",
+    "cache_control",
+)  # fmt: skip
 FULL["/v1/messages/count_tokens"] = {
     name: value for name, value in FULL["/v1/messages"].items() if name in COUNTED
 }
@@ -191,6 +196,17 @@ def test_what_is_kept_back_and_what_the_gateway_sets(path):
     if path == "/v1/chat/completions":
         asked = {"include_usage": True, "continuous_usage_stats": True}
         assert body["stream_options"] == asked
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("kind", ["enabled", "adaptive"])
+def test_what_means_nothing_to_an_engine_is_left_out_of_messages(path, kind):
+    thinking = {"type": kind} | ({"budget_tokens": 1024} if kind == "enabled" else {})
+    body = sealed(path, FULL[path] | {"thinking": thinking | {"display": "summarized"}})
+    assert body["thinking"] == thinking
+    assert body["output_config"]["effort"] == "max"
+    assert body["tools"] == [{"name": "f", "description": "d", "input_schema": SCHEMA}]
+    assert b"cache_control" not in msgspec.json.encode(body)
 
 
 BOUNDS = {
