@@ -67,6 +67,12 @@ USES = {
         "prefill",
         "input",
     ),
+    "a response that thinks already": (
+        RESPONSES,
+        {"input": [USER, {"type": "reasoning", "summary": []}]},
+        "prefill",
+        "input",
+    ),
     "a begun message": (MESSAGES, {"messages": [USER, BEGUN]}, "prefill", "messages"),
     "begun and counted": (
         f"{MESSAGES}/count_tokens",

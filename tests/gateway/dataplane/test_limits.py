@@ -22,6 +22,7 @@ from gateway.errors import (
     RateLimitedError,
     ReleaseWithdrawnError,
 )
+from gateway.http_errors import error_headers
 from gateway.identity.principal import Principal
 from gateway.identity_errors import InsufficientScopeError
 from gateway.limit_errors import TooManyTokensError
@@ -90,6 +91,17 @@ def test_requests_of_a_minute_over_all_keys_of_a_person():
     assert refused.value.retry_after_seconds == 1
     spend(limits, caller(), later(60))
     spend(limits, caller("grace"))
+
+
+@pytest.mark.parametrize("limit", ["requests", "tokens"])
+def test_who_used_up_a_minute_is_told_to_wait_for_its_end(limit):
+    limits = Limits()
+    for tokens in (20,) * 5 if limit == "requests" else (100,):
+        spend(limits, caller(), tokens=tokens)
+    for after, wait in ((0, "60"), (18, "42"), (59.9, "1")):
+        with pytest.raises(RateLimitedError, match=f"{limit} per minute") as refused:
+            enter(limits, caller(), later(after)).take(1, 0)
+        assert error_headers(refused.value)["retry-after"] == wait
 
 
 OWN = {

@@ -131,6 +131,15 @@ def test_a_file_has_a_name_and_a_time_of_its_owners(running):
         assert named.json()["filename"] == kept
 
 
+def test_no_file_is_kept_longer_than_files_are(running, monkeypatch):
+    archive = running.gateway.data_plane._archive
+    monkeypatch.setattr(archive, "_settings", archive._settings.model_copy(update={"file_days": 2}))
+    for seconds, kept in (("3600", 3600), ("172801", 172_800), ("2592000", 172_800)):
+        form = {"expires_after[anchor]": "created_at", "expires_after[seconds]": seconds}
+        made = upload(running, "public", b"x", **form).json()
+        assert made["expires_at"] - made["created_at"] == kept
+
+
 def test_paths_and_methods(running):
     cases = [
         ("PUT", "/files", 405),
