@@ -1,6 +1,7 @@
 """deploy/kubernetes/: the manifests' schemas, who reaches whom, and what each pod may do."""
 
 import itertools
+import json
 import math
 import os
 import re
@@ -453,6 +454,37 @@ def test_prometheus_gets_the_token_that_the_gateways_ask_for(tmp_path: Path):
     given = {"name": volume["secret"]["secretName"], "key": "metrics_token"}
     assert [each["authorization"]["credentials"] for each in endpoints] == [given] * 2
     assert "create secret generic metrics-token --from-file=deploy/secrets/metrics_token" in PAGE
+
+
+def test_the_probe_of_policies_asks_for_what_is_there_before_and_after_them(tmp_path: Path):
+    """Without the first one, nothing shows that it could connect at all."""
+    log, kubectl = tmp_path / "log", tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done >> {log}\n')
+    kubectl.chmod(0o755)
+    (tmp_path / "sleep").symlink_to("/bin/true")
+    step = PAGE.split("**1. Does the cluster")[1].split("**2. ")[0]
+    (block,) = re.findall(r"^```sh\n(.*?)^```", step, re.MULTILINE | re.DOTALL)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBERNETES_SERVICE_HOST": "wrong"}
+    subprocess.run(["/bin/sh", "-euc", block], env=environment, check=True)
+    words = log.read_text().splitlines()
+    steps = [word for word in words if word.endswith(".yaml") or word.startswith("--overrides=")]
+    first, probe, second, again = steps
+    assert (first, second) == tuple(
+        f"deploy/kubernetes/base/{file}.yaml" for file in ("namespace", "network")
+    )
+    assert probe == again
+    overrides = json.loads(probe.removeprefix("--overrides="))
+    (container,) = overrides["spec"]["containers"]
+    # The API's service listens on 443 alone, and its address is a variable of every pod.
+    assert "nc -w 3 -z $KUBERNETES_SERVICE_HOST 443 " in container["args"][-1]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, **overrides}
+    kubernetes_validate.validate(pod, OLDEST, strict=True)
+    for answer, said in (("true", "open"), ("false", "closed")):
+        nc = tmp_path / "nc"
+        nc.unlink(missing_ok=True)
+        nc.symlink_to(f"/bin/{answer}")
+        done = subprocess.run(container["args"], env=environment, check=True, capture_output=True)
+        assert done.stdout.decode().strip() == said
 
 
 def test_the_page_makes_the_claims_before_anything_waits_for_them():
