@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from gateway.audit.checkpoint import VerifierKey
 from gateway.cli.config.files import file_findings
 from gateway.cli.config.finding import Finding, problem, variable, warning
-from gateway.cli.config.values import has_password
+from gateway.cli.config.values import has_password, without_secrets
 from gateway.errors import AuditFileError
 from gateway.setting_file import CONFIG_FILE
 from gateway.settings import Settings
@@ -114,12 +114,13 @@ def _engines(settings: Settings) -> Iterator[Finding]:
         )
     urls = [engine.url for engine in settings.engines]
     for url in sorted({url for url in urls if urls.count(url) > 1}):
-        yield problem("engines", f"{url} is listed twice", "an engine serves one checkpoint.")
+        shown = without_secrets(url)
+        yield problem("engines", f"{shown} is listed twice", "an engine serves one checkpoint.")
     for url in urls:
         if not url.startswith(LOOPBACK):
             yield warning(
                 "engines",
-                f"keys and prompts go to {url} unencrypted",
+                f"keys and prompts go to {without_secrets(url)} unencrypted",
                 "keep the gateway and this engine on a network of their own, or use https://.",
             )
 

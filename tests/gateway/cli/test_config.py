@@ -2,8 +2,10 @@
 
 import json
 import stat
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import get_args
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +14,7 @@ from gateway.app import create_app
 from gateway.cli import main
 from gateway.cli.config import files
 from gateway.cli.config.page import NESTED, settings_page
-from gateway.cli.config.values import without_password
+from gateway.cli.config.values import value_lines, without_secrets
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
 
@@ -207,11 +209,88 @@ def test_a_variable_that_is_no_json_ends_a_start_with_one_line(monkeypatch, caps
 def test_show_leaves_passwords_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AIRLOCK_DATABASE_URL", f"postgresql+psycopg://a:{SECRET}@db/a?x={SECRET}")
     monkeypatch.setenv("AIRLOCK_REDIS_URL", f"redis://:{SECRET}@redis/0")
+    monkeypatch.setenv("AIRLOCK_TRACES_URL", f"https://{SECRET}@traces/v1?token={SECRET}")
     assert main(["--home", str(tmp_path), "config", "show"]) == 0
     out = capsys.readouterr().out
     assert SECRET not in out
-    assert "postgresql+psycopg://a:***@db/a" in out
-    assert without_password("redis://redis/0") == "redis://redis/0"
+    assert "postgresql+psycopg://***@db/a?***" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("redis://redis/0", "redis://redis/0"),
+        ("redis://:a@redis/0", "redis://***@redis/0"),
+        ("https://a/b?c=d", "https://a/b?***"),
+        ("https://a/b#c", "https://a/b#***"),
+        ("https://a:b/c@d/e", "https://***@d/e"),
+        ("https://a:b?c@d/e", "https://***"),
+        ("https://a/b?c=d@e", "https://***"),
+        ("postgresql:/a:b@c/d", "***"),
+        ("ada@example.org", "ada@example.org"),
+        ("*.example.org:8443", "*.example.org:8443"),
+    ],
+)
+def test_of_an_address_neither_user_nor_query_is_shown(given, shown):
+    assert without_secrets(given) == shown
+
+
+def holding(kind: object) -> object:
+    """Return a value of a type, with a secret wherever it takes text; None for what takes none."""
+    match get_origin(kind):
+        case None:
+            if kind is str:
+                return f"https://user:{SECRET}@host/path?token={SECRET}"
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                given = {
+                    name: holding(field.annotation) for name, field in kind.model_fields.items()
+                }
+                return kind.model_construct(**given)
+            if kind in (bool, int, float, Path):
+                return kind()
+            assert kind in {NoneType, IPv4Network, IPv6Network}, kind
+            return None
+        case origin if origin is Annotated:
+            return holding(get_args(kind)[0])
+        case origin if origin in (Union, UnionType):
+            return next((made for arm in get_args(kind) if (made := holding(arm))), None)
+        case origin if origin is tuple:
+            return tuple(made for arm in get_args(kind)[:1] if (made := holding(arm)))
+        case origin if origin is dict:
+            return {holding(key): holding(value) for key, value in [get_args(kind)]}
+        case origin:
+            assert origin is Literal, kind
+            return None
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_show_leaves_secrets_out_of_every_setting(name):
+    """A new setting is looked at by its type, and a new type must be told how to hold one."""
+    value = holding(Settings.model_fields[name].annotation)
+    settings = Settings.model_construct(**{name: value})
+    (line,) = [
+        line for line in value_lines(settings, {}) if line.startswith(f"AIRLOCK_{name.upper()}=")
+    ]
+    assert SECRET not in line
+    assert ("***@host/path?***" in line) == (SECRET in repr(value))
+
+
+def test_nothing_that_is_said_of_engines_shows_what_their_addresses_hold(
+    tmp_path, monkeypatch, capsys
+):
+    engine = {
+        "url": f"http://user:{SECRET}@engine:8000?{SECRET}",
+        "digest": DIGEST,
+        "api_key_file": str(tmp_path / "key"),
+    }
+    monkeypatch.setenv("AIRLOCK_ENGINES", json.dumps([engine, engine]))
+    for silent in (True, False):
+        monkeypatch.setenv("AIRLOCK_REQUIRE_ATTESTATION", str(silent).lower())
+        assert check(tmp_path) == 1
+        assert main(["--home", str(tmp_path), "config", "show"]) == (2 if silent else 0)
+        said = capsys.readouterr()
+        assert SECRET not in said.out + said.err
+        assert ("engines.0, engines.1" in said.out) == silent
 
 
 def test_the_page_is_current():
