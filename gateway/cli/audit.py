@@ -22,6 +22,7 @@ from gateway.cli.tables import in_transaction
 from gateway.errors import AuditFileError
 from gateway.identity.secret import load_secret
 from gateway.settings import Settings
+from models.cli.numbers import port
 from models.cli.terminal import printable
 
 EXAMPLES = """\
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     witness.add_argument("--state", type=Path, required=True, help="the newest that was cosigned")
     witness.add_argument("--name", default="airlock/witness", help="(%(default)s)")
     witness.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
-    witness.add_argument("--port", type=int, default=8300, help="(%(default)s)")
+    witness.add_argument("--port", type=port, default=8300, help="(%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

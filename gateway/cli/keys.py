@@ -10,7 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, operator, show, show_one
 from gateway.controlplane import keys
-from gateway.controlplane.key_schemas import KeyIn, KeyLine, KeyNarrowing, KeyOut, NewKeyOut
+from gateway.controlplane.key_schemas import (
+    KeyIn,
+    KeyLine,
+    KeyNarrowing,
+    KeyOut,
+    KeyRotation,
+    NewKeyOut,
+)
 from gateway.errors import InvalidRequestError
 from gateway.identity.peppers import load_peppers
 from gateway.identity.secret import load_secret
@@ -125,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
             settings, lambda s: keys.create_key(s, given, peppers=peppers, maker=maker, now=now)
         )
     else:
-        overlap = timedelta(hours=args.overlap_hours)
+        asked = _checked(KeyRotation, {"overlap_hours": args.overlap_hours})
+        overlap = timedelta(hours=asked.overlap_hours)
         new = in_transaction(
             settings,
             lambda s: keys.rotate_key(s, args.key, overlap, peppers=peppers, maker=maker, now=now),

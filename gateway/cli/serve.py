@@ -13,6 +13,7 @@ from gateway.db import Database, database_url, sole_gateway
 from gateway.logs import set_up_logs
 from gateway.server import ServerProtocol
 from gateway.settings import Settings
+from models.cli.numbers import port
 
 SWITCH_SECONDS = 0.0005
 """After how long a thread that computes lets the event loop go on: releases and signatures are
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
     parser.add_argument("--host", help="address to listen on (AIRLOCK_HOST, 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (AIRLOCK_PORT, 8000)")
+    parser.add_argument("--port", type=port, help="port to listen on (AIRLOCK_PORT, 8000)")
 
 
 def run(args: argparse.Namespace) -> int:

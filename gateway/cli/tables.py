@@ -18,6 +18,7 @@ from gateway.errors import ConfigurationError
 from gateway.identity.principal import Maker
 from gateway.identity.proof import TERMINAL, Assurance
 from gateway.settings import Settings
+from models.cli.numbers import LARGEST, whole
 from models.cli.terminal import printable
 
 ACTOR = "command line"
@@ -74,8 +75,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_page(parser: argparse.ArgumentParser) -> None:
     """Declare which part of a long list is wanted."""
-    parser.add_argument("--limit", type=int, default=100, help="how many (%(default)s)")
-    parser.add_argument("--offset", type=int, default=0, help="how many to pass over (0)")
+    parser.add_argument(
+        "--limit", type=whole(1, LARGEST), default=100, help="how many (%(default)s)"
+    )
+    parser.add_argument(
+        "--offset", type=whole(0, LARGEST), default=0, help="how many to pass over (0)"
+    )
 
 
 def show(rows: Sequence[BaseModel], *, as_json: bool) -> None:

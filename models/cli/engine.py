@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from models.cli.numbers import port
 from models.cli.promote import alias
 from models.engine import EngineSpec, thread_count
 from models.keyring import private_directory
@@ -34,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("alias", type=alias, metavar="FAMILY:LABEL")
     parser.add_argument("--host", default=defaults.host, help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=defaults.port, help="default: %(default)s")
+    parser.add_argument("--port", type=port, default=defaults.port, help="default: %(default)s")
     parser.add_argument(
-        "--attest-port", type=int, default=0, help="of the side-car (default: any that is free)"
+        "--attest-port", type=port, default=0, help="of the side-car (default: any that is free)"
     )
     parser.add_argument(
         "--attest-key",

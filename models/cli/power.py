@@ -5,6 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
+from models.cli.numbers import whole
 from models.policy import DEFAULT_POLICY, Policy
 from models.power import MAX_ITEMS, pass_probability, power, sparkline
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     """Declare the words."""
     parser.description = "What a number of items and a limit can and cannot prove."
     parser.epilog = EXAMPLES
-    parser.add_argument("--n", type=_items, default=314, help="items (%(default)s)")
+    parser.add_argument("--n", type=whole(1, MAX_ITEMS), default=314, help="items (%(default)s)")
     parser.add_argument(
         "--tau",
         type=_share,
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--alpha", type=_share, default=0.05, help="error over all attempts (%(default)s)"
     )
-    parser.add_argument("--attempts", type=_items, default=5, help="rows (%(default)s)")
+    parser.add_argument(
+        "--attempts", type=whole(1, MAX_ITEMS), default=5, help="rows (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,13 +82,6 @@ def run(args: argparse.Namespace) -> int:
         "It does not prove chance, nor that the knowledge is gone."
     )
     return 0
-
-
-def _items(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_ITEMS:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MAX_ITEMS}")
-    return number
 
 
 def _share(text: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from models.approval import approve, check, proposed
+from models.cli.numbers import whole
 from models.cli.profile import add_profile, served_as
 from models.cli.releases import add_policy, add_signing, announce, signing_keys
 from models.documents import read_document
@@ -14,7 +15,7 @@ from models.errors import PromotionRefusedError
 from models.fingerprint import Fingerprint, kept
 from models.policy import Policy
 from models.promotion import DEFAULT_LIFETIME, Wanted, draft, sign
-from models.release import SIGNERS
+from models.release import MAX_LIFETIME, SIGNERS
 from models.store import CheckpointStore
 from models.trust import read_trust
 
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", help="kept in the release")
     parser.add_argument(
         "--days",
-        type=int,
+        type=whole(1, MAX_LIFETIME.days),
         default=DEFAULT_LIFETIME.days,
         help="until it expires and must be promoted again (%(default)s)",
     )

@@ -8,6 +8,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
+from models.cli.numbers import whole
 from models.cli.terminal import plain_console, printable
 from models.errors import KeyUnusableError
 from models.keyring import DEFAULT_LIFETIME, make_demo_trust, private_directory, trusted_key
@@ -15,6 +16,8 @@ from models.signing import make_private_key, read_machine_key
 from models.trust import Role, TrustStore, read_trust, trust_path, write_trust
 
 ROLES = get_args(Role)
+MAX_DAYS = 36_500
+"""For which a key can be trusted: the calendar ends as well."""
 EXAMPLES = """\
 A private key stays with its holder; the trust store holds public keys alone. Two keys of one holder
 count once. A revoked key never counts again, also for what it has signed before.
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("public", help="64 hexadecimal digits, as `new-key` prints them")
     add.add_argument("--holder", required=True, help="the person or machine that has the key")
     add.add_argument("--role", action="append", choices=ROLES, required=True, help="repeatable")
-    add.add_argument("--days", type=int, default=DEFAULT_LIFETIME.days, help="(%(default)s)")
+    add.add_argument(
+        "--days", type=whole(1, MAX_DAYS), default=DEFAULT_LIFETIME.days, help="(%(default)s)"
+    )
     actions.add_parser("list", help="all keys")
     revoke = actions.add_parser("revoke", help="never count a key again")
     revoke.add_argument("key", help="its id, or a unique prefix of it")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from models.cli.numbers import whole
 from models.cli.terminal import plain_console, printable
 from models.evidence import trust_or_none
 from models.signing import read_private_key
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--approve", metavar="WAIVER", help="sign this stored one instead")
     parser.add_argument("--family", help="of checkpoints")
     parser.add_argument("--reason", help="shown wherever the checkpoint is listed")
-    parser.add_argument("--days", type=int, default=90, help=f"at most {MAX_DAYS} (%(default)s)")
+    parser.add_argument(
+        "--days", type=whole(1, MAX_DAYS), default=90, help=f"at most {MAX_DAYS} (%(default)s)"
+    )
     parser.add_argument(
         "--key", type=Path, action="append", required=True, help="a private key; may come twice"
     )

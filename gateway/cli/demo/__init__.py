@@ -15,6 +15,7 @@ from rich.console import Console
 
 from gateway.cli.demo.job import Job
 from gateway.errors import ConflictError
+from models.cli.numbers import port
 
 EXAMPLES = """\
 Ctrl-C stops everything that it started. A second run skips what is done.
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--method", choices=("cut", "rmu"), default="cut", help="(%(default)s)")
     parser.add_argument("--check", action="store_true", help="check both doors, stop, print JSON")
-    parser.add_argument("--port", type=int, default=8000, help="the gateway's (%(default)s)")
+    parser.add_argument("--port", type=port, default=8000, help="the gateway's (%(default)s)")
     parser.add_argument(
         "--setup-seconds", type=float, default=0.0, help="what the environment took, to list it"
     )

@@ -71,7 +71,10 @@ def test_a_key_is_narrowed_by_words(airlock):
     days = ("keys", "create", "--admin", "--days", "30", "--scope", "admin:read", "--json")
     assert airlock(*days)["scopes"] == ["admin:read"]
     late = airlock("keys", "rotate", made["id"], "--overlap-hours", "169", status=2)
-    assert "seven days" in late.err
+    assert "168" in late.err
+    never = airlock("keys", "rotate", made["id"], "--overlap-hours", "nan", status=2)
+    assert never.err.startswith("error: overlap_hours: ")
+    assert airlock("people", "list", "--offset", str(2**31 - 1), "--json") == []
 
 
 def test_a_tier_takes_two_peoples_keys(airlock, tmp_path):
