@@ -6,6 +6,7 @@ machine without a web stack and `airlock serve` on one without torch.
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -55,6 +56,10 @@ VERBS = {
     "trust": Verb("models.cli.trust", "whose signatures count, for what, and until when"),
     "engine": Verb("models.cli.engine", "serve a promoted checkpoint with vLLM, supervised"),
 }
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of a disk, or of what its owner may have of it."""
 
 
 class VerbModule(Protocol):
@@ -113,37 +118,59 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser(verb).parse_args(words)
     module = cast(VerbModule, importlib.import_module(VERBS[args.verb].module))
     try:
-        return module.run(args)
+        status = module.run(args)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has gone.
+        _end_output()
         return 0
     except Exception as error:
         # The planes have one error tree each and may not import each other's; what their leaves
         # share is the exit code that marks them as foreseen.
         code = getattr(error, "exit_code", None)
         if isinstance(code, int):
-            print(f"error: {error}", file=sys.stderr)
+            _complain(error)
             return code
         problems = getattr(error, "errors", None)
         if isinstance(error, ValueError) and callable(problems):
             # What pydantic says of a word on the command line or of a setting.
             for problem in problems():
                 place = ".".join(map(str, problem["loc"]))
-                print(f"error: {place}: {problem['msg']}", file=sys.stderr)
+                _complain(f"{place}: {problem['msg']}")
             return 2
         if isinstance(error, OSError) and error.filename is not None:
             # A file that was named on the command line, nearly always.
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            _complain(f"{error.filename}: {error.strerror}")
+            return 2
+        if isinstance(error, OSError) and error.errno in FULL:
+            # Nobody says of a write to which file it was.
+            _end_output()
+            _complain(error.strerror)
             return 2
         if isinstance(error, UnicodeDecodeError):
-            print("error: a file that was named is no text in UTF-8", file=sys.stderr)
+            _complain("a file that was named is no text in UTF-8")
             return 2
         # The job's image has no such package, and who has it has imported it to raise this.
         settings = sys.modules.get("pydantic_settings")
         if settings is not None and isinstance(error, settings.SettingsError):
-            print(f"error: {error}: write it as JSON (docs/settings.md)", file=sys.stderr)
+            _complain(f"{error}: write it as JSON (docs/settings.md)")
             return 2
         raise
+
+
+def _complain(text: object) -> None:
+    """Print an error as one line that no terminal obeys: it may name what others have written."""
+    from models.cli.terminal import printable
+
+    print(f"error: {printable(text)}", file=sys.stderr)
+
+
+def _end_output() -> None:
+    """Write no more to the standard output if it fails: Python would complain again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

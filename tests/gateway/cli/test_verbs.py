@@ -1,6 +1,7 @@
 """The verbs that change access, on both databases, as a script would call them."""
 
 import json
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -496,3 +497,33 @@ def test_what_a_file_and_a_releaser_say_is_not_obeyed(airlock, settings, tmp_pat
 
     in_transaction(settings, withdraw)
     assert "it leaks\ufffd[2J" in airlock("explain", person, "smollm2", status=1).out
+
+
+@pytest.mark.parametrize("words", [("audit", "export"), ("config", "page")], ids=" ".join)
+def test_a_full_disk_ends_a_verb_with_one_line(airlock, words):
+    said = airlock(*words, "--to", "/dev/full", status=2)
+    assert said.err == "error: No space left on device\n"
+
+
+def test_a_full_disk_under_the_output_ends_a_verb_with_one_line():
+    words = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*words, "config", "page"], stdout=full, stderr=subprocess.PIPE, check=False, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+WITNESS = "airlock/witness+c7a6bb8c+BL2XnAWKx8ShkWqOWCIzgVHUEWz0ha5lEp+FTOUZzL0t"
+
+
+def test_an_error_is_one_line_that_no_terminal_obeys(airlock, tmp_path):
+    """What others named a file, or wrote into one, is in it."""
+    file = tmp_path / "a\x1b[2J\nb"
+    receipt = ("audit", "verify-receipt", "--key", WITNESS, "--trust", "x")
+    for status, words in ((2, receipt), (29, ("trust", "public"))):
+        said = airlock(*words, str(file), status=status)
+        assert said.err.startswith("error: ")
+        assert "a\ufffd[2J b" in said.err
+        assert said.err.count("\n") == 1
+        assert said.err.rstrip("\n").isprintable()
