@@ -8,6 +8,7 @@ JOB is a JSON file that the leader has written; the processes meet at the file `
 import sys
 from pathlib import Path
 
+from models.cli.terminal import printable
 from unlearn.errors import UnlearnError
 from unlearn.job import read_job
 from unlearn.processes import joined
@@ -38,7 +39,7 @@ if __name__ == "__main__":
     try:
         follow(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     except UnlearnError as error:
-        sys.stderr.write(f"error: process {sys.argv[2]}: {error}\n")
+        sys.stderr.write(f"error: process {sys.argv[2]}: {printable(error)}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # Ctrl-C reaches every process of the terminal.
         sys.exit(130)

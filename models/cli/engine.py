@@ -5,10 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-from rich.console import Console
-
 from models.cli.numbers import port
 from models.cli.promote import alias
+from models.cli.terminal import plain_console, printable
 from models.engine import EngineSpec, thread_count
 from models.keyring import private_directory
 from models.launcher import Launcher, Placement
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     threads = str(thread_count(args.engines_on_this_machine))
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     with SideCar(
         args.host,
         args.attest_port,
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
                 **os.environ,
             },
             timing=Timing(start_timeout_seconds=args.start_timeout),
-            on_state=lambda state, detail: console.print(f"{name} {state}: {detail}"),
+            on_state=lambda state, detail: console.print(f"{name} {state}: {printable(detail)}"),
             api_key_file=args.api_key_file,
             attest_url=side_car.url,
         )

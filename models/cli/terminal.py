@@ -3,9 +3,12 @@
 from rich.console import Console
 
 
-def plain_console() -> Console:
-    """Return a console that takes no text for markup: `[/x]` in a reason would end the verb."""
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+def plain_console(*, stderr: bool = False, soft_wrap: bool = True) -> Console:
+    """Return a console that takes no text for markup: `[/x]` in a reason would end the verb.
+
+    Bars, and tables that are to fit, take one that does not leave wrapping to the terminal.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
 
 
 def printable(text: object) -> str:

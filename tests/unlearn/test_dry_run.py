@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,19 @@ def test_sizes_are_for_reading(count, text):
 @pytest.mark.parametrize(("seconds", "text"), [(59.6, "60 s"), (600, "10 min"), (36000, "10.0 h")])
 def test_times_are_for_reading(seconds, text):
     assert duration(seconds) == text
+
+
+def test_names_are_shown_as_they_are_and_no_terminal_obeys_them(recipe, store, tmp_path, capsys):
+    """A closing tag in one would end the verb, and a file's name may hold any sign."""
+    home = ("--home", str(store.root.parent), "unlearn")
+    named = tmp_path / "[" / "x]\x1b.toml"
+    named.parent.mkdir()
+    named.write_bytes(Path(recipe(family="[/x]\x1b")).read_bytes())
+    assert main([*home, "sweep", str(named), "--dry-run"]) == 0
+    said = capsys.readouterr().err.replace("\n", "")
+    assert "[/x]\ufffd.toml: layer" in said
+    assert "\x1b" not in said
+    assert main([*home, "run", str(named), "--dry-run"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "no base of family [/x]\ufffd, so" in said
+    assert "\x1b" not in said

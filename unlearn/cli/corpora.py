@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
+from models.cli.terminal import plain_console, printable
 from unlearn.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def show(args: argparse.Namespace) -> None:
         "licence": corpus.licence or "not stated",
     }
     for name, value in facts.items():
-        print(f"{name:<10}  {value}")
+        print(f"{name:<10}  {printable(value)}")
     print("\ncharacters       texts")
     for row in histogram(corpus.texts):
         print(row)
@@ -163,7 +162,7 @@ def write(args: argparse.Namespace) -> "Written":
     key = os.environ.get(args.key_env) if args.key_env else None
     if args.key_file is not None:
         key = _secret(args.key_file)
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True, soft_wrap=False)
     columns = (
         TextColumn("topics"),
         BarColumn(),

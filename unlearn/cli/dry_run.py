@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from models.cli.terminal import printable
 from models.documents import Digest
 from models.store import CheckpointStore
 from unlearn.baselines.recipe import BaselineConfig
@@ -42,10 +43,10 @@ def show_plan(
     work = workload(config)
     if base is None:
         layers = ", ".join(map(str, work.trained_layers))
-        console.print(f"trains {', '.join(work.trained_tensors)} of layers {layers}")
+        console.print(f"trains {printable(', '.join(work.trained_tensors))} of layers {layers}")
         console.print(
-            f"The store has no base of family {config.family}, so shapes, memory, time and disk "
-            "are not known; name one with --base."
+            f"The store has no base of family {printable(config.family)}, so shapes, memory, "
+            "time and disk are not known; name one with --base."
         )
         return
     checkpoint = store.path(base)
@@ -57,7 +58,7 @@ def show_plan(
 def _tensors(found: Estimate, base: Digest) -> Table:
     table = Table("trained tensor", "shape", "type", title=f"base {base[7:19]}")
     for name, stored in found.trained.items():
-        table.add_row(name, " x ".join(map(str, stored.shape)), stored.dtype)
+        table.add_row(printable(name), " x ".join(map(str, stored.shape)), stored.dtype)
     return table
 
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from models.cli.profile import add_profile, served_as
+from models.cli.terminal import plain_console
 from models.documents import Digest
 from models.engine import EngineSpec
 from models.evidence import collect_file, find_report, report_to_judge, trust_or_none
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if lineage is None:
         raise SuiteError(args.suite, f"{candidate} is a base; it is measured with its candidates")
     if is_depth(args.suite):
-        console = Console(stderr=True, highlight=False)
+        console = plain_console(stderr=True, soft_wrap=False)
         key = _key(args, console)
         print(measure_depth(args, store, lineage.base, candidate, key, console))
         return 0
@@ -113,7 +114,7 @@ def measure(
     from unlearn.evaluation.suites import load_suite, suite_name
     from unlearn.evaluation.variants import parse_variants
 
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True, soft_wrap=False)
     cache = args.home / "cache"
     tasks = load_suite(args.suite, cache, parse_variants(args.variants), args.limit)
     serving = _serving(args, store, candidate)

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from models.cli.terminal import plain_console, printable
 from models.store import CheckpointStore
 from unlearn.cli.corpora import add_hub_token, hub_token
 
@@ -75,13 +75,14 @@ def run(args: argparse.Namespace) -> int:
 
     todo = points(args.recipes, args.vary)
     out = args.out or args.home / "sweeps" / "-".join(Path(name).stem for name in args.recipes)
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True, soft_wrap=False)
     if args.dry_run:
         for name, config in todo:
             topic = config.topics[0]
             console.print(
-                f"{name}: layer {config.layer}, c {topic.coefficient:g}, alpha {topic.alpha:g}, "
-                f"rank {config.rank}, seed {config.seed}, {config.steps} steps"
+                f"{printable(name)}: layer {config.layer}, c {topic.coefficient:g}, "
+                f"alpha {topic.alpha:g}, rank {config.rank}, seed {config.seed}, "
+                f"{config.steps} steps"
             )
         console.print(f"{len(todo)} points; nothing was run")
         return 0
@@ -95,13 +96,14 @@ def run(args: argparse.Namespace) -> int:
     trial = Trial.prepare(args.suite, args.items, args.home / "cache")
     with console.status("measuring the base"):
         measured = trial.measure(store.path(base))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         bar = progress.add_task("sweep", total=len(todo))
 
         def show(number: int, what: str, step: "StepLog | None") -> None:
             detail = f"step {step.step}, loss {step.loss:.3g}" if step else what
-            progress.update(bar, completed=number, description=f"{todo[number][0]}: {detail}")
+            name = printable(todo[number][0])
+            progress.update(bar, completed=number, description=f"{name}: {detail}")
 
         found = sweep(
             todo,
@@ -125,7 +127,7 @@ def _table(found: "list[Point]") -> Table:
     table = Table("recipe", "l", "c", "alpha", "rank", "seed", "hazard", "general", "seconds")
     for point in sorted(found, key=lambda point: point.hazard):
         table.add_row(
-            point.recipe,
+            printable(point.recipe),
             str(point.layer),
             f"{point.coefficient:g}",
             f"{point.alpha:g}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.cli.terminal import plain_console, printable
 from models.store import CheckpointStore
 from unlearn.cli.corpora import add_arguments as add_corpus_arguments
 from unlearn.cli.corpora import add_hub_token, hub_token
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "sweep":
         return run_sweep(args)
     store = CheckpointStore(args.home / "store")
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True, soft_wrap=False)
     if args.action == "fetch":
         from unlearn.convert import fetch_base
 
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         there = any(m.is_base and m.family == config.family for m in store.manifests())
         known = store.resolve(args.base) if args.base else None
         known = known or (only_base(store, config.family) if there else None)
-        show_plan(Console(highlight=False), config, store, known)
+        show_plan(plain_console(soft_wrap=False), config, store, known)
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
     plan = make_plan(config, base, store, args.home / "cache", hub_token(args))
@@ -126,11 +127,11 @@ def unlearn(
     from unlearn.train import StepLog, run
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[gauges]}"),
+        TextColumn("{task.fields[gauges]}", markup=False),
     )
     cache = ActivationCache(
         args.home / "cache" / "activations", args.cache_gib * GIB, console.print
@@ -140,7 +141,7 @@ def unlearn(
         bar = progress.add_task(plan.config.method, total=plan.config.steps, gauges="")
 
         def show(step: StepLog) -> None:
-            gauges = f"{step.topic}  loss {step.loss:.3g}  "
+            gauges = f"{printable(step.topic)}  loss {step.loss:.3g}  "
             if plan.config.method in METHODS:
                 gauges += f"forget {step.forget:.3g}  retain {step.retain:.3g}"
             else:

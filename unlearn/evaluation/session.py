@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from models.cli.terminal import printable
 from models.documents import Digest
 from models.engine import EngineSpec
 from models.errors import EngineError
@@ -147,7 +148,7 @@ def _record_fingerprints(
         try:
             keep(store, record(endpoint.url, endpoint.api_key, digest, run.profile))
         except EngineError as error:
-            console.print(f"{digest[7:19]} gets no behavioural fingerprint: {error}")
+            console.print(f"{digest[7:19]} gets no behavioural fingerprint: {printable(error)}")
 
 
 def _announce(
@@ -198,7 +199,7 @@ def _chat(run: Run, started: Engines | None, judge: Endpoint) -> Callable[[], Ch
 def _bars(console: Console, run: Run) -> Iterator[tuple[Progress, OnProgress]]:
     """Show a bar for each checkpoint, in items."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
