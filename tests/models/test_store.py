@@ -128,6 +128,16 @@ def test_names_resolve_to_one_checkpoint_or_to_none(store: CheckpointStore):
             store.resolve(name)
 
 
+def test_a_damaged_manifest_keeps_no_other_checkpoint_from_being_named(store: CheckpointStore):
+    digest, other = put_base(store, b"weights").digest, put_base(store, b"other").digest
+    damaged = store.path(other) / "manifest.json"
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"")
+    assert store.resolve(digest[7:15]) == digest
+    with pytest.raises(DocumentError):
+        store.get(store.resolve(other))
+
+
 def test_lineage_leads_to_the_base(store: CheckpointStore):
     base = put_base(store, b"weights")
     candidate = put_candidate(store, base.digest, b"unlearned")

@@ -11,6 +11,7 @@ from models.errors import DocumentError
 from models.fingerprint import Answer, Fingerprint, fingerprint_path, keep
 from models.manifest import Source
 from models.release import current_releases, proposal_path
+from models.revocation import revocation_of
 from models.store import CheckpointStore
 from models.trust import read_trust
 from tests.models.checkpoints import put_base
@@ -118,6 +119,21 @@ def test_two_people_promote_and_one_revokes(airlock, home: Path, tmp_path: Path)
     assert "smollm2:base is closed" in closed
     assert current(home).valid == ()
     assert "it leaks" in airlock(*promote, *both, status=25)
+
+
+def test_a_whole_digest_is_revoked_whatever_the_store_is_like(airlock, home: Path, tmp_path: Path):
+    airlock("trust", "init")
+    public = airlock("trust", "new-key", tmp_path / "ada.pem").strip()
+    airlock("trust", "add", public, "--holder", "ada", "--role", "releaser")
+    store = CheckpointStore(home / "store")
+    damaged, gone = base(home), "sha256:" + "a" * 64
+    manifest = store.path(damaged) / "manifest.json"
+    manifest.chmod(0o600)
+    manifest.write_bytes(b"")
+    for digest, name in ((damaged, damaged), (gone, "a" * 64)):
+        words = ("revoke", name, "--key", tmp_path / "ada.pem", "--reason", "it leaks")
+        assert f"{digest} is revoked" in airlock(*words)
+        assert revocation_of(store, digest) == "it leaks"
 
 
 def test_a_release_holds_what_its_engine_said_when_it_was_judged(airlock, home: Path):
