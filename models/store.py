@@ -1,7 +1,7 @@
 """The checkpoint store: directories named for their content, complete or invisible.
 
     store/checkpoints/<hex>/…, manifest.json      store/reports/<hex>.dsse.json
-    store/staging/<pid>-…/                        store/releases/<family>/<label>/<version>.json
+    store/staging/…/content/                      store/releases/<family>/<label>/<version>.json
     store/runs/<hex>/                             a run's log and curves, outside any digest
 
 A checkpoint is written in `staging`, hashed, given its manifest last and renamed into place, so a
@@ -10,9 +10,6 @@ never code.
 """
 
 import errno
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -38,6 +35,7 @@ from models.errors import (
 )
 from models.manifest import Lineage, Manifest, Source
 from models.report import Report
+from models.scratch import scratch
 from models.signing import peek, seal
 
 SEALED = ".dsse.json"
@@ -60,27 +58,11 @@ class CheckpointStore:
             StoreFullError: The disk filled up, also inside the block.
             StoreReadOnlyError: The store may not be written.
         """
-        parent = self.root / "staging"
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            self._sweep(parent)
-            staged = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+            with scratch(self.root / "staging") as staged:
+                yield staged
         except OSError as error:
             raise translate(error, self.root) from error
-        try:
-            yield staged
-        except OSError as error:
-            raise translate(error, self.root) from error
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-
-    @staticmethod
-    def _sweep(parent: Path) -> None:
-        """Remove what killed processes left behind."""
-        for leftover in parent.iterdir():
-            pid = leftover.name.split("-", 1)[0]
-            if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(leftover, ignore_errors=True)
 
     def put(
         self,

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.documents import Digest
+from models.scratch import scratch, sweep
 from unlearn.errors import DiskFullError
 
 STATE = "state.safetensors"
@@ -62,7 +63,7 @@ class Progress:
     @torch.no_grad()
     def restore(self) -> int:
         """Take up the saved state, if there is a whole one, and return its step, or 0."""
-        _sweep(self._path.parent)
+        sweep(self._path.parent, SCRATCH)
         try:
             with safe_open(self._path, framework="pt") as opened:
                 metadata = opened.metadata() or {}
@@ -107,20 +108,18 @@ class Progress:
                 tensors[f"{key} {name}"] = value
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"run": self._run, "step": str(step)}
-        scratch = self._path.with_name(f"{SCRATCH}{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Not into memory first: the state of a large model is gigabytes.
-            save_file(tensors, scratch, metadata=metadata)
-            with scratch.open("rb") as stream:
-                os.fsync(stream.fileno())
-            scratch.replace(self._path)
+            with scratch(self._path.parent, SCRATCH) as directory:
+                new = directory / STATE
+                # Not into memory first: the state of a large model is gigabytes.
+                save_file(tensors, new, metadata=metadata)
+                with new.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                new.replace(self._path)
         except (OSError, SafetensorError) as error:
             if not is_full(error):
                 raise
             raise DiskFullError(self._path) from error
-        finally:
-            scratch.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
         self._seconds = self._saved_at - started
 
@@ -128,16 +127,9 @@ class Progress:
     def discard(directory: Path) -> None:
         """Remove the state of a run that has ended."""
         (directory / STATE).unlink(missing_ok=True)
-        _sweep(directory)
+        sweep(directory, SCRATCH)
         with contextlib.suppress(OSError):  # Something else is kept there.
             directory.rmdir()
-
-
-def _sweep(directory: Path) -> None:
-    """Remove what killed processes were writing."""
-    for leftover in directory.glob(f"{SCRATCH}*"):
-        if not Path(f"/proc/{leftover.name.removeprefix(SCRATCH)}").exists():
-            leftover.unlink(missing_ok=True)
 
 
 def is_full(error: OSError | SafetensorError) -> bool:

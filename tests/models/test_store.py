@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import models.store as store_module
+from models import scratch
 from models.errors import (
     CheckpointCorruptError,
     CheckpointNotFoundError,
@@ -99,25 +99,28 @@ def test_a_full_disk_is_reported_and_leaves_nothing_visible(store: CheckpointSto
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreFullError, match="no room"):
         put_base(store, b"weights")
     assert store.manifests() == []
     assert list((store.root / "staging").iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept(store: CheckpointStore):
-    dead = os.fork()
-    if dead == 0:
-        os._exit(0)
-    os.waitpid(dead, 0)
-    leftover = store.root / "staging" / f"{dead}-xyz"
-    alive = store.root / "staging" / f"{os.getpid()}-abc"
-    for path in (leftover, alive):
-        path.mkdir(parents=True)
-    with store.staging():
-        assert not leftover.exists()
-        assert alive.exists()
+def test_what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not(
+    store: CheckpointStore,
+):
+    staging = store.root / "staging"
+    (staging / f"{os.getpid()}-another-containers-of-the-same-number").mkdir(parents=True)
+    with store.staging() as alive:
+        dead = os.fork()
+        if dead == 0:
+            with store.staging():
+                os._exit(0)
+        os.waitpid(dead, 0)
+        assert len(list(staging.iterdir())) == 2, "the killed one's is there"
+        with store.staging() as another:
+            assert sorted(staging.iterdir()) == sorted((alive.parent, another.parent))
+    assert list(staging.iterdir()) == []
 
 
 def test_names_resolve_to_one_checkpoint_or_to_none(store: CheckpointStore):
@@ -158,7 +161,7 @@ def test_a_read_only_store_is_said_as_that(store: CheckpointStore, monkeypatch, 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, "no")
 
-    monkeypatch.setattr(store_module.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(scratch.tempfile, "mkdtemp", refuse)
     with pytest.raises(StoreReadOnlyError, match="cannot be written"):
         put_base(store, b"weights")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.scratch import scratch
 from unlearn import processes, resume
 from unlearn.errors import DiskFullError, ProcessLostError
 from unlearn.job import Job, write_job
@@ -135,6 +136,19 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(
     torch.set_num_threads(1)
     _, steps = fitted(store, base, cut, state)
     assert steps == [3, 4]
+
+
+def test_what_a_live_process_saves_is_not_swept(store, base, cut, tmp_path):
+    state = tmp_path / "run"
+    # A process of another container has an id that nobody has here, or that somebody else has.
+    with scratch(state, resume.SCRATCH) as live:
+        fitted(store, base, cut, state)
+        resume.Progress.discard(state)
+        assert live.exists()
+    dead = state / f"{resume.SCRATCH}1"
+    dead.mkdir()
+    fitted(store, base, cut, state)
+    assert not dead.exists()
 
 
 def test_two_processes_compute_what_one_does(store, base, cut, tmp_path, monkeypatch):
