@@ -5,6 +5,8 @@ not decide who may approve them.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +21,7 @@ from models.documents import (
     read_document,
     write_bytes,
 )
+from models.locks import locked
 
 Role = Literal["evaluator", "releaser", "waiver", "engine"]
 """evaluator: plans and reports; releaser: releases and revocations; waiver: exceptions to the
@@ -82,6 +85,16 @@ def trust_path(home: Path) -> Path:
     return home / "trust" / "keys.json"
 
 
+@contextmanager
+def trust_lock(home: Path) -> Iterator[None]:
+    """Be the one who changes the trust store, from reading to writing.
+
+    Of two who write at once what they read before, one's change would be gone: a revocation, say.
+    """
+    with locked(trust_path(home).with_suffix(".lock")):
+        yield
+
+
 def read_trust(home: Path) -> TrustStore:
     """Return the trust store; without one nothing is trusted.
 
@@ -92,6 +105,6 @@ def read_trust(home: Path) -> TrustStore:
 
 
 def write_trust(home: Path, trust: TrustStore) -> None:
-    """Replace the trust store as a whole."""
+    """Replace the trust store as a whole; whoever read it before holds `trust_lock`."""
     content = canonical_json(trust.model_dump(mode="json"))
     write_bytes(trust_path(home), content, mode=0o644)

@@ -13,7 +13,7 @@ from models.cli.terminal import plain_console, printable
 from models.errors import KeyUnusableError
 from models.keyring import DEFAULT_LIFETIME, make_demo_trust, private_directory, trusted_key
 from models.signing import make_private_key, read_machine_key
-from models.trust import Role, TrustStore, read_trust, trust_path, write_trust
+from models.trust import Role, TrustStore, read_trust, trust_lock, trust_path, write_trust
 
 ROLES = get_args(Role)
 MAX_DAYS = 36_500
@@ -76,9 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _init(home: Path, is_demo: bool, now: datetime, console: Console) -> None:
     path = trust_path(home)
-    if path.exists():
-        raise KeyUnusableError(path, "exists already; the trust store is never started anew")
-    write_trust(home, make_demo_trust(home, now) if is_demo else TrustStore(keys=()))
+    with trust_lock(home):
+        if path.exists():
+            raise KeyUnusableError(path, "exists already; the trust store is never started anew")
+        write_trust(home, make_demo_trust(home, now) if is_demo else TrustStore(keys=()))
     console.print(f"{path} made")
     if is_demo:
         console.print(
@@ -94,22 +95,24 @@ def _add(args: argparse.Namespace, now: datetime, console: Console) -> None:
         public = b""
     if len(public) != 32:
         raise KeyUnusableError(Path(args.public), "is no public key of 64 hexadecimal digits")
-    trust = read_trust(args.home)
     key = trusted_key(public, args.holder, tuple(args.role), now, timedelta(days=args.days))
-    if any(known.keyid == key.keyid for known in trust.keys):
-        raise KeyUnusableError(Path(args.public), "is in the trust store already")
-    write_trust(args.home, TrustStore(keys=(*trust.keys, key)))
+    with trust_lock(args.home):
+        trust = read_trust(args.home)
+        if any(known.keyid == key.keyid for known in trust.keys):
+            raise KeyUnusableError(Path(args.public), "is in the trust store already")
+        write_trust(args.home, TrustStore(keys=(*trust.keys, key)))
     console.print(f"{key.keyid[:12]} of {printable(key.holder)} counts for {', '.join(key.roles)}")
 
 
 def _revoke(home: Path, prefix: str, now: datetime, console: Console) -> None:
-    trust = read_trust(home)
-    found = [key for key in trust.keys if key.keyid.startswith(prefix)]
-    if len(found) != 1:
-        raise KeyUnusableError(Path(prefix), f"{len(found)} keys of the trust store begin so")
-    revoked = found[0].model_copy(update={"revoked_at": found[0].revoked_at or now})
-    keys = tuple(revoked if key.keyid == revoked.keyid else key for key in trust.keys)
-    write_trust(home, TrustStore(keys=keys))
+    with trust_lock(home):
+        trust = read_trust(home)
+        found = [key for key in trust.keys if key.keyid.startswith(prefix)]
+        if len(found) != 1:
+            raise KeyUnusableError(Path(prefix), f"{len(found)} keys of the trust store begin so")
+        revoked = found[0].model_copy(update={"revoked_at": found[0].revoked_at or now})
+        keys = tuple(revoked if key.keyid == revoked.keyid else key for key in trust.keys)
+        write_trust(home, TrustStore(keys=keys))
     console.print(f"{revoked.keyid[:12]} of {printable(revoked.holder)} does not count any more")
 
 

@@ -1,6 +1,7 @@
 """From an empty trust store to a served alias and its end, by the verbs alone."""
 
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from models.manifest import Source
 from models.release import current_releases, proposal_path
 from models.revocation import revocation_of
 from models.store import CheckpointStore
-from models.trust import read_trust
+from models.trust import TrustStore, read_trust, write_trust
 from tests.models.checkpoints import put_base
 
 
@@ -67,6 +68,32 @@ def test_keys_are_added_listed_and_revoked(airlock, home: Path, tmp_path: Path):
     (revoked,) = read_trust(home).keys
     assert revoked.revoked_at is not None
     assert "revoked" in airlock("trust", "list")
+
+
+def test_a_revocation_beside_an_addition_is_not_lost(airlock, home: Path, tmp_path, monkeypatch):
+    airlock("trust", "init")
+    for name in ("thief", "new"):
+        airlock("trust", "new-key", tmp_path / f"{name}.pem")
+    words = ["--holder", "x", "--role", "releaser"]
+    airlock("trust", "add", airlock("trust", "public", tmp_path / "thief.pem").strip(), *words)
+    public = airlock("trust", "public", tmp_path / "new.pem").strip()
+    (stolen,) = read_trust(home).keys
+    revoking = threading.Thread(
+        target=main, args=(["--home", str(home), "trust", "revoke", stolen.keyid],)
+    )
+
+    def slow(home: Path, trust: TrustStore) -> None:
+        monkeypatch.undo()
+        revoking.start()
+        revoking.join(0.2)  # It waits for what is being written here.
+        write_trust(home, trust)
+
+    monkeypatch.setattr("models.cli.trust.write_trust", slow)
+    airlock("trust", "add", public, *words)
+    revoking.join()
+    revoked = {key.keyid: key.revoked_at is not None for key in read_trust(home).keys}
+    assert revoked.pop(stolen.keyid)
+    assert list(revoked.values()) == [False]
 
 
 def test_what_people_write_is_shown_and_not_obeyed(airlock, home: Path, tmp_path: Path):
