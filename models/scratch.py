@@ -1,6 +1,8 @@
 """Scratch directories: where something is written until it is whole, swept when its writer is gone.
 
-    <parent>/<prefix>…/lock        held by the writer for as long as it lives
+A lock beside the content says whether the writer lives:
+
+    <parent>/<prefix>…/lock        held by the writer
     <parent>/<prefix>…/content/    what it writes
 """
 

@@ -24,6 +24,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 
 from models.documents import AnyDocument, Document, canonical_json, write_bytes
 from models.errors import KeyUnusableError, SignatureError
+from models.names import name_key
 from models.trust import Role, TrustStore, key_id
 
 
@@ -138,7 +139,7 @@ def unseal(
             envelope.verify([key], 1)
         except VerificationError:
             continue
-        holders.add(trust.holder(key.keyid))
+        holders.add(name_key(trust.holder(key.keyid)))
     if len(holders) < threshold:
         raise SignatureError(
             f"{len(holders)} of the {threshold} needed signatures are by a trusted {role}"

@@ -36,7 +36,7 @@ class TrustedKey(Document):
     public: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """Ed25519, 32 bytes in hexadecimal."""
     holder: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    """The person or machine that holds it; two keys of one holder count once."""
+    """The person or machine that holds it; two keys of one holder, however spelled, count once."""
     roles: Annotated[tuple[Role, ...], Field(min_length=1)]
     not_before: Instant
     expires_at: Instant

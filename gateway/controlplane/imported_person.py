@@ -26,8 +26,8 @@ from gateway.controlplane.transfer_schemas import EvidenceRecord, GrantRecord, P
 from gateway.controlplane.verification_schemas import ApplicationIn
 from gateway.identity.members import find_identity
 from gateway.policy.evidence import OF_VISAS, EvidenceKind
-from gateway.policy.organisations import name_key
 from gateway.tables import Application, EvidenceItem, Grant, Person
+from models.names import name_key
 
 NAMESPACE = uuid.UUID("5b0e3a8e-3f0b-5c52-8a1d-6d2a0f5a9b10")
 

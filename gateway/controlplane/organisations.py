@@ -13,8 +13,8 @@ from gateway.controlplane.verification_schemas import OrganisationChange, RoleTe
 from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Party, Role
-from gateway.policy.organisations import name_key
 from gateway.tables import Organisation, Person, PersonRole
+from models.names import name_key
 
 STATES: dict[str, Literal["verified", "suspended"]] = {
     "verified": "verified",

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.policy.organisations import KEY_AT_MOST, name_key
+from gateway.policy.organisations import KEY_AT_MOST
+from models.names import name_key
 
 
 def _with_a_look(name: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from gateway.policy.organisations import name_key
+from models.names import name_key
 
 NEEDED_APPROVERS = 2
 

@@ -16,8 +16,8 @@ from models.trust import read_trust
 WHOLE = re.compile(r"[0-9a-f]{64}")
 EXAMPLES = """\
 One releaser is enough. Every alias that points to the checkpoint answers 503 within a second or
-two, until another checkpoint is promoted; a revocation cannot be taken back. A whole digest is revoked
-also when the store is damaged or does not have the checkpoint any more.
+two, until another checkpoint is promoted; a revocation cannot be taken back. A whole digest is
+revoked also when the store is damaged or does not have the checkpoint any more.
 
 examples:
   airlock revoke 3f9c2a --key ada.pem --reason "recovers bio after 10 steps of fine-tuning"

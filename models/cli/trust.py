@@ -12,6 +12,7 @@ from models.cli.numbers import whole
 from models.cli.terminal import plain_console, printable
 from models.errors import KeyUnusableError
 from models.keyring import DEFAULT_LIFETIME, make_demo_trust, private_directory, trusted_key
+from models.names import name_key
 from models.signing import make_private_key, read_machine_key
 from models.trust import Role, TrustStore, read_trust, trust_lock, trust_path, write_trust
 
@@ -20,7 +21,8 @@ MAX_DAYS = 36_500
 """For which a key can be trusted: the calendar ends as well."""
 EXAMPLES = """\
 A private key stays with its holder; the trust store holds public keys alone. Two keys of one holder
-count once. A revoked key never counts again, also for what it has signed before.
+count once, however the name is spelled. A revoked key never counts again, also for what it has
+signed before.
 
 examples:
   airlock trust init                      # an empty store: nobody is trusted yet
@@ -100,6 +102,10 @@ def _add(args: argparse.Namespace, now: datetime, console: Console) -> None:
         trust = read_trust(args.home)
         if any(known.keyid == key.keyid for known in trust.keys):
             raise KeyUnusableError(Path(args.public), "is in the trust store already")
+        for known in trust.keys:
+            if known.holder != key.holder and name_key(known.holder) == name_key(key.holder):
+                spelled = printable(known.holder)
+                raise KeyUnusableError(Path(args.public), f"its holder is spelled {spelled} there")
         write_trust(args.home, TrustStore(keys=(*trust.keys, key)))
     console.print(f"{key.keyid[:12]} of {printable(key.holder)} counts for {', '.join(key.roles)}")
 

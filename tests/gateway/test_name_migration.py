@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from gateway.controlplane.organisations import named_organisation
 from gateway.db import Database
-from gateway.policy.organisations import name_key
+from models.names import name_key
 from tests.gateway.audit.conftest import NOW
 from tests.gateway.test_organisation_migration import migrate_up_to
 

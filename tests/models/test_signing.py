@@ -77,6 +77,12 @@ BOTH = seal(NOTE, [ALICE, BOB])
 REFUSED = {
     "one signature": {"raw": seal(NOTE, [ALICE])},
     "two keys of one holder": {"raw": seal(NOTE, [ALICE, SPARE])},
+    "one holder, spelled in two ways": {
+        "raw": BOTH,
+        "trust": TrustStore(
+            keys=(trusted(ALICE, "Ada Lovelace"), trusted(BOB, "ADA\u200b  \uff2covelace"))
+        ),
+    },
     "one key twice": {"raw": seal(NOTE, [ALICE, ALICE])},
     "an unknown key": {"raw": seal(NOTE, [ALICE, Ed25519PrivateKey.generate()])},
     "another role": {"raw": BOTH, "role": "evaluator"},

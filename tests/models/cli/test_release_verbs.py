@@ -62,6 +62,8 @@ def test_keys_are_added_listed_and_revoked(airlock, home: Path, tmp_path: Path):
     assert "no public key" in airlock(
         "trust", "add", "xyz", "--holder", "x", "--role", "engine", status=29
     )
+    same = ("trust", "add", "00" * 32, "--role", "engine", "--holder")
+    assert "its holder is spelled ada there" in airlock(*same, "A\u200bDA ", status=29)
     assert "started anew" in airlock("trust", "init", status=29)
     assert "0 keys" in airlock("trust", "revoke", "zz", status=29)
     airlock("trust", "revoke", key.keyid[:8])
