@@ -7,7 +7,8 @@ The engine's own facts (address, digest, key file, state) are a file that only i
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Literal
 
 from models.documents import Digest, Document, canonical_json, read_document, write_bytes
 from models.errors import EngineError
+from models.locks import locked
 from models.profile import engine_flags, installed_version, serving_flags, template_digest
 from models.report import Profile
 
@@ -158,6 +160,25 @@ def facts_path(home: Path, alias: str) -> Path:
     return home / "engines" / f"{engine_name(alias)}.json"
 
 
+@contextmanager
+def sole_engine(home: Path, alias: str) -> Iterator[None]:
+    """Be the one engine of an alias under a home: facts, key and loaded files have one place there.
+
+    Raises:
+        EngineError: Another one runs.
+    """
+    with ExitStack() as held:
+        try:
+            path = facts_path(home, alias)
+            held.enter_context(locked(path.with_name(f"{path.name}.lock"), wait=False))
+        except BlockingIOError as error:
+            raise EngineError(
+                f"an engine of {alias} runs under {home} already; stop it, or give this one a home "
+                "of its own (--home) with the same store and trust"
+            ) from error
+        yield
+
+
 def read_facts(home: Path, alias: str) -> EngineFacts:
     """Return an engine's facts.
 
@@ -174,12 +195,16 @@ def write_facts(home: Path, facts: EngineFacts) -> None:
     )
 
 
-def make_api_key(home: Path, alias: str) -> Path:
-    """Write a new random key for an engine and return its file, which only the owner can read."""
-    path = home / "keys" / f"engine-{engine_name(alias)}.key"
+def api_key_path(home: Path, alias: str) -> Path:
+    """Return where the key that an engine makes for itself is kept."""
+    return home / "keys" / f"engine-{engine_name(alias)}.key"
+
+
+def make_api_key(home: Path, alias: str) -> None:
+    """Write a new random key for an engine, which only the owner can read."""
+    path = api_key_path(home, alias)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_bytes(path, secrets.token_urlsafe(32).encode(), mode=0o600)
-    return path
 
 
 def read_api_key(path: Path) -> str:

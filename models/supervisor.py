@@ -24,9 +24,11 @@ from models.engine import (
     EngineFacts,
     EngineSpec,
     State,
+    api_key_path,
     engine_name,
     make_api_key,
     read_api_key,
+    sole_engine,
     write_facts,
 )
 from models.pinned import PinnedCheckpoint
@@ -112,8 +114,10 @@ class Supervisor:
         self._attest_url = attest_url
         self.running: Running | None = None
         """The engine that is ready now."""
-        self._key_file = api_key_file or make_api_key(home, spec.alias)
-        read_api_key(self._key_file)  # At once, not when the first engine has been hashed.
+        self._makes_key = api_key_file is None
+        self._key_file = api_key_file or api_key_path(home, spec.alias)
+        if api_key_file is not None:
+            read_api_key(api_key_file)  # At once, not when the first engine has been hashed.
         self.log = home / "logs" / f"engine-{engine_name(spec.alias)}.log"
 
     def stop(self) -> None:
@@ -125,8 +129,15 @@ class Supervisor:
 
         Raises:
             CheckpointCorruptError: The bytes to serve have changed; the engine is down.
+            EngineError: Another engine of the alias runs under this home.
             ReleaseInvalidError: The alias's newest release does not count; the engine is down.
         """
+        with sole_engine(self._home, self._spec.alias):
+            if self._makes_key:
+                make_api_key(self._home, self._spec.alias)
+            self._keep_running()
+
+    def _keep_running(self) -> None:
         backoff = self._timing.first_backoff_seconds
         try:
             while not self._stopping.is_set():

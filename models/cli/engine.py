@@ -19,7 +19,7 @@ from models.supervisor import Supervisor, Timing
 EXAMPLES = """\
 Before every start the release is verified (two signatures, version, expiry) and the bytes are
 hashed through the descriptors that vLLM then loads. How they are run is the release's: a word that
-differs from it is refused. Ctrl-C stops the engine.
+differs from it is refused. Ctrl-C stops the engine. An alias has one engine under a --home.
 
 examples:
   airlock engine smollm2:base --port 8101

@@ -15,7 +15,7 @@ import pytest
 
 from models import supervisor
 from models.engine import EngineSpec, facts_path, read_facts
-from models.errors import CheckpointCorruptError
+from models.errors import CheckpointCorruptError, EngineError
 from models.supervisor import Supervisor, Timing
 from tests.servers import wait_for
 
@@ -106,6 +106,20 @@ def start(tmp_path):
     for run in runs:
         run.stop()
         assert run.pids() == []
+
+
+def test_a_second_engine_of_an_alias_leaves_the_first_ones_files_alone(start, tmp_path):
+    run = start()
+    wait_for(lambda: "ready" in run.states)
+    facts = read_facts(tmp_path, "f:l")
+    key = Path(facts.api_key_file).read_text()
+    second = Supervisor(run.spec, tmp_path, lambda: pytest.fail("it loads"), dict(os.environ), FAST)
+    with pytest.raises(EngineError, match=r"an engine of f:l runs under .* already"):
+        second.run()
+    assert (read_facts(tmp_path, "f:l"), Path(facts.api_key_file).read_text()) == (facts, key)
+    run.stop()
+    again = start()
+    wait_for(lambda: "ready" in again.states)
 
 
 def test_it_becomes_ready_and_stops_without_remains(start, tmp_path):
