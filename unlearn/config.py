@@ -1,5 +1,6 @@
 """Recipes: all that a run depends on, read from one TOML file; an unknown key is an error."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -237,7 +238,15 @@ def _parse_value(declared: object, key: str, value: object, recipe: str) -> obje
     wanted = (int, float) if declared is float else cast(type, declared)
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise RecipeError(recipe, f"{key} has the wrong type ({type(value).__name__})")
-    return float(cast(float, value)) if declared is float else value
+    if declared is not float:
+        return value
+    try:
+        number = float(cast(float, value))
+    except OverflowError:  # An integer of hundreds of digits.
+        number = math.inf
+    if not math.isfinite(number):
+        raise RecipeError(recipe, f"{key} must be a finite number")
+    return number
 
 
 def _quoted(item: str) -> str:

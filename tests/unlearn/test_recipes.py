@@ -152,6 +152,10 @@ def test_a_baseline_has_an_alpha_of_its_own():
         ("topics.2.alpha=1", "there are 2 topics"),
         ("topics.x.alpha=1", "there are 2 topics"),
         ("topics.0.alfa=1", "unknown key: alfa"),
+        ("learning_rate=nan", "learning_rate must be a finite number"),
+        ("topics.0.alpha=inf", "alpha must be a finite number"),
+        ("coefficient=-inf", "coefficient must be a finite number"),
+        pytest.param(f"alpha=1{'0' * 400}", "alpha must be a finite number", id="400 digits"),
     ],
 )
 def test_wrong_replacements_are_refused(override, problem):
