@@ -57,7 +57,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         nonces = parse_qs(parts.query).get("nonce", [])
         if parts.path != "/attest":
             self._reply(404, b"there is only /attest?nonce=...\n")
-        elif len(nonces) != 1 or not re.match(NONCE_PATTERN, nonces[0]):
+        elif len(nonces) != 1 or not re.fullmatch(NONCE_PATTERN, nonces[0]):
             self._reply(400, b"nonce must be 32 to 128 hexadecimal digits\n")
         else:
             try:

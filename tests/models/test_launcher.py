@@ -281,6 +281,7 @@ def test_the_side_car_answers_one_question():
             ("/attest", 400),
             ("/attest?nonce=short", 400),
             (f"/attest?nonce={NONCE}&nonce={NONCE}", 400),
+            (f"/attest?nonce={NONCE}%0A", 400),
             (f"/attest?nonce={OTHER_NONCE}", 503),
             ("/", 404),
         ):
