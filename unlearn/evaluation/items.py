@@ -42,11 +42,16 @@ def as_item(row: object, where: str) -> Item:
     # JSON's true is Python's 1: a row with it was not written by hand.
     if type(answer) is not int or answer not in range(CHOICES):
         raise SuiteError(where, f"answer must be 0 to {CHOICES - 1}")
-    return {
+    item: Item = {
         "question": cast(str, question),
         "choices": list(cast(list[str], choices)),
         "answer": answer,
     }
+    try:
+        item_id(item)
+    except UnicodeEncodeError as error:
+        raise SuiteError(where, "holds half a sign, which is no text") from error
+    return item
 
 
 def read_items(path: Path) -> tuple[Item, ...]:

@@ -12,6 +12,7 @@ The two EleutherAI tasks are not in the harness; their definitions are those of 
 paper (arXiv 2508.06601): WMDP's own for the first, "Question: … Answer:" by length for the second.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ ROBUST_CONFIGS = (
     "reverse_genetics_and_easy_editing",
     "viral_vector_research",
 )
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+"""As reports take it: `models.documents.Name`."""
 NAMES = ("capitals", "wmdp", "wmdp-robust", "wmdp-cloze", "mmlu", "file:PATH")
 
 
@@ -72,6 +75,13 @@ def load_suite(
     tasks = (*parts, *varied, *canary)
     if len({task.name for task in tasks}) != len(tasks):
         raise SuiteError(name, "names a subset twice")
+    for called in (suite_name(name), *(task.name for task in tasks)):
+        if not NAME.fullmatch(called):
+            raise SuiteError(
+                name,
+                f"a report cannot carry the name {called!r}: at most 63 of a-z, 0-9, '.', '_' and "
+                "'-', the first a letter or a digit; rename the file",
+            )
     return tuple(task if limit is None else _first(task, limit) for task in tasks)
 
 

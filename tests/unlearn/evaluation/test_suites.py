@@ -224,6 +224,7 @@ def test_a_local_file_named_for_a_task_is_that_task(tmp_path):
         ('{"question": "x", "choices": ["a", "b", "c", 4], "answer": 0}\n', "text"),
         ('{"question": "x", "choices": ["a", "b", "c", "d"], "answer": 4}\n', "0 to 3"),
         ('{"question": "x", "choices": ["a", "b", "c", "d"], "answer": true}\n', "0 to 3"),
+        ('{"question": "\\ud800", "choices": ["a", "b", "c", "d"], "answer": 0}\n', "half a sign"),
     ],
 )
 def test_rows_of_another_shape_are_refused(tmp_path, content, problem):
@@ -242,6 +243,15 @@ def test_what_is_no_suite_is_refused(name):
 def test_names_of_suites_are_safe_in_a_report(tmp_path):
     assert suite_name("wmdp+wmdp-robust+mmlu") == "wmdp.wmdp-robust.mmlu"
     assert suite_name("file:/data/Rows.jsonl") == "rows.jsonl"
+
+
+@pytest.mark.parametrize(
+    "file", ["My Set.jsonl", "ä.jsonl", "-x.jsonl", ".jsonl", f"{'x' * 60}.jsonl"]
+)
+def test_a_file_whose_name_no_report_could_carry_is_refused_before_it_is_asked(tmp_path, file):
+    path = write_rows(tmp_path / file, rows("bio", 3))
+    with pytest.raises(SuiteError, match="rename the file"):
+        load_suite(f"file:{path}", variants=VARIANTS)
 
 
 def test_variants_keep_the_items_and_change_the_prompt(tmp_path):
