@@ -3,11 +3,10 @@
 import argparse
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from models.cli.terminal import printable
+from models.cli.terminal import printable, table_console
 from models.manifest import Lineage, Manifest
 from models.release import newest_releases
 from models.store import CheckpointStore
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     store = CheckpointStore(args.home / "store")
-    console = Console()
+    console = table_console()
     if args.action == "list":
         console.print(_table(store))
     elif args.action == "show":

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.cli import power, waivers
-from models.cli.terminal import printable
+from models.cli.terminal import printable, table_console
 from models.documents import Digest
 from models.errors import RegistryError
 from models.evidence import collect_file, find_report, trust_or_none
@@ -84,7 +84,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 def _judge(args: argparse.Namespace) -> int:
     policy = Policy.load(args.policy)
     store = CheckpointStore(args.home / "store")
-    console = Console()
+    console = table_console()
     try:
         path = find_report(store, args.what)
         trust = trust_or_none(args.home)

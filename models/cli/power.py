@@ -2,10 +2,10 @@
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from models.cli.numbers import whole
+from models.cli.terminal import plain_console
 from models.policy import DEFAULT_POLICY, Policy
 from models.power import MAX_ITEMS, pass_probability, power, sparkline
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     table = Table(
         "attempt",
         "α",

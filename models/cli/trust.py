@@ -17,8 +17,7 @@ from models.signing import make_private_key, read_machine_key
 from models.trust import Role, TrustStore, read_trust, trust_lock, trust_path, write_trust
 
 ROLES = get_args(Role)
-MAX_DAYS = 36_500
-"""For which a key can be trusted: the calendar ends as well."""
+MAX_DAYS = 3650
 EXAMPLES = """\
 A private key stays with its holder; the trust store holds public keys alone. Two keys of one holder
 count once, however the name is spelled. A revoked key never counts again, also for what it has
@@ -50,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--holder", required=True, help="the person or machine that has the key")
     add.add_argument("--role", action="append", choices=ROLES, required=True, help="repeatable")
     add.add_argument(
-        "--days", type=whole(1, MAX_DAYS), default=DEFAULT_LIFETIME.days, help="(%(default)s)"
+        "--days",
+        type=whole(1, MAX_DAYS),
+        default=DEFAULT_LIFETIME.days,
+        help=f"at most {MAX_DAYS} (%(default)s)",
     )
     actions.add_parser("list", help="all keys")
     revoke = actions.add_parser("revoke", help="never count a key again")

@@ -66,6 +66,21 @@ def test_a_person_reads_every_rule_and_the_outcome(home, capsys):
     assert "attempt 1" in " ".join(text.split())
 
 
+def test_tables_are_not_folded_where_there_is_no_terminal(home, capsys):
+    made = stored(home, subset(candidate=200), utility())
+    assert gate(home, made.document_digest, "--json") == 1
+    rules = Verdict.model_validate_json(capsys.readouterr().out).rules
+    assert gate(home, made.document_digest) == 1
+    lines = capsys.readouterr().out.splitlines()
+    for rule in rules:
+        assert any(rule.rule in line and rule.reason in line for line in lines), rule
+    reason = "no corpus for chemistry, and nobody who could write one before the autumn"
+    words = ("chem.accuracy", "--family", "smollm2", "--reason", reason, "--key", keys(home)[0])
+    assert gate(home, "waive", *words) == 0
+    assert gate(home, "waivers") == 0
+    assert f" {reason} " in capsys.readouterr().out
+
+
 def test_a_report_by_an_unknown_key_is_invalid_and_says_why(home, capsys):
     stranger = Ed25519PrivateKey.from_private_bytes(bytes([99]) * 32)
     made = stored(home, signed_by=stranger)
@@ -138,8 +153,11 @@ def test_what_people_write_is_shown_and_not_obeyed(home, capsys, monkeypatch):
 def test_a_waiver_that_is_too_long_or_incomplete_is_refused(home, capsys):
     walt, _ = keys(home)
     words = ("chem.accuracy", "--family", "smollm2", "--reason", "r", "--key", walt)
-    assert gate(home, "waive", *words, "--days", "181") == 2
-    assert "180 days at most" in capsys.readouterr().err
+    for days in ("181", "0", "-1", "99999999999"):
+        with pytest.raises(SystemExit) as ended:
+            gate(home, "waive", *words, "--days", days)
+        assert ended.value.code == 2
+        assert "between 1 and 180" in capsys.readouterr().err
     assert gate(home, "waive", "chem.control", *words[1:]) == 2
     assert gate(home, "waive", "chem.accuracy", "--key", walt) == 2
     assert "family, reason must be given" in capsys.readouterr().err

@@ -63,6 +63,11 @@ def test_keys_are_added_listed_and_revoked(airlock, home: Path, tmp_path: Path):
         "trust", "add", "xyz", "--holder", "x", "--role", "engine", status=29
     )
     same = ("trust", "add", "00" * 32, "--role", "engine", "--holder")
+    for days in ("0", "-1", "3651", "99999999999", "x"):
+        with pytest.raises(SystemExit) as ended:
+            airlock("trust", "add", "00" * 32, "--holder", "x", "--role", "engine", "--days", days)
+        assert ended.value.code == 2
+    assert read_trust(home).keys == (key,)
     assert "its holder is spelled ada there" in airlock(*same, "A\u200bDA ", status=29)
     assert "started anew" in airlock("trust", "init", status=29)
     assert "0 keys" in airlock("trust", "revoke", "zz", status=29)
