@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 from typing import Self
 
+from models.admission import names_code
 from models.errors import CheckpointCorruptError
 from models.manifest import FileEntry, Manifest
 from models.store import CheckpointStore
@@ -131,11 +132,10 @@ def _sha256(descriptor: int) -> str:
 
 
 def _names_code(descriptor: int) -> bool:
-    """Whether a JSON file has an `auto_map`, which names code in the checkpoint."""
+    """Whether a JSON file of a checkpoint names code in it."""
     with open(os.dup(descriptor), "rb") as stream:
         stream.seek(0)
         try:
-            content = json.loads(stream.read())
+            return names_code(json.loads(stream.read()))
         except ValueError:
             return False
-    return isinstance(content, dict) and "auto_map" in content

@@ -85,6 +85,12 @@ def test_only_safetensors_enter(store: CheckpointStore, name: str):
 def test_remote_code_links_and_empty_checkpoints_do_not_enter(store: CheckpointStore):
     for write in (
         lambda d: (d / "config.json").write_text(json.dumps({"auto_map": {"a": "b"}})),
+        lambda d: (d / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"a": "b"}})),
+        lambda d: (d / "config.json").write_bytes(b"{"),
+        lambda d: (d / "config.json").write_bytes(b"5"),
+        lambda d: (d / "config.json").write_bytes(b"\xff"),
+        lambda d: (d / "config.json").write_text("[" * 100_000),
+        lambda d: os.mkfifo(d / "pipe.json"),
         lambda d: (d / "linked.json").symlink_to("/etc/hostname"),
         lambda d: (d / "model.safetensors").unlink(),
     ):
