@@ -37,7 +37,7 @@ class Source(Document):
     package: str
     version: str
     sha256: HexSha256
-    """Of the package's file."""
+    """Of the package's file; of the list of files where a directory was imported."""
     license: str
 
 
@@ -167,12 +167,17 @@ class Manifest(Document):
     @cached_property
     def digest(self) -> Digest:
         """The checkpoint's digest: of its files' paths, sizes and contents, and of nothing else."""
-        return digest_of([entry.model_dump(mode="json") for entry in self.files])
+        return files_digest(self.files)
 
     @property
     def is_base(self) -> bool:
         """Whether nothing has been unlearned from it."""
         return self.lineage is None
+
+
+def files_digest(files: Iterable[FileEntry]) -> Digest:
+    """Return the digest of a checkpoint of these files, which are sorted by their paths."""
+    return digest_of([entry.model_dump(mode="json") for entry in files])
 
 
 def digest_below(directory: str, files: Iterable[FileEntry]) -> Digest:
@@ -183,4 +188,4 @@ def digest_below(directory: str, files: Iterable[FileEntry]) -> Digest:
         for entry in files
         if entry.path.startswith(prefix)
     ]
-    return digest_of([entry.model_dump(mode="json") for entry in inside])
+    return files_digest(inside)

@@ -46,7 +46,7 @@ VERBS = {
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
     "engines": Verb("gateway.cli.engines", "add, list and remove the engines that are asked"),
     "contents": Verb("gateway.cli.contents", "open or destroy kept contents, by two people"),
-    "checkpoints": Verb("models.cli.checkpoints", "list, show and verify checkpoints"),
+    "checkpoints": Verb("models.cli.checkpoints", "list, show, verify and import checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),
     "gate": Verb("models.cli.gate", "judge a report against a policy"),

@@ -1,13 +1,18 @@
-"""`airlock checkpoints`: list, show and verify what the store holds."""
+"""`airlock checkpoints`: list, show and verify what the store holds, and import a base."""
 
 import argparse
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from models.cli.terminal import printable, table_console
-from models.manifest import Lineage, Manifest
+from models.admission import list_files
+from models.cli.terminal import plain_console, printable, table_console
+from models.cli.words import name
+from models.imported import import_base
+from models.manifest import Lineage, Manifest, files_digest
 from models.release import newest_releases
 from models.store import CheckpointStore
 
@@ -17,6 +22,8 @@ examples:
   airlock checkpoints show 3f9c2a            # a prefix of the digest is enough
   airlock checkpoints show 3f9c2a --json     # the manifest as it is stored
   airlock checkpoints verify 3f9c2a          # hash every byte again
+  airlock checkpoints import weights --family zephyr-7b --hazard bio --hazard cyber \\
+      --package HuggingFaceH4/zephyr-7b-beta --version 892b3d7a7b1cf10c7a701c60881cd93df615734c
 """
 
 
@@ -25,14 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="all checkpoints, with the aliases that point to them")
-    for name, summary in (
+    for what, summary in (
         ("show", "what a checkpoint is, where it came from and what differs from its base"),
         ("verify", "hash a checkpoint's bytes again; status 21 when they changed"),
     ):
-        action = actions.add_parser(name, help=summary)
+        action = actions.add_parser(what, help=summary)
         action.add_argument("checkpoint", help="digest, or a unique prefix of at least 6 digits")
-        if name == "show":
+        if what == "show":
             action.add_argument("--json", action="store_true", help="print the manifest alone")
+    _import_words(actions.add_parser("import", help="store a directory's files as a base"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,15 +54,55 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             console.print_json(manifest.model_dump_json())
         else:
-            for name, value in _facts(store, manifest):
+            for fact, value in _facts(store, manifest):
                 # Not wrapped, so that digests and paths can be copied; Text: no markup in values.
                 console.print(
-                    Text.assemble((f"{name:<17}", "bold"), printable(value)), soft_wrap=True
+                    Text.assemble((f"{fact:<17}", "bold"), printable(value)), soft_wrap=True
                 )
+    elif args.action == "import":
+        _import(args, store)
     else:
         manifest = store.verify(store.resolve(args.checkpoint))
         console.print(f"{manifest.digest}: {len(manifest.files)} files, every byte as stored")
     return 0
+
+
+def _import_words(action: argparse.ArgumentParser) -> None:
+    action.add_argument("directory", type=Path, help="safetensors, JSON and text files alone")
+    action.add_argument("--family", type=name, required=True, help="whose base it is")
+    action.add_argument(
+        "--hazard",
+        type=name,
+        action="append",
+        required=True,
+        help="a hazard domain of the family, repeatable: all that it knows",
+    )
+    action.add_argument("--package", default="unknown", help="where it came from")
+    action.add_argument("--version", default="unknown", help="which one, such as a commit")
+    action.add_argument("--license", default="unknown", help="under which it may be used")
+    action.add_argument("--dry-run", action="store_true", help="check and hash, store nothing")
+
+
+def _import(args: argparse.Namespace, store: CheckpointStore) -> None:
+    console = plain_console()
+    if args.dry_run:
+        files = list_files(args.directory)
+        console.print(f"{files_digest(files)}: {len(files)} files may enter; nothing was stored")
+        return
+    manifest = import_base(
+        store,
+        args.directory,
+        family=args.family,
+        hazards=tuple(sorted(set(args.hazard))),
+        package=args.package,
+        version=args.version,
+        licence=args.license,
+        now=datetime.now(UTC),
+    )
+    console.print(
+        f"{manifest.digest}: {len(manifest.files)} files, base of {manifest.family}; "
+        f"hazards: {', '.join(manifest.hazards)}"
+    )
 
 
 def _facts(store: CheckpointStore, manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -76,10 +124,10 @@ def _facts(store: CheckpointStore, manifest: Manifest) -> Iterator[tuple[str, st
 def _lineage_facts(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield "base", lineage.base
     yield "made by", f"{lineage.method}, {lineage.steps} steps, seed {lineage.seed}"
-    for name, corpus in sorted(lineage.corpora.items()):
+    for which, corpus in sorted(lineage.corpora.items()):
         revision = f"@{corpus.revision}" if corpus.revision else ""
         texts = "" if corpus.texts is None else f"{corpus.texts} texts, "
-        yield name, f"{corpus.spec or 'corpus'}{revision}: {texts}{corpus.digest}"
+        yield which, f"{corpus.spec or 'corpus'}{revision}: {texts}{corpus.digest}"
     kind = f"rank {lineage.rank}" if lineage.rank else "full rank"
     yield "trained", f"{kind}: {', '.join(lineage.trained_tensors)}"
     if lineage.changes:
