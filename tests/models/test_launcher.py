@@ -241,6 +241,16 @@ def test_a_running_launcher_follows_its_alias(house: House):
         pass
 
 
+def test_a_release_of_the_same_bytes_in_another_profile_is_another_engines(house: House):
+    spec = house.spec()
+    house.promote(profile=house.profile.model_copy(update={"dtype": "bfloat16"}))
+    with pytest.raises(EngineError, match="points to something else"):
+        house.launcher().attest(spec, RUNNING, NONCE)
+    with pytest.raises(EngineError, match="not the profile"), house.launcher().pinned(spec):
+        pass
+    assert house.spec().dtype == "bfloat16"
+
+
 def test_nothing_is_attested_or_started_without_a_release_that_counts(house: House):
     spec, late = house.spec(), house.launcher().release().expires_at
     with pytest.raises(EngineError, match="no engine"):

@@ -58,3 +58,6 @@ def test_a_revocation_under_another_checkpoints_name_is_not_that_ones(store: Che
     revoke(store, TRUST, one, ALICE, reason="leaks", now=NOW)
     revocation_path(store, other).write_bytes(revocation_path(store, one).read_bytes())
     assert set(verified_revocations(store, TRUST)) == {one}
+    # Alone it is nobody's: the checkpoint that it speaks of has no file of its own name any more.
+    revocation_path(store, one).unlink()
+    assert verified_revocations(store, TRUST) == {}

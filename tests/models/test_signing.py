@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
-from models.documents import Document
+from models.documents import Document, canonical_json
 from models.errors import KeyUnusableError, SignatureError
 from models.signing import (
     countersign,
     make_private_key,
+    payload_type,
     peek,
     read_private_key,
     seal,
@@ -73,6 +76,16 @@ def spelled_otherwise() -> bytes:
     return seal(Note(text="ü"), [ALICE, BOB])
 
 
+def spaced() -> bytes:
+    payload = json.dumps({"text": "ü"}, ensure_ascii=False).encode()
+    envelope = Envelope(payload, payload_type(Note), {})
+    for key in (ALICE, BOB):
+        public = key.public_key().public_bytes_raw()
+        named = SSlibKey(key_id(public), "ed25519", "ed25519", {"public": public.hex()})
+        envelope.sign(CryptoSigner(key, named))
+    return canonical_json(envelope.to_dict())
+
+
 BOTH = seal(NOTE, [ALICE, BOB])
 REFUSED = {
     "one signature": {"raw": seal(NOTE, [ALICE])},
@@ -96,6 +109,7 @@ REFUSED = {
     "changed after it was signed": {"raw": tampered(BOTH)},
     "another kind of document": {"raw": seal(Memo(text="ü"), [ALICE, BOB])},
     "an unknown field": {"raw": spelled_otherwise()},
+    "other spelling of the same values": {"raw": spaced()},
     "no envelope": {"raw": b"[]"},
     "no JSON": {"raw": b"\xff"},
 }

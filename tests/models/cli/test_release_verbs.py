@@ -210,6 +210,12 @@ def test_the_demonstration_signs_by_itself_and_says_so(airlock, home: Path):
     assert proposal_path(CheckpointStore(home / "store"), "smollm2", "base", 2).exists()
     approve = ("promote", "--approve", "smollm2:base")
     assert "second person" in airlock(*approve, status=25)
+    # Nor where there are more than the two: which of them would be meant?
+    public = airlock("trust", "new-key", home / "trust/private/releaser-c.pem").strip()
+    airlock("trust", "add", public, "--holder", "releaser-c", "--role", "releaser")
+    third = airlock("promote", digest, "--as", "smollm2:base", *ENGINE, status=29)
+    assert "here are 3, needed 2" in third
+    (home / "trust/private/releaser-c.pem").unlink()
     # With one of the two gone it is no demonstration any more.
     key.unlink()
     assert "name the releaser's key" in airlock(
