@@ -117,7 +117,7 @@ def engines_begun() -> int:
 
 
 AT_WORK = {
-    "base": lambda: any(HOME.glob("store/staging/*/*")),
+    "base": lambda: any(HOME.glob("store/staging/*/content/*")),
     "unlearn": lambda: (
         sum(len(log.read_text().splitlines()) for log in HOME.glob("runs/*.jsonl")) > 2
     ),
