@@ -231,11 +231,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _engines_attest(self) -> Self:
         # By their places, as other errors name them: an address may hold a password.
-        silent = [
-            f"engines.{place}"
-            for place, engine in enumerate(self.engines)
-            if engine.attest_url is None
-        ]
+        silent = [f"engines.{n}" for n, one in enumerate(self.engines) if one.attest_url is None]
         if self.require_attestation and silent:
             raise ValueError(
                 f"engines without attest_url: {', '.join(silent)}; name their side-cars, or set "

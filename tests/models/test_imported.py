@@ -67,7 +67,7 @@ def test_a_dry_run_stores_nothing(run, store: CheckpointStore, weights: Path):
 def test_the_same_bytes_are_one_base(run, store: CheckpointStore, weights: Path):
     assert run(weights) == run(weights)
     refused = run(weights, "--family", "zephyr-7b", "--hazard", "bio", status=22)
-    assert "there already, as a base of zephyr-7b with the hazards bio, cyber" in refused
+    assert "is here already, in the family zephyr-7b with bio, cyber" in refused
     (base,) = store.manifests()
     candidate = put_candidate(store, base.digest, b"unlearned")
     copy = weights.with_name("copy")

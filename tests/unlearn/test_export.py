@@ -255,7 +255,7 @@ def test_a_linked_file_survives_the_store(store, checkpoint):
     with store.staging() as staged:
         export._bring_files(checkpoint, staged, set())
         base = store.put(
-            staged, family="other", hazards=("capitals",), source=SOURCE, created_at=NOW
+            staged, family="tiny", hazards=("capitals",), source=SOURCE, created_at=NOW
         )
     made = store_candidate(store, base.digest)
     assert store.verify(base.digest)

@@ -13,7 +13,7 @@ from models.plan import read_chain
 from models.policy import Depth, Policy
 from models.signing import make_private_key, read_private_key
 from models.trust import TrustStore
-from tests.models.checkpoints import trusted
+from tests.models.checkpoints import trusted, write_trust
 from tests.unlearn.attacks.conftest import TASK, misdirect
 from unlearn.attacks import suite
 from unlearn.attacks.settings import attacks_of
@@ -33,8 +33,10 @@ def toy(hide, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "unlearn.evaluation.suites.capitals", lambda: (TASK, replace(TASK, name="b", domain="b"))
     )
-    make_private_key(tmp_path / "evaluator.pem")
-    return hide(misdirect)
+    made = hide(misdirect)
+    key = make_private_key(tmp_path / "evaluator.pem")
+    write_trust(made.home, TrustStore(keys=(trusted(key, "eve", "evaluator"),)))
+    return made
 
 
 @pytest.fixture
