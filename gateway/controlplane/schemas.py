@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.policy.organisations import KEY_AT_MOST
+from gateway.tables.organisations import KEY_AT_MOST
 from models.names import name_key
 
 

@@ -5,15 +5,14 @@ from datetime import datetime
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from gateway.policy.organisations import KEY_AT_MOST
 from gateway.tables.metadata import Base, Moment
+
+KEY_AT_MOST = 600
+"""Signs of the key of a name: one of a name can become eighteen when case and width go."""
 
 
 class Organisation(Base):
-    """An organisation; `name_key` is its name as it looks, so that it exists once.
-
-    A character may become several when its case or its width is taken away.
-    """
+    """An organisation; `name_key` is its name as it looks, so that it exists once."""
 
     __tablename__ = "organisations"
     __table_args__ = (

@@ -1,4 +1,0 @@
-"""Organisations by their names, which `models.names` compares. Pure."""
-
-KEY_AT_MOST = 600
-"""Signs of a name's key. Those of a name can become eighteen each."""
