@@ -70,6 +70,8 @@ from gateway.tracing import make_tracing
 from gateway.trouble import Trouble
 from models.store import CheckpointStore
 
+OWN_CONNECTIONS = 6
+"""One for each of those that have one at a time: nobody waits for another there."""
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +83,10 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics(version("airlock"))
         self.database = Database(settings)
-        self.registry = Registry(settings.home, settings.trust_file, self.database)
+        # No number of requests to the admin API keeps the audit log, without which no base answers,
+        # or a revocation waiting.
+        self._own = Database(settings, OWN_CONNECTIONS)
+        self.registry = Registry(settings.home, settings.trust_file, self._own)
         self._pepper = first_pepper(secret)
         self._peppers = load_peppers(settings, secret)
         self._ledger_key = secret.derive("limits-ledger/1")
@@ -134,7 +139,7 @@ class Gateway:
             pool = Pool(Probe(client, self.registry.verify), suspects, self.metrics, settings)
             keeper = SnapshotKeeper(
                 settings,
-                self.database,
+                self._own,
                 self._peppers,
                 self._cipher,
                 self.metrics,
@@ -151,12 +156,12 @@ class Gateway:
             counted = self.metrics.inventory
             census = Census(settings, self.database, self.registry, counted)
             memory = DataPlaneCensus(keeper, pool, counted, settings.census_seconds)
-            writer = Writer(self.database, complete, self.metrics, settings.audit_timeout_seconds)
+            writer = Writer(self._own, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(
-                self.database, self._signer, client, self.metrics, settings, self._epoch.witnessed
+                self._own, self._signer, client, self.metrics, settings, self._epoch.witnessed
             )
             recorder = Recorder(writer, self._commitment_key)
-            keeping = Keeping(settings, self.database, self._holder, self.metrics)
+            keeping = Keeping(settings, self._own, self._holder, self.metrics)
             inference = Inference(
                 settings, keeper, relay, self.metrics, recorder, keeping, self._salt_key
             )
@@ -214,6 +219,7 @@ class Gateway:
                 await tracing.close()
         await self.issuers.close()
         await self.database.close()
+        await self._own.close()
 
     async def _follow_releases(self) -> None:
         """Take over what the registry says, for ever; what does not count there closes its door."""

@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 class Database:
     """Opens transactions; the only place where one is committed."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connect lazily to the database that the settings name."""
+    def __init__(self, settings: Settings, connections: int | None = None) -> None:
+        """Connect lazily to the database that the settings name, with so many connections."""
         self.url = database_url(settings)
-        self._engine = make_engine(self.url)
+        self._engine = make_engine(self.url, connections=connections)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         # Apart from the pool, so that no number of requests keeps anybody from asking.
         self._unpooled = make_engine(self.url, is_pooled=False)
@@ -155,11 +155,13 @@ def database_url(settings: Settings) -> URL:
     return url
 
 
-def make_engine(url: URL, *, is_pooled: bool = True) -> AsyncEngine:
+def make_engine(url: URL, *, is_pooled: bool = True, connections: int | None = None) -> AsyncEngine:
     """Return an engine; SQLite checks foreign keys and lets readers go on beside the writer."""
     pool: dict[str, Any] = (
         {"pool_timeout": POOL_TIMEOUT_SECONDS} if is_pooled else {"poolclass": NullPool}
     )
+    if connections is not None:
+        pool |= {"pool_size": connections, "max_overflow": 0}
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,

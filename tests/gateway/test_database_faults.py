@@ -11,7 +11,6 @@ from sqlalchemy import make_url, text
 
 from gateway.db import POOL_TIMEOUT_SECONDS, Database, make_engine
 from gateway.errors import NotReadyError
-from gateway.tables import Person
 from tests.gateway.conftest import make_settings, psycopg_connection, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import wait_for
@@ -33,7 +32,7 @@ def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(runni
     answers: list[httpx.Response] = []
 
     def ask() -> None:
-        answers.append(running.admin("GET", "/people"))
+        answers.append(running.admin("GET", "/engines"))
 
     threads = [threading.Thread(target=ask) for _ in range(MORE_THAN_CONNECTIONS)]
     address = running.settings.database_url
@@ -42,7 +41,7 @@ def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(runni
         psycopg_connection(address) as watcher,
         holder.transaction(),
     ):
-        holder.execute(f"LOCK TABLE {Person.__tablename__} IN ACCESS EXCLUSIVE MODE")
+        holder.execute("LOCK TABLE engines IN ACCESS EXCLUSIVE MODE")
         for thread in threads:
             thread.start()
         every = pool.size() + pool._max_overflow
@@ -54,7 +53,7 @@ def test_with_every_connection_in_use_it_is_503_and_right_again_afterwards(runni
         assert {code(answer) for answer in answers} == {(503, "not_ready")}
         assert running.chat("public").status_code == 200, "it asks no database"
         base = running.chat("researcher", "smollm2:base")
-        assert base.status_code in (200, 503), base.text
+        assert base.status_code == 200, "its entry in the audit log has a connection of its own"
         assert code(running.chat("airlock_key_wrong")) == (401, "invalid_api_key")
     for thread in threads:
         thread.join(10)
