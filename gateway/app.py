@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -50,7 +50,7 @@ from gateway.dataplane.pool import Pool
 from gateway.dataplane.probe import Probe
 from gateway.dataplane.relay import Relay
 from gateway.dataplane.routes import DataPlane
-from gateway.dataplane.sharing import share_limits
+from gateway.dataplane.sharing import shared_limits
 from gateway.dataplane.snapshot import SnapshotKeeper
 from gateway.dataplane.suspects import Suspects
 from gateway.dataplane.upstream import Upstream
@@ -67,7 +67,6 @@ from gateway.readiness import why_not_ready
 from gateway.request_ids import RequestIds
 from gateway.settings import Settings
 from gateway.tracing import make_tracing
-from gateway.trouble import Trouble
 from models.store import CheckpointStore
 
 OWN_CONNECTIONS = 6
@@ -85,8 +84,8 @@ class Gateway:
         self.database = Database(settings)
         # No number of requests to the admin API keeps the audit log, without which no base answers,
         # or a revocation waiting.
-        self._own = Database(settings, OWN_CONNECTIONS)
-        self.registry = Registry(settings.home, settings.trust_file, self._own)
+        self.own_database = Database(settings, OWN_CONNECTIONS)
+        self.registry = Registry(settings.home, settings.trust_file, self.own_database)
         self._pepper = first_pepper(secret)
         self._peppers = load_peppers(settings, secret)
         self._ledger_key = secret.derive("limits-ledger/1")
@@ -110,7 +109,9 @@ class Gateway:
         self.pool: Pool | None = None
         self.data_plane: DataPlane | None = None
         self.engine_metrics: EngineMetrics | None = None
-        self.releases_error: str | None = None
+        self.has_failed = False
+        """Whether a task has ended that must not."""
+        self.on_failure: Callable[[], None] = lambda: None
         self.http = self._fastapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +126,18 @@ class Gateway:
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Run the tasks that keep the gateway current, for as long as it serves."""
-        settings = self.settings
+        try:
+            async with self._kept_current():
+                yield
+        except BaseExceptionGroup:
+            # Without them it would refuse everything, for ever: end, to be started anew.
+            self.has_failed = True
+            self.on_failure()
+            raise
+
+    @asynccontextmanager
+    async def _kept_current(self) -> AsyncIterator[None]:
+        settings, own = self.settings, self.own_database
         await self.database.prepare(settings)
         # An engine's address comes from configuration: never through a proxy of the environment.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
@@ -139,7 +151,7 @@ class Gateway:
             pool = Pool(Probe(client, self.registry.verify), suspects, self.metrics, settings)
             keeper = SnapshotKeeper(
                 settings,
-                self._own,
+                own,
                 self._peppers,
                 self._cipher,
                 self.metrics,
@@ -156,12 +168,17 @@ class Gateway:
             counted = self.metrics.inventory
             census = Census(settings, self.database, self.registry, counted)
             memory = DataPlaneCensus(keeper, pool, counted, settings.census_seconds)
-            writer = Writer(self._own, complete, self.metrics, settings.audit_timeout_seconds)
+            writer = Writer(own, complete, self.metrics, settings.audit_timeout_seconds)
             notary = Notary(
-                self._own, self._signer, client, self.metrics, settings, self._epoch.witnessed
+                own,
+                self._signer,
+                client,
+                self.metrics,
+                settings,
+                self._epoch.witnessed,
             )
             recorder = Recorder(writer, self._commitment_key)
-            keeping = Keeping(settings, self._own, self._holder, self.metrics)
+            keeping = Keeping(settings, own, self._holder, self.metrics)
             inference = Inference(
                 settings, keeper, relay, self.metrics, recorder, keeping, self._salt_key
             )
@@ -178,7 +195,11 @@ class Gateway:
             workshop = Workshop(
                 settings, self.database, self._shelf, keeper, self.metrics, ask, slots
             )
-            async with asyncio.TaskGroup() as tasks:
+            limits = self.data_plane.limits
+            async with (
+                shared_limits(limits, self._ledger_key, settings, self.metrics) as ledger,
+                asyncio.TaskGroup() as tasks,
+            ):
                 running = [
                     tasks.create_task(keeper.keep_current()),
                     tasks.create_task(
@@ -189,13 +210,8 @@ class Gateway:
                     tasks.create_task(announcer.speak()),
                     tasks.create_task(keeper.watch()),
                     tasks.create_task(self._epoch.keep()),
-                    tasks.create_task(self._follow_releases()),
+                    tasks.create_task(self.registry.keep(settings.release_poll_seconds)),
                     tasks.create_task(notary.run()),
-                    tasks.create_task(
-                        share_limits(
-                            self.data_plane.limits, self._ledger_key, settings, self.metrics
-                        )
-                    ),
                     tasks.create_task(Worker(workshop).run()),
                     tasks.create_task(census.run()),
                     tasks.create_task(memory.run()),
@@ -204,6 +220,8 @@ class Gateway:
                     tasks.create_task(forget_expired(self.database)),
                     tasks.create_task(forget_answers(self.database)),
                 ]
+                if ledger is not None:
+                    running.append(tasks.create_task(ledger.keep()))
                 tasks.create_task(writer.run())
                 tasks.create_task(keeping.run())
                 yield
@@ -219,21 +237,7 @@ class Gateway:
                 await tracing.close()
         await self.issuers.close()
         await self.database.close()
-        await self._own.close()
-
-    async def _follow_releases(self) -> None:
-        """Take over what the registry says, for ever; what does not count there closes its door."""
-        trouble = Trouble(log, "releases could not be taken over")
-        while True:
-            try:
-                await self.registry.follow()
-                self.releases_error = None
-                trouble.worked()
-            except Exception as error:  # noqa: BLE001 - its kind is logged.
-                # Whatever it was: this task keeps doors shut that should be, and must go on.
-                self.releases_error = str(error)
-                trouble.failed()
-            await asyncio.sleep(self.settings.release_poll_seconds)
+        await self.own_database.close()
 
     async def _render_engine_metrics(self) -> bytes:
         return await self.engine_metrics.render() if self.engine_metrics else b""
@@ -242,9 +246,7 @@ class Gateway:
         """Return why requests cannot be served as they should; empty when they can."""
         if self.keeper is None or self.pool is None:
             return ["the gateway is starting"]
-        return why_not_ready(
-            self.settings, self.keeper, self.pool, self.registry, self.releases_error
-        )
+        return why_not_ready(self.settings, self.keeper, self.pool, self.registry)
 
     def _fastapi(self) -> FastAPI:
         app = AdminApi(

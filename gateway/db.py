@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, Executable, Select, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -140,12 +140,16 @@ def database_url(settings: Settings) -> URL:
     """Return the database's URL; the embedded one is a file under `home`.
 
     Raises:
-        ConfigurationError: The URL is of another kind.
+        ConfigurationError: It is no URL, or one of another kind.
     """
     if settings.database_url is None:
         settings.home.mkdir(parents=True, exist_ok=True)
         return make_url(f"sqlite+aiosqlite:///{settings.home.resolve() / 'airlock.db'}")
-    url = make_url(settings.database_url)
+    try:
+        url = make_url(settings.database_url)
+    except (ArgumentError, ValueError):
+        # Without its text, which may hold a part of the password.
+        raise ConfigurationError("AIRLOCK_DATABASE_URL is no URL") from None
     if url.drivername not in ("sqlite+aiosqlite", "postgresql+psycopg"):
         raise ConfigurationError(
             f"AIRLOCK_DATABASE_URL is of the kind {url.drivername}; use postgresql+psycopg://…"

@@ -14,7 +14,6 @@ def why_not_ready(
     keeper: SnapshotKeeper,
     pool: Pool,
     registry: Registry,
-    releases_error: str | None,
 ) -> list[str]:
     """Return the reasons; none when the gateway is ready.
 
@@ -23,7 +22,6 @@ def why_not_ready(
         keeper: Who may use what.
         pool: The engines.
         registry: What is released.
-        releases_error: Why releases could not be taken over at the last look.
     """
     try:
         catalogue = keeper.current().catalogue
@@ -34,8 +32,8 @@ def why_not_ready(
         reasons.append("the snapshot is too old to serve base checkpoints")
     if not catalogue.families:
         reasons.append("nothing has been promoted")
-    if releases_error:
-        reasons.append(f"releases: {releases_error}")
+    if registry.error:
+        reasons.append(f"releases: {registry.error}")
     reasons += registry.problems
     now = datetime.now(UTC)
     for family in catalogue.families.values():

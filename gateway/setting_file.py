@@ -26,4 +26,7 @@ def file_of(settings: type[BaseSettings]) -> TomlConfigSettingsSource | None:
         raise ConfigurationError(f"{CONFIG_FILE}={path} is no TOML file: {error}") from error
     if not Path(path).is_file():
         raise ConfigurationError(f"{CONFIG_FILE} names {path}, which is not there")
+    if "home" in file.toml_data:
+        # The registry and the job have it from there, and read no gateway's settings.
+        raise ConfigurationError(f"{path} names a home; use AIRLOCK_HOME, or --home")
     return file

@@ -2,8 +2,16 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 MailAddress = Annotated[
     str,
@@ -15,6 +23,19 @@ MailAddress = Annotated[
     ),
 ]
 """An e-mail address, as HTML has it: https://html.spec.whatwg.org/#valid-e-mail-address"""
+
+
+def _with_a_port(url: str) -> str:
+    """Return an address whose port, if any, is a number: reading it says so otherwise."""
+    _ = urlsplit(url).port
+    return url
+
+
+RedisUrl = Annotated[
+    str, StringConstraints(pattern=r"^(redis|rediss|unix)://"), AfterValidator(_with_a_port)
+]
+MAX_DAYS = 36_500
+"""The calendar ends as well."""
 WebhookHost = Annotated[
     str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251})(:[0-9]{1,5})?$")
 ]

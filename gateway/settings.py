@@ -18,10 +18,12 @@ from pydantic_settings import (
 from gateway.logs import Level
 from gateway.setting_file import file_of
 from gateway.setting_types import (
+    MAX_DAYS,
     EngineSetting,
     IssuerSetting,
     MailAddress,
     PublicUrl,
+    RedisUrl,
     VisaIssuerSetting,
     WebhookHost,
 )
@@ -37,6 +39,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     home: Path = Path(".airlock")
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
     `log_level` is `contents`, or everybody's; see `docs/contents.md`."""
     contents_key_file: Path | None = None
     """The public key of whoever may read them; its private half stays elsewhere."""
-    contents_days: float = Field(90.0, gt=0)
+    contents_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     """How long they are kept; then the keys are destroyed."""
     contents_max_waiting_bytes: int = Field(67_108_864, ge=1024)
     """With more in memory that waits to be written, further base requests are refused."""
@@ -126,7 +129,7 @@ class Settings(BaseSettings):
     """For a whole answer."""
     engine_max_in_flight: int = Field(256, ge=1)
     """How many requests each engine is given at a time; further ones wait in the queue."""
-    redis_url: str | None = None
+    redis_url: RedisUrl | None = None
     """Redis (`redis://…`), by which several workers count limits together."""
     redis_password_file: Path | None = None
     """A file with its password, so that the URL need not hold it."""
@@ -165,7 +168,7 @@ class Settings(BaseSettings):
     """The share of requests that are traced."""
     metrics_token_file: Path | None = None
     """A file with the bearer token that `/metrics` asks for; without, it is open."""
-    drain_seconds: float = Field(20.0, gt=0)
+    drain_seconds: float = Field(20.0, gt=0, le=86_400)
     """How long running answers may take to end when the gateway stops."""
     engine_priorities: bool = True
     """Whether engines schedule by priority, as `airlock engine` starts them; another engine refuses
@@ -176,7 +179,7 @@ class Settings(BaseSettings):
     Several gateways need one that they share."""
     file_max_bytes: int = Field(104_857_600, ge=1024)
     """The longest file."""
-    file_days: float = Field(30.0, gt=0)
+    file_days: float = Field(30.0, gt=0, le=MAX_DAYS)
     """How long a file is kept, at most."""
     files_per_person: int = Field(200, ge=1)
     """How many files a person may have."""
@@ -225,7 +228,7 @@ class Settings(BaseSettings):
     """Until a notice is tried again at first; doubled up to six hours, for about a day."""
     notice_remind_seconds: float = Field(300.0, gt=0)
     """How often it is looked for what ends soon."""
-    notice_days: float = Field(90.0, ge=40)
+    notice_days: float = Field(90.0, ge=40, le=MAX_DAYS)
     """How long notices are kept that were sent or given up; longer than any reminder is ahead."""
 
     @model_validator(mode="after")

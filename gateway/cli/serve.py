@@ -1,9 +1,11 @@
 """`airlock serve`: serve the gateway."""
 
 import argparse
+import contextlib
 import gc
 import resource
 import sys
+from functools import partial
 
 import anyio
 import uvicorn
@@ -15,6 +17,7 @@ from gateway.server import ServerProtocol
 from gateway.settings import Settings
 from models.cli.numbers import port
 
+STARTUP_FAILURE, FAILURE = 3, 1
 SWITCH_SECONDS = 0.0005
 """After how long a thread that computes lets the event loop go on: releases and signatures are
 looked at beside it every second, and requests would wait for the interpreter's usual 5 ms."""
@@ -44,10 +47,9 @@ def run(args: argparse.Namespace) -> int:
     with sole_gateway(database_url(settings)):
         # The server would say with a traceback what is wrong with the database.
         anyio.run(_look_at_database, settings)
-        _serve(
+        return _serve(
             settings, args.host or settings.host, settings.port if args.port is None else args.port
         )
-    return 0
 
 
 def allow_files(requests: int) -> None:
@@ -71,14 +73,14 @@ async def _look_at_database(settings: Settings) -> None:
         await database.close()
 
 
-def _serve(settings: Settings, host: str, port: int) -> None:
+def _serve(settings: Settings, host: str, port: int) -> int:
     app = create_app(settings)
     # Going through what was imported again and again, for garbage that is not there, would take a
     # fifth of the CPU of a request. A request leaves hardly any cycles behind.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -93,3 +95,10 @@ def _serve(settings: Settings, host: str, port: int) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
+    server = uvicorn.Server(config)
+    app.on_failure = partial(setattr, server, "should_exit", True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        return STARTUP_FAILURE
+    return FAILURE if app.has_failed else 0

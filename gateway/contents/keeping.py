@@ -46,6 +46,8 @@ from gateway.trouble import Trouble
 KEY_SERVES = timedelta(days=1)
 """Then the same grants get another: contents expire by their key, so to the day."""
 MAX_GROUP = 50
+WRITE_SECONDS = 15.0
+"""A database that is silent, not down, would keep the gateway from ending."""
 RETRY_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
@@ -166,14 +168,15 @@ class Keeping:
             sealed = await anyio.to_thread.run_sync(_seal, group)
             names = {each.place.request_id for each in group}
             written = select(KeptContent.request_id, KeptContent.part)
-            async with self._database.transaction() as session:
-                await self._restore_keys(session, group)
-                # A transaction that seemed to fail may have been committed all the same.
-                rows = await session.execute(written.where(KeptContent.request_id.in_(names)))
-                known = {(row.request_id, row.part) for row in rows}
-                new = [row for row in sealed if (row["request_id"], row["part"]) not in known]
-                if new:
-                    await session.execute(insert(KeptContent), new)
+            async with asyncio.timeout(WRITE_SECONDS):
+                async with self._database.transaction() as session:
+                    await self._restore_keys(session, group)
+                    # A transaction that seemed to fail may have been committed all the same.
+                    rows = await session.execute(written.where(KeptContent.request_id.in_(names)))
+                    known = {(row.request_id, row.part) for row in rows}
+                    new = [row for row in sealed if (row["request_id"], row["part"]) not in known]
+                    if new:
+                        await session.execute(insert(KeptContent), new)
         except Exception:  # noqa: BLE001 - its kind is logged.
             # Whatever it was, it is tried again, and nothing new is taken on meanwhile.
             self._trouble.failed()

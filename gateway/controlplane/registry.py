@@ -7,6 +7,8 @@ Every look verifies everything anew. None is made while nothing can have changed
 what the database says, and no key or release has begun or ended to count; but from time to time.
 """
 
+import asyncio
+import logging
 import time
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from gateway.controlplane.serving import seen_releases, take_over
 from gateway.db import Database
 from gateway.identity.changed import VERSION, Version
 from gateway.policy.attestation import Attested, Unattested
+from gateway.trouble import Trouble
 from models.attestation import verify_attestation
 from models.documents import read_document
 from models.errors import DocumentError, SignatureError
@@ -28,6 +31,7 @@ from models.revocation import verified_revocations
 from models.store import CheckpointStore
 from models.trust import TrustStore, trust_path
 
+log = logging.getLogger(__name__)
 NOBODY = TrustStore(keys=())
 LOOK_SECONDS = 10.0
 """After so many a look is made, whatever the marks say: a release may have been of the future."""
@@ -81,7 +85,23 @@ class Registry:
         """Those that count, at the last look."""
         self.problems: list[str] = []
         """What was wrong at the last look, for operators."""
+        self.error: str | None = None
+        """Why releases could not be taken over at the last look."""
         self._last: Look | None = None
+
+    async def keep(self, seconds: float) -> None:
+        """Follow for ever, with a look every so many seconds."""
+        trouble = Trouble(log, "releases could not be taken over")
+        while True:
+            try:
+                await self.follow()
+                self.error = None
+                trouble.worked()
+            except Exception as error:  # noqa: BLE001 - its kind is logged.
+                # Whatever it was: this task keeps doors shut that should be, and must go on.
+                self.error = str(error)
+                trouble.failed()
+            await asyncio.sleep(seconds)
 
     async def follow(self) -> None:
         """Take over what is released and revoked now.

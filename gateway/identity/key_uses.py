@@ -7,6 +7,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
+import anyio
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +16,7 @@ from gateway.tables import ApiKey
 from gateway.trouble import Trouble
 
 WRITE_SECONDS = 60.0
+LAST_WRITE_SECONDS = 5.0
 MAX_ROWS = 1000
 """In one transaction, so that no other waits for long."""
 WRITE = (
@@ -73,7 +75,9 @@ class KeyUses:
                 await asyncio.sleep(WRITE_SECONDS)
                 await self._try_to_write(database)
         finally:
-            await self._try_to_write(database)
+            # A database that is silent, not down, would keep the gateway from ending.
+            with anyio.move_on_after(LAST_WRITE_SECONDS, shield=True):
+                await self._try_to_write(database)
 
     async def _try_to_write(self, database: Database) -> None:
         # These are for people to look at, and are written a minute later; requests go on.

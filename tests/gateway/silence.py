@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from gateway.db import Database
+from gateway.app import Gateway
 from gateway.errors import NotReadyError
 
 
-def silence(database: Database) -> None:
-    """Have it answer nothing."""
+def silence(gateway: Gateway) -> None:
+    """Have a gateway's answer nothing."""
 
     def no_transaction() -> None:
         raise NotReadyError
@@ -15,13 +15,15 @@ def silence(database: Database) -> None:
     async def no_answer(_: Mapping[str, object] | None = None) -> None:
         raise NotReadyError
 
-    vars(database)["transaction"] = no_transaction
-    for poll in database._polls:
-        vars(poll)["ask"] = no_answer
+    for database in (gateway.database, gateway.own_database):
+        vars(database)["transaction"] = no_transaction
+        for poll in database._polls:
+            vars(poll)["ask"] = no_answer
 
 
-def end_silence(database: Database) -> None:
+def end_silence(gateway: Gateway) -> None:
     """Have it answer again, if it did not."""
-    vars(database).pop("transaction", None)
-    for poll in database._polls:
-        vars(poll).pop("ask", None)
+    for database in (gateway.database, gateway.own_database):
+        vars(database).pop("transaction", None)
+        for poll in database._polls:
+            vars(poll).pop("ask", None)

@@ -74,7 +74,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         driver = make_url(settings.database_url).drivername
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         yield problem("database_url", "it is no URL", "write postgresql+psycopg://user@host/name.")
         return
     if driver not in DATABASES:

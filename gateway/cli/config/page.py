@@ -19,7 +19,8 @@ The gateway reads its settings once, at its start: from the TOML file that `AIRL
 names, if it is set, and from the environment, which counts before the file. In the file a setting \
 has its name in small letters without `AIRLOCK_`. A key that is no setting stops the start, and so \
 does a file that cannot be read. No secret has a default; a secret is a file, and the setting \
-names it. `airlock --home DIR` is the same as `AIRLOCK_HOME`.
+names it. `AIRLOCK_HOME` is for the environment alone, \
+or `airlock --home DIR`: every verb has it from there.
 
 `airlock config check` says what is wrong or unsafe and what to do, without starting anything; \
 `airlock config show` prints every value and where it comes from. Neither prints a secret.

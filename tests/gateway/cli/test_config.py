@@ -70,6 +70,15 @@ def test_nothing_is_said_against_a_whole_setup(home, capsys, monkeypatch):
         ({"PORT": "no number"}, "problem", "PORT"),
         ({"ENGINES": "[{"}, "problem", "settings"),
         ({"DATABASE_URL": "mysql://db/airlock"}, "problem", "DATABASE_URL"),
+        ({"DATABASE_URL": f"postgresql+psycopg://a:{SECRET}@h:xx/d"}, "problem", "DATABASE_URL"),
+        ({"REDIS_URL": "redis:6379"}, "problem", "REDIS_URL"),
+        ({"REDIS_URL": "redis://redis:port"}, "problem", "REDIS_URL"),
+        ({"REDIS_URL": "redis://[::1"}, "problem", "REDIS_URL"),
+        ({"CONTENTS_DAYS": "3000000"}, "problem", "CONTENTS_DAYS"),
+        ({"NOTICE_DAYS": "999999"}, "problem", "NOTICE_DAYS"),
+        ({"FILE_DAYS": "inf"}, "problem", "FILE_DAYS"),
+        ({"DRAIN_SECONDS": "inf"}, "problem", "DRAIN_SECONDS"),
+        ({"AUDIT_TIMEOUT_SECONDS": "nan"}, "problem", "AUDIT_TIMEOUT_SECONDS"),
         ({"SECRET_FILE": None}, "problem", "SECRET_FILE"),
         ({"SECRET_FILE": "/nowhere"}, "problem", "SECRET_FILE"),
         ({"AUDIT_WITNESS_KEY": "none"}, "problem", "AUDIT_WITNESS_KEY"),
@@ -185,7 +194,7 @@ def test_the_environment_counts_before_the_file(tmp_path, monkeypatch, capsys):
     assert "AIRLOCK_QUEUE_SECONDS=30.0  # default" in lines
 
 
-@pytest.mark.parametrize("text", [None, "port = ", 'prot = "8000"'])
+@pytest.mark.parametrize("text", [None, "port = ", 'prot = "8000"', 'home = "/srv"'])
 def test_a_file_that_cannot_be_followed_stops_the_start(tmp_path, monkeypatch, text):
     file = tmp_path / "airlock.toml"
     if text is not None:

@@ -1,6 +1,8 @@
 """`airlock serve`: one gateway on a SQLite file, any number on PostgreSQL."""
 
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +84,37 @@ def test_a_schema_that_is_not_the_codes_is_said_in_one_line(tmp_path, monkeypatc
     assert said.startswith("error: the database has schema None, the code ")
     assert "airlock migrate" in said
     assert said.count("\n") == 1
+
+
+def test_a_database_whose_address_is_none_is_said_without_its_password(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("AIRLOCK_DATABASE_URL", "postgresql+psycopg://a:pass@word@h:xx/d")
+    assert main(["--home", str(tmp_path), "serve", "--port", "0"]) == 2
+    assert capsys.readouterr().err == "error: AIRLOCK_DATABASE_URL is no URL\n"
+
+
+DYING = """
+import sys
+from gateway.cli import main
+from gateway.controlplane.census import Census
+
+async def run(self):
+    raise RuntimeError("a defect")
+
+Census.run = run
+sys.exit(main(["--home", sys.argv[1], "serve", "--port", "0"]))
+"""
+
+
+def test_a_gateway_whose_tasks_have_ended_ends(tmp_path):
+    """It would refuse everything from then on, and nothing would start it anew."""
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "a defect" in done.stderr + done.stdout
+    assert done.returncode == serve.FAILURE

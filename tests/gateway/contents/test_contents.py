@@ -440,7 +440,7 @@ def test_without_a_place_to_keep_them_there_is_no_base(running):
     keeping = keeping_of(running)
     before = running.metric("airlock_contents_refused_total")
     asked(running)
-    running.gateway.database.__class__ = Down
+    running.gateway.own_database.__class__ = Down
     try:
         # The key is in use already: this request is the first that cannot be written.
         assert running.post("researcher", ASK).status_code == 200
@@ -449,7 +449,7 @@ def test_without_a_place_to_keep_them_there_is_no_base(running):
         keeping._keys.clear()
         refused(running)
     finally:
-        running.gateway.database.__class__ = Database
+        running.gateway.own_database.__class__ = Database
     assert running.metric("airlock_contents_refused_total") >= before + 2
     wait_for(lambda: running.post("researcher", ASK).status_code == 200)
     asked(running)

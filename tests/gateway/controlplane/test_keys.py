@@ -1,5 +1,7 @@
 """Keys through HTTP: what a new one may be, how it is narrowed, rotated, dated and ended."""
 
+import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -269,8 +271,6 @@ def test_the_last_use_is_written_in_one_go_and_never_goes_back(running):
 
 
 async def test_what_could_not_be_written_is_written_later(running):
-    from contextlib import asynccontextmanager
-
     from gateway.identity.key_uses import KeyUses
 
     class Down:
@@ -284,6 +284,25 @@ async def test_what_could_not_be_written_is_written_later(running):
     with pytest.raises(NotReadyError):
         await uses.write(Down())
     assert uses._minutes == {"abc": 2}
+
+
+async def test_a_silent_database_does_not_keep_the_gateway_from_ending(running, monkeypatch):
+    from gateway.identity import key_uses
+
+    class Silent:
+        @asynccontextmanager
+        async def transaction(self):
+            await asyncio.sleep(60)
+            yield
+
+    monkeypatch.setattr(key_uses, "LAST_WRITE_SECONDS", 0.05)
+    uses = key_uses.KeyUses()
+    uses.note("abc", 120.0)
+    keeping = asyncio.create_task(uses.keep(Silent()))
+    await asyncio.sleep(0)
+    keeping.cancel()
+    done, _ = await asyncio.wait({keeping}, timeout=10)
+    assert done == {keeping}
 
 
 def test_a_key_for_models_is_one_persons_for_ever(running):

@@ -144,7 +144,7 @@ def test_a_streams_tokens_and_a_failure_are_recorded(running):
 
 def test_no_audit_no_base(fresh):
     """Without the log nothing is sent to the base; the public door stays open."""
-    database = fresh.gateway.database
+    database = fresh.gateway.own_database
     real = Database.transaction
 
     class Down(Database):

@@ -328,7 +328,7 @@ def silence_and_look(running) -> None:
     keeper = running.gateway.keeper
     running.engines["base"].tokens, running.engines["base"].delay_seconds = 200, 0.05
     stream = stream_until_end(running, "researcher")
-    silence(running.gateway.database)
+    silence(running.gateway)
     try:
         silent = time.monotonic()
         stream["thread"].join(10)
@@ -344,7 +344,7 @@ def silence_and_look(running) -> None:
         assert httpx.get(f"{running.url}/readyz").status_code == 503
         assert httpx.get(f"{running.url}/healthz").status_code == 200
     finally:
-        end_silence(running.gateway.database)
+        end_silence(running.gateway)
         running.engines["base"].delay_seconds = 0.0
     wait_for(lambda: running.chat("researcher").status_code == 200)
 

@@ -34,7 +34,7 @@ def events(*lines: bytes) -> bytes:
 
 
 def silence_database(running, _):
-    silence(running.gateway.database)
+    silence(running.gateway)
     time.sleep(0.3)
 
 
@@ -100,7 +100,7 @@ def healed(gateway):
 
 
 def heal(running, engines) -> None:
-    end_silence(running.gateway.database)
+    end_silence(running.gateway)
     for engine in engines.values():
         was_down = engine._listener.fileno() < 0
         engine.raw, engine.status, engine.delay_seconds = None, "200 OK", 0.0

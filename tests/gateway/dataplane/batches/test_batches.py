@@ -411,14 +411,13 @@ def test_a_silent_database_loses_no_line(running):
     before = served(running, "unlearned")
     made = create(running, "public", [line(n) for n in range(60)])
     wait_for_lines(running, "public", made, 3)
-    database = running.gateway.database
-    silence(database)
+    silence(running.gateway)
     try:
         silent = ask(running, "public", "GET", f"/batches/{made['id']}")
         assert (silent.status_code, silent.json()["error"]["code"]) == (503, "not_ready")
     finally:
         wait_for(lambda: served(running, "unlearned") > before + 10)
-        end_silence(database)
+        end_silence(running.gateway)
     batch = ended(running, "public", made)
     assert batch["request_counts"] == {"total": 60, "completed": 60, "failed": 0}
     results(running, "public", batch)
