@@ -181,6 +181,19 @@ def test_no_admin_route_answers_without_an_admin_key(running):
             assert answer.status_code == 401, (method, path)
 
 
+def test_every_number_in_a_query_has_an_end_that_both_databases_take(running):
+    document = httpx.get(f"{running.url}/admin/v1/openapi.json").json()
+    ends = [
+        parameter["schema"].get("maximum")
+        for methods in document["paths"].values()
+        for route in methods.values()
+        for parameter in route.get("parameters", ())
+        if parameter["schema"].get("type") == "integer"
+    ]
+    assert len(ends) >= 20
+    assert all(end is not None and end < 2**31 for end in ends)
+
+
 def test_the_openapi_document_says_what_is_answered(running):
     document = httpx.get(f"{running.url}/admin/v1/openapi.json").json()
     assert "HTTPValidationError" not in str(document)
