@@ -219,9 +219,11 @@ async def accept_and_grant(
     Raises:
         NotFoundError: There is no such application or version of the terms.
         NotPermittedError: By somebody else.
-        ConflictError: It is not approved, something it rests on has lapsed, or the terms are not
-            those in force.
+        ConflictError: It is not approved, something it rests on has lapsed, the terms are not those
+            in force, or a grant for one of its domains is there or was taken away.
     """
+    # Before the application: of two of one person, the second must see the first one's grants.
+    await get_person(session, member.person_id, to_change=True)
     loaded = await load(session, application_id, to_change=True)
     is_mine = loaded.row.person_id == member.person_id
     if is_mine and loaded.row.state == State.GRANTED and loaded.version.digest == given.digest:
@@ -230,9 +232,8 @@ async def accept_and_grant(
         session, application_id, Action.ACCEPT_TERMS, given.digest, "", member=member, now=now
     )
     counted = (await facts(session, loaded)).approvals()
-    row, version = loaded.row, loaded.version
-    grants = await grant_domains(session, row, version, counted, given.terms, member, now)
-    return loaded._replace(grants=grants)
+    of = (loaded.row, loaded.version, counted)
+    return loaded._replace(grants=await grant_domains(session, *of, given.terms, member, now))
 
 
 def _row(

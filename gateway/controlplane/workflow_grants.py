@@ -7,6 +7,7 @@ the domain who is neither the holder, nor of the holder's organisation, nor the 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change
@@ -20,7 +21,7 @@ from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Role, Statement, conflict
 from gateway.policy.grants import USAGE_REVIEW_EVERY
-from gateway.tables import Application, ApplicationVersion, Grant
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
 
 
 async def grant_domains(
@@ -35,7 +36,8 @@ async def grant_domains(
     """Make one grant for each domain of an approved application.
 
     Raises:
-        ConflictError: The terms are not those in force, or the person's tier holds no grants.
+        ConflictError: The terms are not those in force, the person's tier holds no grants, or a
+            grant of theirs for one of the domains is there or was taken away meanwhile.
         NotFoundError: There are no such terms.
     """
     if terms != await terms_in_force(session, now):
@@ -46,6 +48,8 @@ async def grant_domains(
         raise ConflictError(
             f"Members of the tier '{tier.name}' hold no grants; an administrator moves the person."
         )
+    longest = timedelta(days=tier.max_grant_days)
+    await _check_untaken(session, application, version, approvals, longest, now)
     await accept_terms(session, terms, person_id=person.id, actor=member.actor, now=now)
     days = min(version.days, tier.max_grant_days)
     grants = []
@@ -63,6 +67,53 @@ async def grant_domains(
         lasts = timedelta(days=days)
         grants.append(await add_grant(session, grant, lasts, actor=member.actor, now=now, **detail))
     return grants
+
+
+async def _check_untaken(
+    session: AsyncSession,
+    application: Application,
+    version: ApplicationVersion,
+    approvals: Iterable[Statement],
+    longest: timedelta,
+    now: datetime,
+) -> None:
+    """Raise where its applicant alone would take back what somebody else has taken away.
+
+    Any number of applications may be approved at a time. What was revoked or suspended comes back
+    by the word of people who could know of it. Of two grants for one domain, suspending one would
+    close nothing; a renewal waits for the end of what it renews.
+
+    Raises:
+        ConflictError: A grant for one of the domains has not ended, or was taken away meanwhile.
+    """
+    approved_at = await session.scalar(
+        select(func.min(ApplicationStatement.created_at)).where(
+            ApplicationStatement.application_id == application.id,
+            ApplicationStatement.kind == "approval",
+            ApplicationStatement.digest == version.digest,
+            ApplicationStatement.round == application.round,
+            ApplicationStatement.person_id.in_({said.by for said in approvals}),
+        )
+    )
+    grants = await session.scalars(
+        select(Grant)
+        .where(Grant.person_id == application.person_id, Grant.domain.in_(version.domains))
+        .order_by(Grant.created_at, Grant.id)
+    )
+    for grant in grants:
+        taken_at = grant.revoked_at or grant.suspended_at
+        if taken_at is not None and (approved_at is None or taken_at >= approved_at):
+            done = "suspended" if grant.revoked_at is None else "revoked"
+            raise ConflictError(
+                f"The grant '{grant.id}' for {grant.domain} was {done} after this application was "
+                "approved: apply again."
+            )
+        ends_at = min(grant.expires_at, grant.not_before + longest)
+        if grant.revoked_at is None and now < ends_at:
+            raise ConflictError(
+                f"The grant '{grant.id}' for {grant.domain} is there until {ends_at.isoformat()}; "
+                "another one takes its place after that."
+            )
 
 
 def _approvers(approvals: Iterable[Statement], domain: str) -> list[str]:

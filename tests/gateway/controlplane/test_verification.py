@@ -4,8 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select, update
 
+from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
+from gateway.tables import Grant
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow, acceptance, content
 
@@ -117,6 +120,84 @@ def test_steps_at_the_same_time_follow_one_another(fresh):
     assert len(grants) == 1
     whose = workflow.people["ada"]
     assert len(workflow.admin("GET", f"/grants?person_id={whose}").json()) == 1
+
+
+def test_who_has_had_a_grant_taken_away_does_not_take_it_back_alone(fresh):
+    """By an application that was approved before: of these there may be any number."""
+    workflow = Workflow(fresh)
+    workflow.verify()
+    before, half, other = workflow.to_approved(), workflow.apply("capitals"), workflow.to_approved()
+    workflow.to_approval(half)
+    assert workflow.judge("dan", half, "approve").status_code == 200
+
+    def refused(application: dict, because: str) -> None:
+        answer = workflow.step("ada", application, "grants", terms=workflow.terms)
+        assert code(answer) == (409, "conflict"), answer.text
+        assert because in answer.json()["error"]["message"]
+        assert workflow.must("ada", "GET", path(application))["state"] == "approved"
+
+    def path(application: dict) -> str:
+        return f"/applications/{application['id']}"
+
+    grant = f"/grants/{workflow.to_grant()['grants'][0]['id']}"
+    refused(other, "is there until")
+    workflow.must("dan", "POST", f"{grant}/suspend", reason="odd use")
+    refused(other, "was suspended after")
+    assert workflow.base() == 403
+    workflow.must("app", "POST", f"{grant}/resume")
+    review = {"outcome": "revoke", "rationale": "misuse"}
+    workflow.must("dan", "POST", f"{grant}/usage-reviews", **review)
+    assert workflow.judge("app", half, "approve").json()["state"] == "approved"
+    for application in (before, half, other):
+        refused(application, "was revoked after")
+    assert workflow.base() == 403
+    # A new review knows of it.
+    edited = workflow.must(
+        "ada", "PUT", path(before), digest=before["digest"], **content("capitals")
+    )
+    workflow.to_approval(edited)
+    for who in ("dan", "app"):
+        assert workflow.judge(who, edited, "approve").status_code == 200
+    assert workflow.step("ada", edited, "grants", terms=workflow.terms).status_code == 200
+    assert workflow.base() == 200
+
+
+def test_a_renewal_waits_for_the_end_of_what_it_renews(fresh):
+    workflow = Workflow(fresh)
+    workflow.verify()
+    first, renewal = workflow.to_grant(), workflow.to_approved()
+    accept = {"terms": workflow.terms}
+    assert code(workflow.step("ada", renewal, "grants", **accept)) == (409, "conflict")
+    grants = select(Grant.id).where(Grant.application_id == first["id"])
+
+    async def end(session, **values) -> None:
+        await session.execute(update(Grant).where(Grant.id.in_(grants)).values(**values))
+
+    now = datetime.now(UTC)
+    overdue = {"usage_review_due_at": now - timedelta(days=1)}
+    in_transaction(fresh.settings, lambda session: end(session, **overdue))
+    assert code(workflow.step("ada", renewal, "grants", **accept)) == (409, "conflict")
+    over = {"not_before": now - timedelta(days=90), "expires_at": now - timedelta(seconds=1)}
+    in_transaction(fresh.settings, lambda session: end(session, **over))
+    renewed = workflow.step("ada", renewal, "grants", **accept)
+    assert (renewed.status_code, renewed.json()["state"]) == (200, "granted")
+    assert workflow.base() == 200
+
+
+def test_of_applications_that_are_accepted_at_once_one_makes_a_grant(fresh):
+    workflow = Workflow(fresh)
+    workflow.verify()
+    approved = [workflow.to_approved() for _ in range(4)]
+
+    def accept(application: dict) -> int:
+        """SQLite turns away a writer whose view is old; such a caller tries again."""
+        while True:
+            answer = workflow.step("ada", application, "grants", terms=workflow.terms)
+            if answer.status_code != 503:
+                return answer.status_code
+
+    with ThreadPoolExecutor(len(approved)) as threads:
+        assert sorted(threads.map(accept, approved)) == [200, 409, 409, 409]
 
 
 def test_every_step_leaves_an_event(fresh):
