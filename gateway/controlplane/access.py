@@ -121,18 +121,31 @@ async def by_session(
         headers: The request's; with the token for changes, where a form has brought that.
 
     Raises:
-        InvalidSessionError: There is none, or it has ended.
+        InvalidSessionError: There is none, or it has ended, or whom it began for is somebody else
+            by now.
         ForgedRequestError: Another page than ours has made the request.
     """
+    check_ours(request, parts, headers)
     now, secret = clock.now(), request.cookies.get(SESSION, "")
-    origin = parts.settings.public_url
-    if not is_ours(request.method, headers, origin, csrf_token(parts.pepper, secret)):
-        raise ForgedRequestError
     row = await find_session(session, secret, pepper=parts.pepper, settings=parts.settings, now=now)
     if row.issuer not in parts.issuers.by_issuer:
         raise InvalidSessionError
     await note_seen(parts.database, row, now)
-    return replace(await proven_member(session, proof_of(row)), session_id=row.id)
+    member = await proven_member(session, proof_of(row))
+    if member.person_id != row.person_id:
+        raise InvalidSessionError
+    return replace(member, session_id=row.id)
+
+
+def check_ours(request: Request, parts: ControlPlane, headers: Mapping[str, str]) -> None:
+    """Let a request in whose cookie came along with a page of our own; arguments as above.
+
+    Raises:
+        ForgedRequestError: Another page than ours has made the request.
+    """
+    expected = csrf_token(parts.pepper, request.cookies.get(SESSION, ""))
+    if not is_ours(request.method, headers, parts.settings.public_url, expected):
+        raise ForgedRequestError
 
 
 Vouched = Annotated[Member | None, Depends(vouch)]

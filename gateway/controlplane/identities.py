@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.people import get_person
+from gateway.controlplane.sessions import end_identitys_sessions
 from gateway.errors import ConflictError, NotFoundError
 from gateway.identity.members import find_identity
 from gateway.setting_types import IssuerSetting
@@ -73,7 +74,7 @@ async def bind_identity(
 async def unbind_identity(
     session: AsyncSession, identity_id: str, *, actor: str, now: datetime
 ) -> None:
-    """End what rests on an identity, for ever: its tokens count for nobody any more.
+    """End what rests on an identity, for ever: its tokens and sessions count for nobody any more.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -81,6 +82,7 @@ async def unbind_identity(
     identity = await session.get(Identity, identity_id)
     if identity is None:
         raise NotFoundError(f"There is no identity '{identity_id}'.")
+    await end_identitys_sessions(session, identity, actor=actor, now=now)
     await session.delete(identity)
     await record_change(
         session, Tag.IDENTITY_UNBOUND, identity_id, actor=actor, now=now, person=identity.person_id

@@ -20,7 +20,7 @@ from gateway.identity.logout_token import LoggedOut
 from gateway.identity.proof import Assurance, Proof
 from gateway.identity_errors import InvalidSessionError
 from gateway.settings import Settings
-from gateway.tables import LoginSession
+from gateway.tables import Identity, LoginSession
 
 SEEN_EVERY = timedelta(minutes=1)
 KEPT = timedelta(days=1)
@@ -150,6 +150,18 @@ async def end_sessions(session: AsyncSession, person_id: str, *, actor: str, now
     """End every session of a person."""
     query = select(LoginSession).where(
         LoginSession.person_id == person_id, LoginSession.ended_at.is_(None)
+    )
+    await _end(session, list(await session.scalars(query)), actor, now)
+
+
+async def end_identitys_sessions(
+    session: AsyncSession, identity: Identity, *, actor: str, now: datetime
+) -> None:
+    """End every session that a provider's subject has begun."""
+    query = select(LoginSession).where(
+        LoginSession.issuer == identity.issuer,
+        LoginSession.subject == identity.subject,
+        LoginSession.ended_at.is_(None),
     )
     await _end(session, list(await session.scalars(query)), actor, now)
 

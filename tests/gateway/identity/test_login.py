@@ -22,7 +22,7 @@ from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.notices.recipients import institution_code
 from gateway.setting_types import IssuerSetting
-from gateway.tables import EvidenceItem, InstitutionMail, LoginSession
+from gateway.tables import EvidenceItem, Identity, InstitutionMail, LoginSession
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
@@ -493,6 +493,28 @@ def test_a_suspended_person_is_out_at_once_and_does_not_come_back(running, brows
     running.admin("PATCH", f"/people/{person}", json={"state": "suspended"})
     assert code(browser.get("/admin/v1/me")) == (403, "unknown_person")
     assert code(Browser(running.url).log_in("bad")) == (403, "unknown_person")
+
+
+def test_a_session_does_not_outlive_the_move_of_its_subject_to_another_person(running, browser):
+    browser.log_in("kim")
+    before = browser.get("/admin/v1/me").json()["person_id"]
+    (identity,) = running.admin("GET", "/identities", params={"person_id": before}).json()
+    to = {"issuer": "lab", "subject": identity["subject"], "person_id": running.people["public"]}
+
+    async def move(session) -> None:
+        moved = update(Identity).where(Identity.id == identity["id"])
+        await session.execute(moved.values(person_id=to["person_id"]))
+
+    in_transaction(running.settings, move)
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
+    browser.log_in("kim")
+    assert browser.get("/admin/v1/me").json()["person_id"] == to["person_id"]
+    assert running.admin("DELETE", f"/identities/{identity['id']}").status_code == 204
+    assert running.admin("POST", "/identities", json=to).status_code == 201
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session"), "it began before"
+    for person in (before, to["person_id"]):
+        live = running.admin("GET", "/sessions", params={"person_id": person}).json()
+        assert (person, live) == (person, [])
 
 
 def test_sessions_of_an_issuer_that_does_not_count_any_more_have_ended(
