@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.controlplane.access import Now, Parts, Session, Vouched
+from gateway.controlplane.access import Now, Parts, Session, check_ours
 from gateway.controlplane.logins import person_of
 from gateway.controlplane.pages import read_form
 from gateway.controlplane.sessions import (
@@ -80,10 +80,13 @@ async def get_callback(
 
 
 @router.post("/logout", status_code=204)
-async def post_logout(
-    request: Request, session: Session, parts: Parts, _: Vouched, now: Now
-) -> Response:
-    """End the session that came with the request; its change is checked as any other is."""
+async def post_logout(request: Request, session: Session, parts: Parts, now: Now) -> Response:
+    """End the session that came with the request; its change is checked as any other is.
+
+    Nobody is vouched for: who is let in no more may log out.
+    """
+    if SESSION in request.cookies:
+        check_ours(request, parts, request.headers)
     await _end_current(request, session, parts, now)
     headers = {"set-cookie": set_cookie(SESSION, "", 0), "cache-control": "no-store"}
     return Response(status_code=204, headers=headers)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.organisations import named_organisation
 from gateway.controlplane.schemas import PersonChange, PersonIn
+from gateway.controlplane.sessions import end_sessions
 from gateway.controlplane.tiers import get_tier
 from gateway.errors import NotFoundError
 from gateway.tables import Person
@@ -63,7 +64,7 @@ async def add_person(
 async def change_person(
     session: AsyncSession, person_id: str, change: PersonChange, *, actor: str, now: datetime
 ) -> Person:
-    """Move a person to another tier, suspend or reinstate them.
+    """Move a person to another tier, suspend or reinstate them; that ends their sessions.
 
     Raises:
         NotFoundError: There is no such person or tier.
@@ -71,6 +72,9 @@ async def change_person(
     person = await get_person(session, person_id)
     if change.tier is not None:
         await get_tier(session, change.tier)
+    if change.state not in (None, person.state):
+        # With the reinstatement too: what began in the moment of the suspension is not revived.
+        await end_sessions(session, person_id, actor=actor, now=now)
     fields = change.model_dump(exclude_none=True)
     for field, value in fields.items():
         setattr(person, field, value)

@@ -22,7 +22,7 @@ from gateway.identity.secret import load_secret
 from gateway.notices.keys import notice_keys
 from gateway.notices.recipients import institution_code
 from gateway.setting_types import IssuerSetting
-from gateway.tables import EvidenceItem, Identity, InstitutionMail, LoginSession
+from gateway.tables import EvidenceItem, Identity, InstitutionMail, LoginSession, Person
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
@@ -491,8 +491,34 @@ def test_a_suspended_person_is_out_at_once_and_does_not_come_back(running, brows
     browser.log_in("bad")
     person = browser.get("/admin/v1/me").json()["person_id"]
     running.admin("PATCH", f"/people/{person}", json={"state": "suspended"})
-    assert code(browser.get("/admin/v1/me")) == (403, "unknown_person")
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
+    assert running.admin("GET", "/sessions", params={"person_id": person}).json() == []
     assert code(Browser(running.url).log_in("bad")) == (403, "unknown_person")
+    running.admin("PATCH", f"/people/{person}", json={"state": "active"})
+    assert code(browser.get("/admin/v1/me")) == (401, "invalid_session"), "it has ended for good"
+    browser.log_in("bad")
+    running.admin("PATCH", f"/people/{person}", json={"tier": "researcher", "state": "active"})
+    assert browser.get("/admin/v1/me").json()["tier"] == "researcher"
+
+
+def test_who_is_let_in_no_more_may_log_out(running, browser):
+    browser.log_in("out")
+    person, kept = browser.get("/admin/v1/me").json()["person_id"], dict(browser.cookies)
+
+    def become(state: str) -> None:
+        change = update(Person).where(Person.id == person).values(state=state)
+        in_transaction(running.settings, lambda session: session.execute(change))
+
+    become("suspended")
+    assert code(browser.get("/admin/v1/me")) == (403, "unknown_person")
+    assert code(browser.request("POST", "/logout")) == (403, "forged_request")
+    assert browser.change("POST", "/logout").status_code == 204
+    assert "__Host-airlock_session" not in browser.cookies
+    become("active")
+    assert code(Browser(running.url, kept).get("/admin/v1/me")) == (401, "invalid_session")
+    again = Browser(running.url, kept, csrf=browser.csrf)
+    assert again.change("POST", "/logout").status_code == 204
+    assert "__Host-airlock_session" not in again.cookies
 
 
 def test_a_session_does_not_outlive_the_move_of_its_subject_to_another_person(running, browser):
