@@ -17,7 +17,7 @@ from gateway.errors import NotFoundError
 from gateway.identity.cookie import SECRET_LENGTH, new_secret, secret_hmac
 from gateway.identity.login import LoggedIn
 from gateway.identity.logout_token import LoggedOut
-from gateway.identity.proof import Assurance, Proof
+from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity_errors import InvalidSessionError
 from gateway.settings import Settings
 from gateway.tables import Identity, LoginSession
@@ -168,8 +168,8 @@ async def end_identitys_sessions(
 
 async def end_logged_out(session: AsyncSession, said: LoggedOut, now: datetime) -> None:
     """End the sessions that a provider says are over."""
-    # A second is how exact a token's moments are.
-    until = datetime.fromtimestamp(said.at + 1, UTC)
+    # By the provider's clock, which may be as far behind ours; a login since then is made again.
+    until = datetime.fromtimestamp(said.at + CLOCK_SECONDS, UTC)
     query = select(LoginSession).where(
         LoginSession.issuer == said.issuer,
         LoginSession.ended_at.is_(None),

@@ -13,7 +13,8 @@ MAX_AGE_SECONDS = 300.0
 class LoggedOut(NamedTuple):
     """Whose sessions end: those of a subject, or one of the provider's; those of before alone.
 
-    A logout token that is sent again ends nothing that began after it was made.
+    A logout token that is sent again ends nothing that began after it was made, as far as clocks
+    may differ.
     """
 
     issuer: str
