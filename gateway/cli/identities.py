@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
-from gateway.controlplane import identities, sessions
+from gateway.controlplane import identities, people, sessions
 from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut, SessionOut
 from gateway.errors import NotFoundError
 from gateway.setting_types import IssuerSetting
@@ -92,9 +92,7 @@ def run(args: argparse.Namespace) -> int:
             settings, lambda s: sessions.end_session(s, args.session, None, actor=ACTOR, now=now)
         )
     else:
-        in_transaction(
-            settings, lambda s: sessions.end_sessions(s, args.person, actor=ACTOR, now=now)
-        )
+        in_transaction(settings, lambda s: people.log_out(s, args.person, actor=ACTOR, now=now))
     return 0
 
 

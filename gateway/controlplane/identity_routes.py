@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from gateway.controlplane import identities, sessions
+from gateway.controlplane import identities, people, sessions
 from gateway.controlplane.access import Admin, Limit, Now, Offset, Parts, Session
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.identity_schemas import IdentityIn, IdentityOut, SessionOut
@@ -54,4 +54,4 @@ async def delete_session(session_id: str, session: Session, admin: Admin, now: N
 @router.delete("/people/{person_id}/sessions", status_code=204)
 async def delete_sessions(person_id: str, session: Session, admin: Admin, now: Now) -> None:
     """End every session of a person, at once."""
-    await sessions.end_sessions(session, person_id, actor=admin.actor, now=now)
+    await people.log_out(session, person_id, actor=admin.actor, now=now)

@@ -61,6 +61,16 @@ async def add_person(
     return person
 
 
+async def log_out(session: AsyncSession, person_id: str, *, actor: str, now: datetime) -> None:
+    """End every session of a person.
+
+    Raises:
+        NotFoundError: There is no such person.
+    """
+    await get_person(session, person_id)
+    await end_sessions(session, person_id, actor=actor, now=now)
+
+
 async def change_person(
     session: AsyncSession, person_id: str, change: PersonChange, *, actor: str, now: datetime
 ) -> Person:

@@ -434,6 +434,7 @@ def test_people_and_administrators_list_and_end_sessions(running, browser):
     person = sessions[0]["person_id"]
     assert len(running.admin("GET", "/sessions", params={"person_id": person}).json()) == 1
     assert running.admin("DELETE", f"/people/{person}/sessions").status_code == 204
+    assert code(running.admin("DELETE", "/people/nobody/sessions")) == (404, "not_found")
     assert code(browser.get("/admin/v1/me")) == (401, "invalid_session")
     other.log_in("sue")
     (mine,) = other.get("/admin/v1/me/sessions").json()
@@ -455,6 +456,8 @@ def test_sessions_are_listed_and_ended_on_the_terminal(running, browser, termina
     assert browser.get("/admin/v1/me").status_code == 200
     assert main([*terminal, "identities", "end-session", newest["id"]]) == 2
     assert "no session" in capsys.readouterr().err
+    assert main([*terminal, "identities", "log-out", "nobody"]) == 2
+    assert "no person 'nobody'" in capsys.readouterr().err
     assert main([*listing]) == 0
     assert [row["id"] for row in json.loads(capsys.readouterr().out)] == [oldest["id"]]
 
