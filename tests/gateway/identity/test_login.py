@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from gateway.cli import main
 from gateway.cli.tables import in_transaction
@@ -440,6 +440,23 @@ def test_people_and_administrators_list_and_end_sessions(running, browser):
     (mine,) = other.get("/admin/v1/me/sessions").json()
     assert running.admin("DELETE", f"/sessions/{mine['id']}").status_code == 204
     assert code(other.get("/admin/v1/me")) == (401, "invalid_session")
+
+
+def test_idle_sessions_take_nobodys_place_in_the_list(running, browser):
+    browser.log_in("lia")
+    (mine,) = browser.get("/admin/v1/me/sessions").json()
+    now = datetime.now(UTC)
+    idle = now - timedelta(seconds=running.settings.session_idle_seconds)
+    common = {"person_id": mine["person_id"], "issuer": "i", "subject": "s", "seen_at": idle,
+              "created_at": now, "expires_at": now + timedelta(hours=1)}  # fmt: skip
+    rows = [common | {"id": f"idle-{n}", "secret_hmac": b"%032d" % n} for n in range(1000)]
+    in_transaction(running.settings, lambda session: session.execute(insert(LoginSession), rows))
+    whose = {"person_id": mine["person_id"]}
+    for shown in (
+        browser.get("/admin/v1/me/sessions"),
+        running.admin("GET", "/sessions", params=whose),
+    ):
+        assert [row["id"] for row in shown.json()] == [mine["id"]]
 
 
 def test_sessions_are_listed_and_ended_on_the_terminal(running, browser, terminal, capsys):
