@@ -131,16 +131,26 @@ async def take_from_issuer(
 ) -> None:
     """Take an address that an issuer has verified, unless its owner has confirmed or erased one."""
     owner = Owner(person_id)
+    if not _gives_way(await _find(session, owner), email):
+        return  # As most logins do, which wait for nobody who is changing the person.
+    await _check_owner(session, owner, to_change=True)
     address = await _find(session, owner)
+    if not _gives_way(address, email):
+        return
     if address is None:
         address = _new(owner)
         session.add(address)
-    is_owners_word = address.verified_by == "mail" or address.erased_at is not None
-    if address.email == email or is_owners_word:
-        return
     by = f"issuer:{issuer}"[:200]
     address.email, address.verified_at, address.verified_by = email, now, by
     await record_event(session, Tag.ADDRESS_CONFIRMED, person_id, actor=by, now=now, by=by)
+
+
+def _gives_way(address: Address | None, email: str) -> bool:
+    """Whether another address of an issuer's takes this one's place; its owner's word stays."""
+    if address is None:
+        return True
+    is_owners_word = address.verified_by == "mail" or address.erased_at is not None
+    return address.email != email and not is_owners_word
 
 
 async def erase(session: AsyncSession, owner: Owner, *, actor: str, now: datetime) -> None:
@@ -169,7 +179,9 @@ async def _check_owner(session: AsyncSession, owner: Owner, *, to_change: bool =
 
 async def _find(session: AsyncSession, owner: Owner) -> Address | None:
     column = Address.organisation_id if owner.person_id is None else Address.person_id
-    return await session.scalar(select(Address).where(column == owner.id))
+    query = select(Address).where(column == owner.id)
+    # What was read before the owner was locked may be old.
+    return await session.scalar(query.execution_options(populate_existing=True))
 
 
 def _new(owner: Owner) -> Address:

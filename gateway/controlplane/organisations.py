@@ -92,8 +92,12 @@ async def change_organisation(
         )
         if other is not None:
             raise ConflictError(f"'{other}' has the ROR id {change.ror_id}.", "ror_id")
-    for field, value in fields.items():
-        setattr(organisation, field, value)
+    try:
+        async with session.begin_nested():
+            for field, value in fields.items():
+                setattr(organisation, field, value)
+    except IntegrityError as error:  # Somebody has given it to another one at the same moment.
+        raise ConflictError("Another one has this ROR id.", "ror_id") from error
     await record_change(
         session, Tag.ORGANISATION_CHANGED, organisation_id, actor=actor, now=now, **fields
     )

@@ -4,6 +4,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
@@ -50,7 +51,11 @@ async def publish_terms(
         actor=actor,
         created_at=now,
     )
-    session.add(row)
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:  # By somebody else, at the same moment.
+        raise ConflictError(f"These terms were published before, as {digest}.", "text") from error
     await record_change(
         session,
         Tag.TERMS_PUBLISHED,
@@ -72,13 +77,18 @@ async def accept_terms(
     """
     if await session.get(Terms, digest) is None:
         raise NotFoundError(f"There are no terms '{digest}'.")
-    row = await session.get(TermsAcceptance, (person_id, digest))
-    if row is None:
-        row = TermsAcceptance(person_id=person_id, digest=digest, accepted_at=now)
-        session.add(row)
-        await record_change(
-            session, Tag.TERMS_ACCEPTED, digest, actor=actor, now=now, person=person_id
-        )
+    key = (person_id, digest)
+    row = await session.get(TermsAcceptance, key)
+    if row is not None:
+        return row
+    row = TermsAcceptance(person_id=person_id, digest=digest, accepted_at=now)
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        # They have said so twice at the same moment; the other word was first.
+        return await session.get_one(TermsAcceptance, key)
+    await record_change(session, Tag.TERMS_ACCEPTED, digest, actor=actor, now=now, person=person_id)
     return row
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import operator
 from gateway.controlplane import (
+    addresses,
     grants,
     identities,
     institution_mail,
@@ -21,10 +22,13 @@ from gateway.controlplane import (
     organisations,
     people,
     serving,
+    terms,
 )
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.controlplane.verification_schemas import OrganisationChange, TermsIn
 from gateway.db import Database
 from gateway.errors import ConflictError
 from gateway.identity.login import LoggedIn
@@ -34,7 +38,15 @@ from gateway.identity.proof import Assurance, Proof
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.recipients import institution_code
 from gateway.setting_types import IssuerSetting
-from gateway.tables import ApiKey, EvidenceItem, Grant, InstitutionMail
+from gateway.tables import (
+    Address,
+    ApiKey,
+    AuditEntry,
+    EvidenceItem,
+    Grant,
+    InstitutionMail,
+    Terms,
+)
 from models.release import CurrentReleases
 from models.store import CheckpointStore
 from tests.gateway.conftest import make_settings
@@ -182,6 +194,94 @@ async def test_of_two_first_logins_of_one_subject_at_once_both_are_one_person(da
         tasks.start_soon(log_in, 0)
     assert len(found) == 2
     assert len(set(found)) == 1
+
+
+async def both(database: Database, first: Step, second: Step) -> list[object]:
+    """Take two steps at once, of which neither is refused; return what came of each."""
+    found = []
+
+    async def take(step: Step, hold: float) -> None:
+        async with database.transaction() as session:
+            found.append(await step(session))
+            await anyio.sleep(hold)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take, first, 0.3)
+        await anyio.sleep(0.1)
+        tasks.start_soon(take, second, 0)
+    return found
+
+
+async def named(database: Database, name: str = "P") -> str:
+    """Add a person of an organisation of the same name; return their id."""
+    async with database.transaction() as session:
+        given = PersonIn(name=name, organisation=name, tier="public")
+        return (await people.add_person(session, given, actor="a", now=NOW)).id
+
+
+def publish(session: AsyncSession) -> Awaitable[Terms]:
+    given = TermsIn(text="Be careful.", mandatory_from=NOW)
+    return terms.publish_terms(session, given, actor="a", now=NOW)
+
+
+async def test_terms_that_are_being_published_were_published_before(database):
+    await meanwhile(database, publish, publish)
+
+
+async def test_of_two_who_accept_the_same_terms_for_one_person_at_once_neither_is_refused(database):
+    person_id = await named(database)
+    async with database.transaction() as session:
+        digest = (await publish(session)).digest
+
+    def accept(session: AsyncSession) -> Awaitable[object]:
+        return terms.accept_terms(session, digest, person_id=person_id, actor="a", now=NOW)
+
+    await both(database, accept, accept)
+    async with database.transaction() as session:
+        said = select(AuditEntry.tag).where(AuditEntry.tag == str(Tag.TERMS_ACCEPTED))
+        assert len((await session.scalars(said)).all()) == 1
+
+
+async def test_a_ror_id_that_another_one_is_being_given_is_taken(database):
+    async with database.transaction() as session:
+        ids = [
+            (await organisations.named_organisation(session, name, NOW)).id for name in ("A", "B")
+        ]
+    change = OrganisationChange(ror_id="02mhbdp94")
+
+    def give(organisation_id: str) -> Step:
+        return lambda session: organisations.change_organisation(
+            session, organisation_id, change, actor="a", now=NOW
+        )
+
+    await meanwhile(database, give(ids[0]), give(ids[1]))
+
+
+def take_address(person_id: str) -> Step:
+    return lambda session: addresses.take_from_issuer(
+        session, person_id, "p@lab.example", "https://one.example", NOW
+    )
+
+
+async def test_of_two_logins_at_once_that_bring_an_address_neither_is_refused(database):
+    take = take_address(await named(database))
+    await both(database, take, take)
+
+
+async def test_an_address_that_is_being_erased_is_not_taken_over(database):
+    person_id = await named(database)
+    take, owner = take_address(person_id), addresses.Owner(person_id)
+    async with database.transaction() as session:
+        session.add(Address(id="a", person_id=person_id, pending_email="q@lab.example", nonce="n",
+                            pending_until=LATER))  # fmt: skip
+    await both(
+        database,
+        lambda session: addresses.erase(session, owner, actor="a", now=NOW),
+        take,
+    )
+    async with database.transaction() as session:
+        row = await session.get_one(Address, "a")
+    assert (row.email, row.erased_at) == (None, NOW)
 
 
 async def mailed_codes(database: Database) -> list[Step]:
