@@ -33,7 +33,8 @@ def read_key_set(document: Mapping[str, object]) -> dict[str, Key]:
     entries = document.get("keys")
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
         raise ValueError("not a JWK set")
-    names = Counter(str(entry.get("kid")) for entry in entries if isinstance(entry, dict))
+    ids = (entry.get("kid") for entry in entries if isinstance(entry, dict))
+    names = Counter(kid for kid in ids if isinstance(kid, str))
     found = {}
     for entry in entries:
         key = _read_key(entry) if isinstance(entry, dict) else None
@@ -50,20 +51,22 @@ def fits(key: Key, algorithm: str) -> bool:
 
 
 def _read_key(entry: dict[str, object]) -> Key | None:
-    kind = TYPES.get(str(entry.get("kty")))
-    for_signatures = entry.get("use", "sig") == "sig"
-    named = isinstance(entry.get("kid"), str) and 0 < len(str(entry["kid"])) <= 255
-    if kind is None or not for_signatures or not named or "d" in entry:
-        return None
     known: dict[str, str | list[str]] = {
         name: value for name, value in entry.items() if name in READ and isinstance(value, str)
     }
+    # Asked before the import, which knows other curves, and trips over those it does not know.
+    if (known.get("kty"), known.get("crv")) not in FITS.values():
+        return None
+    for_signatures = entry.get("use", "sig") == "sig"
+    if not for_signatures or not 0 < len(known.get("kid", "")) <= 255 or "d" in entry:
+        return None
+    kind = TYPES[str(known["kty"])]
     try:
         # Asked before the import, which only warns of a small key.
         if kind is RSAKey and _bits(str(known.get("n", ""))) < MIN_RSA_BITS:
             return None
         return kind.import_key(known)
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, LookupError, ValueError, TypeError):
         return None
 
 

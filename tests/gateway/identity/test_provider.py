@@ -197,6 +197,37 @@ def test_an_odd_key_set_is_no_answer(document):
     test()
 
 
+NUMBER = "A" * 43  # A coordinate of P-256, of a point that is not on it.
+ODD_KEYS = {
+    "an unknown curve": {"kty": "EC", "crv": "BP-256", "x": NUMBER, "y": NUMBER},
+    "another type's curve": {"kty": "OKP", "crv": "P-521", "x": NUMBER},
+    "a curve for agreements": {"kty": "OKP", "crv": "X25519", "x": NUMBER},
+    "no curve": {"kty": "EC", "x": NUMBER, "y": NUMBER},
+    "a curve that is a list": {"kty": "EC", "crv": ["P-256"], "x": NUMBER, "y": NUMBER},
+    "a type that is nested": {"kty": {"EC": [["P-256"]]}, "crv": "P-256"},
+    "an unknown type": {"kty": "AKP", "alg": "ML-DSA-44", "pub": NUMBER},
+    "a point off its curve": {"kty": "EC", "crv": "P-256", "x": NUMBER, "y": NUMBER},
+    "half a point": {"kty": "EC", "crv": "P-256", "x": NUMBER},
+    "an empty point": {"kty": "OKP", "crv": "Ed25519", "x": ""},
+    "numbers for texts": {"kty": "RSA", "n": 7, "e": 65537},
+    "a text beyond ASCII": {"kty": "RSA", "n": "é" * 400, "e": "AQAB"},
+    "a key that is huge": {"kty": "RSA", "n": "_" * 100_000, "e": "AQAB"},
+    "an exponent that is huge": {"kty": "RSA", "n": "_" * 400, "e": "_" * 100_000},
+    "an id that is an object": {"kty": "EC", "kid": {"ec": "ec"}},
+    "an id that is long": {"kty": "EC", "kid": "ec" * 1000},
+}
+
+
+@pytest.mark.parametrize("name", list(ODD_KEYS))
+def test_a_key_that_nobody_knows_ends_no_other_one(name):
+    @scenario
+    async def test(made):
+        made.fake.extra = [{"kid": "odd", "use": "sig"} | ODD_KEYS[name]]
+        assert await made.outcome() == "ec"
+
+    test()
+
+
 def odd_app(handler):
     from starlette.routing import request_response
 
