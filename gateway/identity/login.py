@@ -147,7 +147,7 @@ async def complete(
             )
     except (httpx2.HTTPError, OSError) as error:
         raise ProviderUnavailableError from error
-    except (OAuthError, ValueError) as error:
+    except (OAuthError, OverflowError, RecursionError, TypeError, ValueError) as error:
         # Its text may hold the code or a token.
         raise LoginFailedError("the code was not accepted") from error
     try:
@@ -193,13 +193,17 @@ async def _read(
     opened.verify(await provider.key(opened.kid, opened.algorithm))
     opened.check_audience(str(setting.client_id))
     expires_at = opened.check_times(now)
+    if "at_hash" in opened.claims:
+        opened.claim_text("at_hash")
+    access_token = str(tokens.get("access_token") or "")
     CodeIDToken(
         opened.claims,
-        {"alg": opened.algorithm},
+        # Authlib knows the hash of `at_hash` by RFC 8037's name for the algorithm alone.
+        {"alg": "EdDSA" if opened.algorithm == "Ed25519" else opened.algorithm},
         params={
             "nonce": nonce,
             "client_id": setting.client_id,
-            "access_token": tokens.get("access_token"),
+            "access_token": access_token.encode("utf-8", "surrogatepass"),
         },
     ).validate(now=now, leeway=CLOCK_SECONDS)
     acr = opened.claim_text("acr") if "acr" in opened.claims else None

@@ -31,6 +31,7 @@ class FakeProvider:
             "ec": ECKey.generate_key("P-256", {"kid": "ec"}),
             "rsa": RSAKey.generate_key(2048, {"kid": "rsa"}),
             "ed": OKPKey.generate_key("Ed25519", {"kid": "ed"}),
+            "p384": ECKey.generate_key("P-384", {"kid": "p384"}),
         }
         self.asked = 0
         self.extra: list[dict] = []
@@ -38,6 +39,7 @@ class FakeProvider:
         self.introspected: list[dict] = []
         self.exchanged: list[dict] = []
         self.id_token: str | None = None
+        self.answer: str | None = None
         self.app = Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self.discover),
@@ -82,6 +84,8 @@ class FakeProvider:
         if (fault := await self._fault()) is not None:
             return fault
         self.exchanged.append(dict(await request.form()))
+        if self.answer is not None:
+            return Response(self.answer, media_type="application/json")
         given = {"access_token": "opaque", "token_type": "Bearer", "id_token": self.id_token}
         return JSONResponse({key: value for key, value in given.items() if value is not None})
 

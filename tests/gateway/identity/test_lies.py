@@ -1,5 +1,6 @@
 """What a provider, or who stands in for it, may not get away with: ID tokens and logout tokens."""
 
+import hashlib
 import logging
 import time
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ from gateway.identity.logout_token import EVENT
 from gateway.logs import OURS, SILENT, set_up_logs
 from gateway.setting_types import IssuerSetting
 from tests.conformance.browser import Browser, query_of
-from tests.fakes.provider import AUDIENCE, FakeProvider
+from tests.fakes.provider import AUDIENCE, FakeProvider, b64
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.identity.test_tokens import bind
 from tests.servers import free_port, serving, wait_for
@@ -34,6 +35,7 @@ def running(request, tmp_path_factory, provider):
         name="lab",
         issuer=provider.url,
         audience=AUDIENCE,
+        algorithms=("ES256", "ES384", "Ed25519"),
         client_id=CLIENT,
         step_up_acr=("mfa",),
         step_up_max_age_seconds=60,
@@ -72,6 +74,10 @@ LIES = {
     "no subject": {"sub": ...},
     "a subject that is a list": {"sub": ["zoe"]},
     "another access token's hash": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+    "another access token's hash, Ed25519": {"kid": "ed", "alg": "Ed25519", "at_hash": "A" * 43},
+    "a hash that is a list": {"at_hash": ["A"]},
+    "a hash that is a number": {"at_hash": 1},
+    "a hash that is no Unicode": {"at_hash": "\ud800"},
     "auth_time as a text": {"auth_time": "now"},
     "another key": {"key": FakeProvider().keys["ec"]},
     "no kid": {"header": {"kid": ...}},
@@ -104,6 +110,42 @@ def test_a_token_that_holds_does_and_nothing_else_is_missing_from_the_table(runn
     for none in (None, "", "a.b.c"):
         answer, _ = log_in(running, provider, lambda _, none=none: none)
         assert answer.json()["error"]["code"] == "login_failed"
+
+
+@pytest.mark.parametrize(
+    ("kid", "alg", "digest"),
+    [("ec", "ES256", "sha256"), ("p384", "ES384", "sha384"), ("ed", "Ed25519", "sha512")],
+)
+def test_the_hash_of_the_access_token_is_that_of_the_algorithm(running, provider, kid, alg, digest):
+    whole = hashlib.new(digest, b"opaque").digest()
+    right = b64(whole[: len(whole) // 2])
+    answer, _ = log_in(
+        running,
+        provider,
+        lambda nonce: id_token(provider, nonce, kid=kid, alg=alg, at_hash=right),
+    )
+    assert answer.status_code == 303, answer.text
+
+
+ODD_ANSWERS = {
+    "a list": "[]",
+    "a number": "7",
+    "nothing": "null",
+    "nested without end": "[" * 100_000,
+    "a life that is a list": '{"expires_in": ["1"], "id_token": "a.b.c"}',
+    "a life without end": '{"expires_in": 1e999, "id_token": "a.b.c"}',
+    "an access token that is an object": '{"access_token": {"a": 1}, "id_token": "a.b.c"}',
+}
+
+
+@pytest.mark.parametrize("name", list(ODD_ANSWERS))
+def test_an_odd_answer_to_the_code_logs_nobody_in(running, provider, name):
+    provider.answer = ODD_ANSWERS[name]
+    try:
+        answer, _ = log_in(running, provider, lambda _: None)
+    finally:
+        provider.answer = None
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
 
 
 @pytest.mark.parametrize("mode", ["down", "slow"])
