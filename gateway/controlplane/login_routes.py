@@ -66,7 +66,14 @@ async def get_callback(
         raise LoginFailedError("the answer says something twice")
     provider = parts.issuers.named(name)
     pending = login.unseal(request.cookies.get(LOGIN), parts.login_cipher, now)
-    found = await login.complete(provider, pending, dict(pairs), _callback(parts, name), now)
+    found = await login.complete(
+        provider,
+        pending,
+        dict(pairs),
+        _callback(parts, name),
+        now,
+        uses=parts.issuers.code_uses,
+    )
     person_id = await person_of(session, found, provider.setting, now)
     await _end_current(request, session, parts, now)
     new = await begin_session(

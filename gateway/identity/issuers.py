@@ -4,6 +4,7 @@ import httpx2
 
 from gateway.errors import NotFoundError
 from gateway.identity.bearer import Bearer
+from gateway.identity.code_uses import CodeUses
 from gateway.identity.introspection import Introspection
 from gateway.identity.provider import TIMEOUT_SECONDS, Provider
 from gateway.identity.visas import VisaIssuers
@@ -25,6 +26,7 @@ class Issuers:
         self.by_issuer = {
             one.issuer: Provider(one, self._client, tls, metrics) for one in settings.issuers
         }
+        self.code_uses = CodeUses()
         self.visas = VisaIssuers(settings, self._client, metrics)
         asked = [one for one in self.by_issuer.values() if one.setting.introspection]
         introspection = Introspection(asked[0], self._client, metrics) if asked else None

@@ -2,7 +2,8 @@
 
 Authorization code with PKCE, a nonce in the ID token, and `state` and `iss` (RFC 9207) in what
 comes back. What must be remembered in between travels in the browser's own cookie, encrypted, so
-that who only begins logins fills no table; the code in it is good once, at the provider.
+that who only begins logins fills no table; the code in it is good once, at the provider, and is
+shown there once.
 """
 
 import json
@@ -19,6 +20,7 @@ from joserfc.errors import JoseError
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import AuthenticationError, NotFoundError
+from gateway.identity.code_uses import CodeUses
 from gateway.identity.jose import open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
@@ -111,6 +113,8 @@ async def complete(
     answer: Mapping[str, str],
     redirect_uri: str,
     now: datetime,
+    *,
+    uses: CodeUses,
 ) -> LoggedIn:
     """Return who has logged in.
 
@@ -120,10 +124,11 @@ async def complete(
         answer: The query that the browser came back with.
         redirect_uri: The same as when it began.
         now: The moment.
+        uses: Of this gateway's codes so far.
 
     Raises:
         LoginFailedError: The answer is not to what was asked, or says no.
-        ProviderUnavailableError: The provider does not answer.
+        ProviderUnavailableError: The provider does not answer, or is asked too much already.
     """
     from authlib.integrations.base_client import OAuthError
 
@@ -138,13 +143,14 @@ async def complete(
     if not answer.get("code"):
         raise LoginFailedError("the identity provider gave no code")
     try:
-        async with _client(provider, redirect_uri) as client:
-            tokens = await client.fetch_token(
-                known.endpoint("token_endpoint"),
-                grant_type="authorization_code",
-                code=answer["code"],
-                code_verifier=pending.verifier,
-            )
+        with uses.use(setting.issuer, pending.state):
+            async with _client(provider, redirect_uri) as client:
+                tokens = await client.fetch_token(
+                    known.endpoint("token_endpoint"),
+                    grant_type="authorization_code",
+                    code=answer["code"],
+                    code_verifier=pending.verifier,
+                )
     except (httpx2.HTTPError, OSError) as error:
         raise ProviderUnavailableError from error
     except (OAuthError, OverflowError, RecursionError, TypeError, ValueError) as error:

@@ -8,7 +8,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from gateway.identity.code_uses import CodeUses
 from gateway.identity.logout_token import EVENT
+from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
 from gateway.logs import OURS, SILENT, set_up_logs
 from gateway.setting_types import IssuerSetting
 from tests.conformance.browser import Browser, query_of
@@ -146,6 +148,52 @@ def test_an_odd_answer_to_the_code_logs_nobody_in(running, provider, name):
     finally:
         provider.answer = None
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
+
+
+def test_a_login_asks_the_provider_once_whatever_codes_come_with_it(running, provider):
+    browser = Browser(running.url)
+    asked = query_of(browser.get("/login/lab").headers["location"])
+    provider.id_token = id_token(provider, "another")
+    begun = dict(browser.cookies)
+    before = len(provider.exchanged)
+    for number in range(5):
+        query = urlencode({"code": f"made-up-{number}", "state": asked["state"]})
+        answer = Browser(running.url, dict(begun)).get(f"/login/lab/callback?{query}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
+    assert len(provider.exchanged) == before + 1
+    fresh, _ = log_in(running, provider, lambda nonce: id_token(provider, nonce))
+    assert fresh.status_code == 303, "another login's code is shown"
+
+
+def test_a_provider_is_asked_for_few_logins_at_a_time(running, provider, monkeypatch):
+    monkeypatch.setattr("gateway.identity.code_uses.MAX_UNDER_WAY", 0)
+    browser = Browser(running.url)
+    asked = query_of(browser.get("/login/lab").headers["location"])
+    provider.id_token = id_token(provider, asked["nonce"])
+    callback = "/login/lab/callback?" + urlencode({"code": "c", "state": asked["state"]})
+    before = len(provider.exchanged)
+    refused = browser.get(callback)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "provider_unavailable")
+    assert len(provider.exchanged) == before
+    monkeypatch.undo()
+    assert browser.get(callback).status_code == 303, "it may be sent again"
+
+
+def test_uses_of_codes_are_counted_while_they_last_and_the_latest_are_kept(monkeypatch):
+    monkeypatch.setattr("gateway.identity.code_uses.MAX_UNDER_WAY", 1)
+    monkeypatch.setattr("gateway.identity.code_uses.MAX_KEPT", 2)
+    uses = CodeUses()
+    with uses.use("lab", "1"):
+        with pytest.raises(ProviderUnavailableError), uses.use("lab", "2"):
+            pass
+        with uses.use("other", "3"):
+            pass
+    with pytest.raises(ValueError, match="a fault"), uses.use("lab", "4"):
+        raise ValueError("a fault")
+    with pytest.raises(LoginFailedError), uses.use("lab", "4"):
+        pass
+    with uses.use("lab", "1"):
+        pass
 
 
 @pytest.mark.parametrize("mode", ["down", "slow"])
