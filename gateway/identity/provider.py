@@ -190,7 +190,10 @@ def _checked(address: object, issuer: str) -> str:
         urlsplit(issuer).scheme,
     }:
         raise ValueError("an address is missing or unprotected")
-    return address
+    try:
+        return str(httpx2.URL(address))
+    except httpx2.InvalidURL as error:
+        raise ValueError("an address is none") from error
 
 
 async def read_document(

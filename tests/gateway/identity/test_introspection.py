@@ -3,6 +3,7 @@
 import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -119,6 +120,15 @@ def test_an_issuer_that_does_not_answer_is_503_and_is_not_remembered(
     assert running.chat(mode).status_code == 200
     line = 'airlock_identity_provider_faults_total{issuer="lab",question="introspection"}'
     assert running.metric(line) >= 1
+
+
+def test_an_issuer_whose_endpoint_is_no_address_is_503(running, provider, monkeypatch):
+    assert running.chat("somewhere").status_code == 401
+    issuer = running.gateway.issuers.by_issuer[provider.url]
+    odd = issuer._known.document | {"introspection_endpoint": f"{provider.url}/\n"}
+    monkeypatch.setattr(issuer, "_known", replace(issuer._known, document=odd))
+    refused = running.chat("nowhere")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "provider_unavailable")
 
 
 def test_signed_tokens_of_the_same_issuer_are_verified_here(running, provider):

@@ -15,6 +15,7 @@ from gateway.identity.provider import (
     COOL_DOWN_SECONDS,
     GIVE_UP_SECONDS,
     REFRESH_SECONDS,
+    Known,
     Provider,
 )
 from gateway.identity_errors import InvalidTokenError, ProviderUnavailableError
@@ -226,6 +227,24 @@ def test_a_key_that_nobody_knows_ends_no_other_one(name):
         assert await made.outcome() == "ec"
 
     test()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [None, 7, "", "/introspect", "http://sso.example/x", "https://sso.example:0x/", "https://[",
+     "https://sso.example/\n", "https://1.2.3.999/", "https://sso.example/\ud800",
+     "https://sso.example/" + "x" * 70_000],
+    ids=range(11),
+)  # fmt: skip
+def test_an_endpoint_that_is_no_address_is_none(address):
+    known = Known({"issuer": "https://sso.example", "endpoint": address}, {}, 0.0)
+    with pytest.raises(ProviderUnavailableError):
+        known.endpoint("endpoint")
+
+
+def test_an_endpoint_is_written_as_headers_take_it():
+    known = Known({"issuer": "https://x.example", "a": "https://x.example/\u4e2d?b"}, {}, 0.0)
+    assert known.endpoint("a") == "https://x.example/%E4%B8%AD?b"
 
 
 def odd_app(handler):
