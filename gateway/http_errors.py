@@ -44,6 +44,7 @@ HTTP_ERRORS: dict[type[e.AirlockError], HttpError] = {
     e.RevokedKeyError: HttpError(401, "authentication_error", "revoked_api_key"),
     i.InvalidTokenError: HttpError(401, "authentication_error", "invalid_token"),
     i.ExpiredTokenError: HttpError(401, "authentication_error", "expired_token"),
+    i.BoundTokenError: HttpError(401, "authentication_error", "bound_token"),
     i.InvalidSessionError: HttpError(401, "authentication_error", "invalid_session"),
     i.StepUpRequiredError: HttpError(
         401, "authentication_error", "insufficient_user_authentication"
@@ -163,7 +164,7 @@ def error_headers(error: e.AirlockError) -> dict[str, str]:
         headers["retry-after"] = "30"
     elif isinstance(error, e.MethodNotAllowedError):
         headers["allow"] = error.allowed
-    elif isinstance(error, i.InvalidTokenError | i.ExpiredTokenError):
+    elif isinstance(error, i.InvalidTokenError | i.ExpiredTokenError | i.BoundTokenError):
         headers["www-authenticate"] = 'Bearer error="invalid_token"'
     elif isinstance(error, i.StepUpRequiredError):
         headers["www-authenticate"] = _challenge(error)

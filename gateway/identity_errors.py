@@ -4,6 +4,7 @@
     ├── AuthenticationError
     │   ├── InvalidTokenError
     │   ├── ExpiredTokenError
+    │   ├── BoundTokenError        only its client may use it, which is not verified here
     │   ├── InvalidSessionError
     │   └── StepUpRequiredError    who is calling is proven, but too weakly or too long ago
     ├── LoginFailedError           a login at an identity provider did not come to its end
@@ -31,6 +32,16 @@ class ExpiredTokenError(AuthenticationError):
 
     def __init__(self) -> None:
         super().__init__("The access token has expired; get a new one.")
+
+
+class BoundTokenError(AuthenticationError):
+    """The access token is for who proves to have a client's key, and no such proof is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The access token is bound to a key of its client ('cnf'), which is not verified "
+            "here; get one that is not bound."
+        )
 
 
 class InvalidSessionError(AuthenticationError):

@@ -14,7 +14,7 @@ from gateway.identity.introspection import Introspection
 from gateway.identity.jose import Opened, looks_signed, open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
 from gateway.identity.provider import Provider
-from gateway.identity_errors import InvalidTokenError
+from gateway.identity_errors import BoundTokenError, InvalidTokenError
 from gateway.setting_types import IssuerSetting
 
 KEPT_SECONDS = 60.0
@@ -26,8 +26,8 @@ NOT_FOR_ACCESS = ("nonce", "at_hash", "c_hash", "events")
 
 
 class _Kept(NamedTuple):
-    proof: Proof | None
-    """None for a token that an issuer does not know."""
+    proof: Proof | type[InvalidTokenError | BoundTokenError]
+    """Or why a token that an issuer was asked about is refused."""
     until: float
 
 
@@ -60,14 +60,15 @@ class Bearer:
             InvalidKeyError: It is neither a key nor a token.
             InvalidTokenError: It proves nothing.
             ExpiredTokenError: It did until lately.
+            BoundTokenError: It does for its client alone.
             ProviderUnavailableError: It cannot be told.
         """
         seen = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key).digest()
         kept = self._kept.get(seen)
         if kept is not None and now < kept.until:
-            if kept.proof is None:
-                raise InvalidTokenError
-            return kept.proof
+            if isinstance(kept.proof, Proof):
+                return kept.proof
+            raise kept.proof
         if looks_signed(text):
             proof = await self._read(text, now)
             self._keep(seen, proof, min(proof.expires_at + CLOCK_SECONDS, now + KEPT_SECONDS))
@@ -79,13 +80,15 @@ class Bearer:
     async def _ask(self, of: Introspection, text: str, seen: bytes, now: float) -> Proof:
         try:
             proof = await of.prove(text, now)
-        except InvalidTokenError:
-            self._keep(seen, None, now + ASKED_SECONDS)
+        except (InvalidTokenError, BoundTokenError) as error:
+            self._keep(seen, type(error), now + ASKED_SECONDS)
             raise
         self._keep(seen, proof, min(proof.expires_at, now + ASKED_SECONDS))
         return proof
 
-    def _keep(self, seen: bytes, proof: Proof | None, until: float) -> None:
+    def _keep(
+        self, seen: bytes, proof: Proof | type[InvalidTokenError | BoundTokenError], until: float
+    ) -> None:
         self._kept.pop(seen, None)
         while len(self._kept) >= MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))
@@ -119,6 +122,7 @@ def _claimed(opened: Opened, setting: IssuerSetting, now: float) -> Proof:
     if setting.audience is None or any(name in opened.claims for name in NOT_FOR_ACCESS):
         raise InvalidTokenError
     opened.check_audience(setting.audience)
+    opened.check_unbound()
     acr = opened.claim_text("acr") if "acr" in opened.claims else None
     return Proof(
         issuer=setting.issuer,

@@ -35,6 +35,7 @@ class Introspection:
         Raises:
             InvalidTokenError: It is not active, or not meant for us.
             ExpiredTokenError: It has expired.
+            BoundTokenError: Its client alone may use it.
             ProviderUnavailableError: The issuer does not say.
         """
         if len(text) > MAX_TOKEN_BYTES or not (text.isascii() and text.isprintable()):
@@ -81,6 +82,7 @@ def _vouched(document: dict[str, object], provider: Provider, now: float) -> Pro
     if str(document.get("token_type", "Bearer")).lower() != "bearer":
         raise InvalidTokenError
     answer.check_audience(setting.audience)
+    answer.check_unbound()
     expires_at, not_before = answer.moment("exp"), answer.moment("nbf")
     if expires_at is None or (not_before or 0.0) > now:
         raise InvalidTokenError

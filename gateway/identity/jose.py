@@ -15,7 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
 from gateway.identity.proof import CLOCK_SECONDS
-from gateway.identity_errors import ExpiredTokenError, InvalidTokenError
+from gateway.identity_errors import BoundTokenError, ExpiredTokenError, InvalidTokenError
 
 MAX_TOKEN_BYTES = 8192
 MAX_HEADER_BYTES = 512
@@ -76,6 +76,15 @@ class Opened:
         named = given if isinstance(given, list) else [given]
         if not all(isinstance(one, str) for one in named) or audience not in named:
             raise InvalidTokenError
+
+    def check_unbound(self) -> None:
+        """Raise when the token is bound to its client's key (RFC 7800): no bearer may use it.
+
+        Raises:
+            BoundTokenError: It is; no proof of a key is taken here (RFC 8705, 9449).
+        """
+        if "cnf" in self.claims:
+            raise BoundTokenError
 
     def check_times(self, now: float) -> float:
         """Return when the token expires, if it counts now.

@@ -88,6 +88,15 @@ def test_what_the_issuer_leaves_out_or_denies_is_refused(running, provider, name
     assert len(provider.introspected) == before + 1, "the refusal is remembered for a while"
 
 
+def test_one_that_is_bound_to_its_clients_key_says_so_and_is_asked_for_once(running, provider):
+    provider.active["bound"] = answer(provider, cnf={"x5t#S256": "k"})
+    before = len(provider.introspected)
+    for _ in range(2):
+        refused = running.chat("bound")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "bound_token")
+    assert len(provider.introspected) == before + 1
+
+
 def test_an_expired_one_says_so(running, provider):
     provider.active["old"] = answer(provider, exp=int(time.time()) - 1)
     assert running.chat("old").json()["error"]["code"] == "expired_token"

@@ -140,6 +140,17 @@ def test_an_expired_token_says_so_and_clocks_may_differ_a_little(running, provid
     assert running.chat(provider.token(iat=now + 20, nbf=now + 20)).status_code == 200
 
 
+@pytest.mark.parametrize("cnf", [{"jkt": "k"}, {"x5t#S256": "k"}, {}, None], ids=range(4))
+def test_a_token_that_is_bound_to_its_clients_key_is_for_no_bearer(running, provider, cnf):
+    before = reached(running)
+    for _ in range(2):
+        refused = running.chat(provider.token(cnf=cnf))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "bound_token")
+        assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert "not bound" in refused.json()["error"]["message"]
+    assert reached(running) == before
+
+
 def test_a_token_that_was_seen_expires_all_the_same(running, provider):
     token = provider.token(exp=int(time.time()) - 28)
     assert running.chat(token).status_code == 200
