@@ -18,10 +18,12 @@ from gateway.controlplane.sessions import (
     end_session,
     find_session,
 )
+from gateway.controlplane.tier_schemas import Acr
 from gateway.errors import InvalidRequestError, NotFoundError
 from gateway.identity import login
 from gateway.identity.cookie import LOGIN, SESSION, set_cookie
 from gateway.identity.logout_token import read_logout
+from gateway.identity.tier_terms import load_tiers
 from gateway.identity_errors import InvalidSessionError, LoginFailedError
 
 router = APIRouter(include_in_schema=False)
@@ -42,14 +44,27 @@ async def get_logins(parts: Parts, response: Response) -> list[dict[str, str]]:
 
 @router.get("/login/{name}")
 async def get_login(
-    name: str, parts: Parts, now: Now, return_to: str = "/admin/v1/me", step_up: bool = False
+    name: str,
+    parts: Parts,
+    session: Session,
+    now: Now,
+    return_to: str = "/admin/v1/me",
+    step_up: bool = False,
+    acr: Acr | None = None,
 ) -> Response:
-    """Send a browser to a provider; with `step_up`, for a fresh and strong proof."""
+    """Send a browser to a provider; with `step_up`, for a fresh and strong proof.
+
+    `acr` is the authentication context to ask for, of those that the issuer or a tier demands.
+    """
     if LOCAL.fullmatch(return_to) is None:
         raise InvalidRequestError("return_to is a path on this host.", "return_to")
     provider = parts.issuers.named(name)
+    if acr is not None and acr not in provider.setting.step_up_acr:
+        tiers = await load_tiers(session)
+        if not any(one.step_up and acr in one.step_up.acr for one in tiers.values()):
+            raise InvalidRequestError("No issuer and no tier demands this acr.", "acr")
     address, pending = await login.begin(
-        provider, _callback(parts, name), return_to, step_up=step_up
+        provider, _callback(parts, name), return_to, step_up=step_up, acr=acr
     )
     sealed = pending.seal(parts.login_cipher, now)
     cookie = set_cookie(LOGIN, sealed, login.LASTS_SECONDS)

@@ -77,9 +77,16 @@ def unseal(text: str | None, cipher: Fernet, now: datetime) -> Pending:
 
 
 async def begin(
-    provider: Provider, redirect_uri: str, return_to: str, *, step_up: bool
+    provider: Provider, redirect_uri: str, return_to: str, *, step_up: bool, acr: str | None = None
 ) -> tuple[str, Pending]:
     """Return the provider's address to send a browser to, and what to remember.
+
+    Args:
+        provider: That is asked.
+        redirect_uri: Where it sends the browser back to.
+        return_to: Where the browser goes then.
+        step_up: Whether a fresh proof is asked for, as strong as the issuer's setting says.
+        acr: The authentication context to ask for instead of the setting's.
 
     Raises:
         NotFoundError: People do not log in by this provider.
@@ -91,11 +98,14 @@ async def begin(
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     pending = Pending(setting.name, state, nonce, verifier, return_to)
     more: dict[str, str] = {}
+    contexts = setting.step_up_acr if step_up else ()
+    if acr is not None:
+        contexts = (acr,)
+    if contexts:
+        more["acr_values"] = " ".join(contexts)
     if step_up:
         more["max_age"] = str(setting.step_up_max_age_seconds)
         more["prompt"] = "login"
-        if setting.step_up_acr:
-            more["acr_values"] = " ".join(setting.step_up_acr)
     async with _client(provider, redirect_uri) as client:
         address, _ = client.create_authorization_url(
             known.endpoint("authorization_endpoint"),

@@ -239,6 +239,44 @@ def test_codes_cookies_and_tokens_are_never_logged(running, provider, caplog):
     assert str(provider.id_token)[:60] not in ours()
 
 
+@pytest.fixture
+def demanding(running):
+    """A tier that demands a context which its members' issuer does not."""
+    running.change_tier("researcher", step_up={"acr": ["urn:key", "urn:card"], "max_age": 60})
+    yield
+    running.change_tier("researcher", step_up=None)
+
+
+@pytest.mark.usefixtures("demanding")
+def test_a_login_asks_for_the_context_that_a_tier_or_the_issuer_demands(running):
+    def asked(**query) -> dict[str, str]:
+        answer = Browser(running.url).get("/login/lab?" + urlencode(query))
+        assert answer.status_code == 303, answer.text
+        return query_of(answer.headers["location"])
+
+    stronger = asked(step_up="true", acr="urn:key")
+    assert (stronger["acr_values"], stronger["prompt"]) == ("urn:key", "login")
+    assert stronger["max_age"] == "60"
+    assert asked(step_up="true", acr="mfa")["acr_values"] == "mfa"
+    assert asked(step_up="true")["acr_values"] == "mfa"
+    only = asked(acr="urn:card")
+    assert only["acr_values"] == "urn:card"
+    assert not {"prompt", "max_age"} & set(only)
+    assert "acr_values" not in asked()
+
+
+@pytest.mark.usefixtures("demanding")
+@pytest.mark.parametrize(
+    "acr",
+    ["", "other", "urn:key mfa", "urn:key\n", "urn:\u00e9", "m" * 201],
+    ids=["none", "unknown", "two", "a line", "beyond ASCII", "long"],
+)
+def test_a_login_asks_for_no_context_that_nobody_demands(running, acr):
+    answer = Browser(running.url).get("/login/lab?" + urlencode({"step_up": "true", "acr": acr}))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_request", "acr")
+
+
 def logout_token(provider, header=None, **changes) -> str:
     claims = {"aud": CLIENT, "sub": "zoe", "events": {EVENT: {}}, "client_id": ...}
     return provider.token(header={"typ": "logout+jwt"} | (header or {}), **claims | changes)
