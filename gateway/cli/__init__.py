@@ -153,12 +153,21 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, UnicodeDecodeError):
             _complain("a file that was named is no text in UTF-8")
             return 2
+        if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, words)):
+            # A file's name may be of any bytes; an id, which the database is asked for, may not.
+            _complain("a word on the command line is no text in UTF-8")
+            return 2
         # The job's image has no such package, and who has it has imported it to raise this.
         settings = sys.modules.get("pydantic_settings")
         if settings is not None and isinstance(error, settings.SettingsError):
             _complain(f"{error}: write it as JSON (docs/settings.md)")
             return 2
         raise
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word was UTF-8; Python keeps other bytes as halves of surrogate pairs."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in word)
 
 
 def _complain(text: object) -> None:

@@ -300,6 +300,23 @@ def test_refusals_are_one_line_and_a_status(airlock):
     assert airlock("keys", "revoke", "nope", status=2).err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("identities", "unbind"),
+        ("identities", "end-session"),
+        ("evidence", "list", "--person"),
+        ("keys", "revoke"),
+        ("applications", "show"),
+    ],
+    ids=" ".join,
+)
+def test_an_id_that_is_no_text_is_one_line_and_a_status(airlock, words):
+    refused = airlock(*words, "\udcff", status=2).err
+    assert refused.startswith("error: ")
+    assert refused.count("\n") == 1
+
+
 def test_one_person_gives_no_grant_unless_the_operator_says_so(airlock, monkeypatch):
     monkeypatch.delenv("AIRLOCK_DIRECT_GRANTS")
     refused = airlock("grants", "create", "nobody", "--domain", "bio", "--reason", "r", status=2)
