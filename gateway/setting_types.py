@@ -1,9 +1,11 @@
 """The forms of single settings: engines, issuers, addresses, hosts."""
 
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+import idna
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -81,9 +83,27 @@ class EngineSetting(BaseModel):
     """Its side-car's root address; it says, signed, what the engine was started on."""
 
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _as_browsers_write(value: str) -> str:
+    """Return an origin; refused is a spelling that is never in a browser's `Origin` header."""
+    parts = urlsplit(value)
+    host = parts.hostname or ""
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode()
+    if ":" in host:
+        host = f"[{IPv6Address(host).compressed}]"
+    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    if value != (right := f"{parts.scheme}://{host}{port}"):
+        raise ValueError(f"browsers write it '{right}', and so must the gateway")
+    return value
+
+
 PublicUrl = Annotated[
     str,
     StringConstraints(pattern=r"^(https://[^/\s?#]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)$"),
+    AfterValidator(_as_browsers_write),
 ]
 """Browsers keep the session's cookie only where its way is protected."""
 Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "Ed25519"]

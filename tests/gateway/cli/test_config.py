@@ -97,6 +97,7 @@ def test_nothing_is_said_against_a_whole_setup(home, capsys, monkeypatch):
         ({"DIRECT_GRANTS": "true"}, "warning", "DIRECT_GRANTS"),
         ({"AUDIT_WITNESS_URL": None, "AUDIT_WITNESS_KEY": None}, "warning", "AUDIT_WITNESS_URL"),
         ({"PUBLIC_URL": "https://airlock.example.org"}, "warning", "ISSUERS"),
+        ({"PUBLIC_URL": f"https://a:{SECRET}@airlock.example.org"}, "problem", "PUBLIC_URL"),
     ],
 )
 def test_each_is_found_explained_and_shows_no_secret(
@@ -115,6 +116,27 @@ def test_each_is_found_explained_and_shows_no_secret(
     assert lines[at + 1].startswith("  "), "every finding says what to do"
     assert status == 1
     assert SECRET not in out
+
+
+SPELLINGS = {
+    "https://Gate.Example:443": "https://gate.example",
+    "https://gate.example:443": "https://gate.example",
+    "https://gate.example:08443": "https://gate.example:8443",
+    "https://gate.example:": "https://gate.example",
+    "https://g\u00e4te.example": "https://xn--gte-qla.example",
+    "https://[0:0::1]:443": "https://[::1]",
+    "http://localhost:80": "http://localhost",
+}
+
+
+@pytest.mark.parametrize("given", list(SPELLINGS))
+def test_an_address_that_no_browser_writes_so_is_refused_with_the_right_spelling(
+    home, capsys, monkeypatch, given
+):
+    monkeypatch.setenv("AIRLOCK_PUBLIC_URL", given)
+    assert check(home) == 1
+    assert f"browsers write it '{SPELLINGS[given]}'" in capsys.readouterr().out
+    assert Settings(public_url=SPELLINGS[given]).public_url == SPELLINGS[given]
 
 
 def test_two_engines_at_one_address_and_files_that_others_read(home, capsys, monkeypatch):
