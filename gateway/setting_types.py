@@ -15,6 +15,15 @@ from pydantic import (
     model_validator,
 )
 
+
+def _no_encoded_word(value: str) -> str:
+    # Python's mail package decodes such words (RFC 2047) where it reads addresses, so that the
+    # text would be one mailbox here and another one in a mail's header.
+    if "=?" in value:
+        raise ValueError("this is no e-mail address")
+    return value
+
+
 MailAddress = Annotated[
     str,
     StringConstraints(
@@ -23,6 +32,7 @@ MailAddress = Annotated[
         r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
         r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
     ),
+    AfterValidator(_no_encoded_word),
 ]
 """An e-mail address, as HTML has it: https://html.spec.whatwg.org/#valid-e-mail-address"""
 

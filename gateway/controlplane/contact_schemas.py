@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from gateway.controlplane.schemas import Id, In, Out
-from gateway.policy.mail_domains import normal_email
+from gateway.policy.mail_domains import is_relayed, normal_email
 from gateway.setting_types import MailAddress
 
 ADDRESS = TypeAdapter(MailAddress)
@@ -30,9 +30,12 @@ class AddressOut(Out):
 
 def _normal(value: str) -> str:
     try:
-        return ADDRESS.validate_python(normal_email(value))
+        email = ADDRESS.validate_python(normal_email(value))
     except ValueError as error:
         raise ValueError("this is no e-mail address") from error
+    if is_relayed(email):
+        raise ValueError("an address with % or ! may be another mailbox's")
+    return email
 
 
 class InstitutionMailIn(In):

@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import NamedTuple
 
+from gateway.notices.delivery import Failed
 from gateway.policy.notices import SECURITY, Event
 
 
@@ -155,6 +156,9 @@ def letter(
         data: What is said of it.
         created_at: When it happened.
         link: A path on this host that the reader is to open.
+
+    Raises:
+        Failed: The header would name anybody but that address.
     """
     words = WORDS[event]
     named = {name: "everything" if value is None else value for name, value in data.items()}
@@ -169,6 +173,9 @@ def letter(
         lines.append(f"To get no more of these: airlock notices unwant {event}")
     message = EmailMessage()
     message["From"], message["To"] = sender.address, to
+    # The mail package reads what it is given, and a reader of mail will do the same.
+    if [one.addr_spec for one in message["To"].addresses] != [to]:
+        raise Failed("the address has two readings", is_final=True)
     message["Subject"] = f"[Airlock] {words.subject}"
     message["Date"] = format_datetime(created_at)
     message["Message-ID"] = f"<{notice_id}@{sender.address.rpartition('@')[2]}>"

@@ -32,18 +32,18 @@ class Mailer:
         except OSError as error:
             raise ConfigurationError(f"the mail server's settings: {error}") from error
 
-    async def send(self, message: EmailMessage) -> None:
-        """Send one message.
+    async def send(self, to: str, message: EmailMessage) -> None:
+        """Send one message to one address, whatever its header says.
 
         Raises:
             Failed: It was not taken.
         """
         # A thread that hangs is left alone: its own time-out ends it.
         await anyio.to_thread.run_sync(
-            self._send, message, limiter=self._slots, abandon_on_cancel=True
+            self._send, to, message, limiter=self._slots, abandon_on_cancel=True
         )
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, to: str, message: EmailMessage) -> None:
         settings = self._settings
         try:
             with self._connect() as server:
@@ -51,7 +51,7 @@ class Mailer:
                     server.starttls(context=self._tls)
                 if settings.mail_user is not None and self._password is not None:
                     server.login(settings.mail_user, self._password)
-                server.send_message(message)
+                server.send_message(message, to_addrs=[to])
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             is_final = all(code >= 500 for code in codes)

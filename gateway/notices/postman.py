@@ -247,7 +247,7 @@ class Postman:
             created_at=notice.created_at,
             link=box.link,
         )
-        await self._mailer.send(message)
+        await self._mailer.send(box.email, message)
 
     async def _call(self, notice: Notice, caller: Caller) -> None:
         now = datetime.now(UTC)

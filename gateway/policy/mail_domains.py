@@ -55,6 +55,14 @@ def mailbox_of(email: str) -> str:
     return f"{local.partition('+')[0] or local}@{domain}".lower()
 
 
+def is_relayed(email: str) -> bool:
+    """Whether a mail server may take an address as a way to another mailbox.
+
+    Many still read `user%host@relay` and `host!user@relay` so; whose mailbox it is nobody can tell.
+    """
+    return not {"%", "!"}.isdisjoint(email)
+
+
 def is_free_mail(domain: str) -> bool:
     """Whether anybody gets an address of this domain, or of one above it."""
     # Five thousand names, which only those pay for who ask.

@@ -27,7 +27,9 @@ NO_ADDRESSES = [
     "ada@lab.example.evil.example", "ada@lab.example\nBcc: eve@evil.example", "ada@lab.example\r\n",
     "<ada@lab.example>", "ada@lab.example,eve@evil.example", "eve@evil.example ada@lab.example",
     "a@b@lab.example", "ada@lab.example.", "ada@[127.0.0.1]", "ada@127.0.0.1", "å@lab.example",
-    "ada@lab.example\u0000", "a" * 65 + "@lab.example",
+    "ada@lab.example\u0000", "a" * 65 + "@lab.example", "=?utf-8?q?ada?=@lab.example",
+    "=?utf-8?q?eve=40evil.example?=@lab.example", "ada%evil.example@lab.example",
+    "evil.example!ada@lab.example",
 ]  # fmt: skip
 ASK, CONFIRM = "/me/institution-mail", "/me/institution-mail/confirm"
 DOMAINS = ["lab.example", "cs.lab.example", "bücher.example"]

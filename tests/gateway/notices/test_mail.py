@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 
 import httpx
 import pytest
@@ -10,10 +11,15 @@ from sqlalchemy import select, update
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.changes import Tag
 from gateway.identity.secret import Secret
-from gateway.notices.delivery import Dropped
+from gateway.notices.delivery import Dropped, Failed
 from gateway.notices.keys import notice_keys
+from gateway.notices.letters import Sender, letter
+from gateway.notices.mail import Mailer
 from gateway.notices.recipients import _to_confirm, moment_text
+from gateway.policy.notices import Event
 from gateway.tables import Address, AuditEntry, Notice
+from tests.fakes.mail_server import mail_server
+from tests.gateway.conftest import make_settings
 from tests.gateway.controlplane.test_admin_api import code
 from tests.servers import PLAIN, wait_for
 
@@ -35,6 +41,28 @@ def test_a_mail_of_an_earlier_request_does_not_bring_the_code_of_a_later_one():
     address.asked_at = now + timedelta(minutes=11)
     with pytest.raises(Dropped):
         _to_confirm(address, mail, keys, now)
+
+
+@pytest.mark.parametrize("local", ["=?utf-8?q?ada?=", "=?utf-8?q?eve=40evil.example?=", "a, b"])
+def test_no_mail_is_written_whose_header_names_another_mailbox(local):
+    now, sender = datetime(2026, 6, 1, tzinfo=UTC), Sender("airlock@gateway.example", None)
+    assert written(sender, "a.=?b@lab.example", now)["to"] == "a.=?b@lab.example"
+    with pytest.raises(Failed) as failed:
+        written(sender, f"{local}@lab.example", now)
+    assert failed.value.is_final
+
+
+def written(sender: Sender, to: str, now: datetime) -> EmailMessage:
+    return letter(sender, to, "n", Event.KEY_CREATED, {"key": "k"}, created_at=now)
+
+
+async def test_a_mail_goes_to_whom_it_is_for_and_not_to_whom_its_header_names(request, tmp_path):
+    with mail_server(tmp_path) as server:
+        message = EmailMessage()
+        message["From"], message["To"] = "airlock@gateway.example", "eve@evil.example"
+        settings = make_settings(request, tmp_path, "sqlite", **server.settings())
+        await Mailer(settings).send("ada@lab.example", message)
+    assert [to for to, _ in server.received] == ["ada@lab.example"]
 
 
 def test_an_address_is_its_readers_once_the_link_was_opened(office):
@@ -87,7 +115,8 @@ def test_who_may_see_and_erase_an_address(office):
 @pytest.mark.parametrize(
     "email",
     ["ada", "ada@lab", "a b@lab.example", "ada@lab.example\nBcc: eve@evil.example", "@lab.example",
-     "<ada@lab.example>", "ada@lab.example,eve@evil.example", "a" * 65 + "@lab.example"],
+     "<ada@lab.example>", "ada@lab.example,eve@evil.example", "a" * 65 + "@lab.example",
+     "=?utf-8?q?ada?=@lab.example"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(office, email):
     answer = office.call("nobody", "PUT", "/me/address", email=email)

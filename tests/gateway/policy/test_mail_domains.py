@@ -8,6 +8,7 @@ from gateway.policy.mail_domains import (
     FREE_TOO,
     is_free_mail,
     is_of,
+    is_relayed,
     mailbox_of,
     normal_domain,
     normal_email,
@@ -71,6 +72,12 @@ def test_free_mail(domain):
     assert is_free_mail(domain)
     assert not is_free_mail("lab.example")
     assert not is_free_mail("ox.ac.uk")
+
+
+def test_an_address_that_may_lead_on_to_another_mailbox():
+    for email in ("ada%evil.example@lab.example", "evil.example!ada@lab.example"):
+        assert is_relayed(email)
+    assert not is_relayed("ada+x.y-z_1@lab.example")
 
 
 def test_a_mailbox_is_one_in_all_spellings():
