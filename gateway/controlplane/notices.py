@@ -9,7 +9,7 @@ from gateway.controlplane.changes import Tag, locked, record_event
 from gateway.controlplane.notice_schemas import State
 from gateway.errors import ConflictError, NotFoundError
 from gateway.policy.notices import Event
-from gateway.tables import Notice, UnwantedNotice
+from gateway.tables import Notice, Person, UnwantedNotice
 
 
 async def list_notices(
@@ -56,5 +56,7 @@ async def unwanted_by(session: AsyncSession, person_id: str) -> list[str]:
 
 async def set_unwanted(session: AsyncSession, person_id: str, events: list[Event]) -> None:
     """Replace what a person does not want to be told of."""
+    # Or what the person chooses elsewhere at this moment would be added to it.
+    await locked(session, Person, person_id)
     await session.execute(delete(UnwantedNotice).where(UnwantedNotice.person_id == person_id))
     session.add_all(UnwantedNotice(person_id=person_id, event=str(event)) for event in events)

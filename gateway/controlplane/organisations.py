@@ -82,7 +82,8 @@ async def change_organisation(
         NotFoundError: There is none of that id.
         ConflictError: Another one has the ROR id.
     """
-    organisation = await get_organisation(session, organisation_id)
+    # What was set meanwhile is read, or setting it back would change nothing and be logged.
+    organisation = await get_organisation(session, organisation_id, to_change=True)
     fields = change.model_dump(exclude_none=True)
     if change.ror_id is not None:
         other = await session.scalar(
@@ -118,6 +119,8 @@ async def set_roles(
     Raises:
         NotFoundError: There is no such person.
     """
+    # Or what somebody else gives meanwhile would be added to these, and logged as taken away.
+    await locked(session, Person, person_id)
     await party(session, person_id)
     roles = sorted(set(given))
     await session.execute(delete(PersonRole).where(PersonRole.person_id == person_id))

@@ -79,7 +79,8 @@ async def change_person(
     Raises:
         NotFoundError: There is no such person or tier.
     """
-    person = await get_person(session, person_id)
+    # What was set meanwhile is read, or setting it back would change nothing and be logged.
+    person = await get_person(session, person_id, to_change=True)
     if change.tier is not None:
         await get_tier(session, change.tier)
     if change.state not in (None, person.state):

@@ -19,6 +19,7 @@ from gateway.controlplane import (
     institution_mail,
     keys,
     logins,
+    notices,
     organisations,
     people,
     serving,
@@ -27,7 +28,7 @@ from gateway.controlplane import (
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.schemas import GrantIn, PersonIn
+from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
 from gateway.controlplane.verification_schemas import OrganisationChange, TermsIn
 from gateway.db import Database
 from gateway.errors import ConflictError
@@ -37,6 +38,7 @@ from gateway.identity.principal import Member
 from gateway.identity.proof import Assurance, Proof
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.recipients import institution_code
+from gateway.policy.notices import Event
 from gateway.setting_types import IssuerSetting
 from gateway.tables import (
     Address,
@@ -138,6 +140,84 @@ async def test_a_release_that_is_taken_over_during_its_revocation_is_closed(
     async with database.transaction() as session:
         (row,) = await serving.current_promotions(session)
     assert row.withdrawn_reason == "its checkpoint was revoked: it leaks"
+
+
+async def after(database: Database, first: Step, second: Step) -> None:
+    """Take a step while another one is taken and not committed yet; it is the last word."""
+
+    async def other() -> None:
+        async with database.transaction() as session:
+            await second(session)
+
+    async with anyio.create_task_group() as tasks, database.transaction() as session:
+        await first(session)
+        await session.flush()
+        tasks.start_soon(other)
+        await anyio.sleep(0.3)  # By now it has read what there is, or waits.
+
+
+async def added(database: Database) -> str:
+    """Return the id of a new person."""
+    async with database.transaction() as session:
+        given = PersonIn(name="P", organisation="Lab", tier="public")
+        return (await people.add_person(session, given, actor="a", now=NOW)).id
+
+
+async def test_a_role_that_is_taken_away_while_roles_are_given_is_gone(database):
+    person = await added(database)
+
+    def give(*roles: str) -> Step:
+        return lambda session: organisations.set_roles(
+            session, person, list(roles), actor="a", now=NOW
+        )
+
+    async with database.transaction() as session:
+        await give("approver")(session)
+    await after(database, give("approver", "operator"), give())
+    async with database.transaction() as session:
+        assert await organisations.roles_of(session, person) == frozenset()
+
+
+async def test_who_is_suspended_while_being_reinstated_is_suspended(database):
+    person = await added(database)
+
+    def set_to(state: str) -> Step:
+        change = PersonChange(state=state)
+        return lambda session: people.change_person(session, person, change, actor="a", now=NOW)
+
+    async with database.transaction() as session:
+        await set_to("suspended")(session)
+    await after(database, set_to("active"), set_to("suspended"))
+    async with database.transaction() as session:
+        assert (await people.get_person(session, person)).state == "suspended"
+
+
+async def test_an_organisation_that_is_suspended_while_being_verified_is_suspended(database):
+    async with database.transaction() as session:
+        lab = (await organisations.named_organisation(session, "Lab", NOW)).id
+
+    def set_to(state: str) -> Step:
+        change = OrganisationChange(state=state)
+        return lambda session: organisations.change_organisation(
+            session, lab, change, actor="a", now=NOW
+        )
+
+    async with database.transaction() as session:
+        await set_to("suspended")(session)
+    await after(database, set_to("verified"), set_to("suspended"))
+    async with database.transaction() as session:
+        assert (await organisations.get_organisation(session, lab)).state == "suspended"
+
+
+async def test_what_is_unwanted_is_what_was_chosen_last(database):
+    person = await added(database)
+
+    def choose(*events: Event) -> Step:
+        return lambda session: notices.set_unwanted(session, person, list(events))
+
+    await after(database, choose(Event.GRANT_CREATED), choose(Event.GRANT_EXPIRED))
+    async with database.transaction() as session:
+        assert await notices.unwanted_by(session, person) == ["grant.expired"]
 
 
 async def test_a_grant_is_revoked_once_and_by_who_came_first(database):
