@@ -2,6 +2,7 @@
 
 import smtplib
 import ssl
+import time
 from email.message import EmailMessage
 
 import anyio
@@ -12,6 +13,17 @@ from gateway.notices.delivery import Failed
 from gateway.settings import Settings
 
 AT_A_TIME = 4
+BEFORE, AFTER = 8, 6
+"""Exchanges with the server at most, before anything is said of a mail, and from then on.
+
+    connecting, greeting, EHLO, STARTTLS, handshake, EHLO, a login in two
+    MAIL, RCPT, DATA, the text, its answer, QUIT
+"""
+
+
+def longest_seconds(settings: Settings) -> float:
+    """Return for how long a mail may be on its way to a server that is slow, and well."""
+    return (BEFORE + AFTER) * settings.mail_timeout_seconds
 
 
 class Mailer:
@@ -38,12 +50,14 @@ class Mailer:
         Raises:
             Failed: It was not taken.
         """
-        # A thread that hangs is left alone: its own time-out ends it.
+        # A thread that hangs is left alone: it begins no mail any more, and its own time-out ends
+        # it.
+        begin_by = time.monotonic() + BEFORE * self._settings.mail_timeout_seconds
         await anyio.to_thread.run_sync(
-            self._send, to, message, limiter=self._slots, abandon_on_cancel=True
+            self._send, to, message, begin_by, limiter=self._slots, abandon_on_cancel=True
         )
 
-    def _send(self, to: str, message: EmailMessage) -> None:
+    def _send(self, to: str, message: EmailMessage, begin_by: float) -> None:
         settings = self._settings
         try:
             with self._connect() as server:
@@ -51,6 +65,9 @@ class Mailer:
                     server.starttls(context=self._tls)
                 if settings.mail_user is not None and self._password is not None:
                     server.login(settings.mail_user, self._password)
+                # A server that answers in drops outlasts every exchange's own time-out.
+                if time.monotonic() > begin_by:
+                    raise TimeoutError
                 server.send_message(message, to_addrs=[to])
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]

@@ -12,7 +12,7 @@ was delivered just before a death is delivered twice, under one id; nothing is l
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -24,7 +24,8 @@ from gateway.metrics import Metrics
 from gateway.notices.delivery import Dropped, Failed
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.letters import Sender, letter
-from gateway.notices.mail import Mailer
+from gateway.notices.mail import AT_A_TIME as MAILS_AT_A_TIME
+from gateway.notices.mail import Mailer, longest_seconds
 from gateway.notices.recipients import COUNTED, find_mailbox, find_receiver
 from gateway.notices.reminders import remind
 from gateway.notices.webhooks import Caller, payload
@@ -36,7 +37,10 @@ from gateway.trouble import Trouble
 Channel = Literal["mail", "webhook"]
 RecordGone = Callable[[AsyncSession, str, datetime], Awaitable[None]]
 CHANNELS: tuple[Channel, ...] = ("mail", "webhook")
-AT_A_TIME = 16
+AT_A_TIME: Mapping[Channel, int] = {"mail": MAILS_AT_A_TIME, "webhook": 16}
+"""No more than are sent at once: what waited for its turn would use up its attempt."""
+LEEWAY_SECONDS = 20
+"""What an attempt may take for the database; its lease is longer by as much again."""
 
 
 def _outbox() -> Select[int, int, int, int]:
@@ -82,9 +86,10 @@ class Postman:
         self._metrics, self._record_gone = metrics, record_gone
         self._mailer = Mailer(settings) if settings.mail_host is not None else None
         self._sender = Sender(settings.mail_from or "", settings.public_url)
-        longest = max(settings.mail_timeout_seconds, settings.webhook_timeout_seconds)
-        self._attempt_seconds = 3 * longest
-        self._lease = timedelta(seconds=2 * self._attempt_seconds + 10)
+        self._attempt_seconds: dict[Channel, float] = {
+            "mail": longest_seconds(settings) + LEEWAY_SECONDS,
+            "webhook": 3 * settings.webhook_timeout_seconds + LEEWAY_SECONDS,
+        }
         self._remind_at = datetime.now(UTC)
         self._outbox = database.poll(OUTBOX)
         self._is_due = {channel: asyncio.Event() for channel in CHANNELS}
@@ -156,16 +161,17 @@ class Postman:
             select(Notice.id, Notice.claim)
             .where(*due)
             .order_by(Notice.next_at, Notice.created_at)
-            .limit(AT_A_TIME)
+            .limit(AT_A_TIME[channel])
         )
         taken = []
+        lease = timedelta(seconds=self._attempt_seconds[channel] + LEEWAY_SECONDS)
         # In one order everywhere, so that two gateways do not wait for each other's rows.
         for row in sorted(rows.all()):
             # Another gateway may have seen the same row: the number lets one of them have it.
             found = await session.scalar(
                 update(Notice)
                 .where(Notice.id == row.id, Notice.claim == row.claim, *due)
-                .values(claim=row.claim + 1, next_at=now + self._lease)
+                .values(claim=row.claim + 1, next_at=now + lease)
                 .returning(Notice)
             )
             if found is not None:
@@ -173,9 +179,9 @@ class Postman:
         return taken
 
     async def _attempt(self, notice: Notice, caller: Caller) -> None:
-        channel = "mail" if notice.webhook_id is None else "webhook"
+        channel: Channel = "mail" if notice.webhook_id is None else "webhook"
         try:
-            end = await self._deliver(notice, caller)
+            end = await self._deliver(notice, channel, caller)
             async with self._database.transaction() as session:
                 await self._settle(session, notice, end)
         except Exception:  # Its lease ends by itself, and it is taken again.
@@ -185,10 +191,10 @@ class Postman:
         outcome = "failed" if end.state == "waiting" else end.state
         self._metrics.background.notices.labels(channel, outcome).inc()
 
-    async def _deliver(self, notice: Notice, caller: Caller) -> _End:
+    async def _deliver(self, notice: Notice, channel: Channel, caller: Caller) -> _End:
         try:
-            async with asyncio.timeout(self._attempt_seconds):
-                if notice.webhook_id is None:
+            async with asyncio.timeout(self._attempt_seconds[channel]):
+                if channel == "mail":
                     await self._mail(notice)
                 else:
                     await self._call(notice, caller)

@@ -1,5 +1,6 @@
 """A real SMTP server in this process: STARTTLS with a certificate of its own, and a password."""
 
+import asyncio
 import ipaddress
 import ssl
 from contextlib import contextmanager
@@ -46,10 +47,13 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class MailServer:
-    """Keeps what it is sent; `mode` is ok, busy (for now), or refused (for good)."""
+    """Keeps what it is sent; `mode` is ok, busy (for now), or refused (for good).
+
+    Each of its answers takes `answer_seconds`.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.mode = "ok"
+        self.mode, self.answer_seconds = "ok", 0.0
         self.received: list[tuple[str, Message]] = []
         self.was_encrypted: list[bool] = []
         self.password_file = folder / "mail.password"
@@ -72,13 +76,25 @@ class MailServer:
         given = isinstance(data, LoginPassword) and (data.login, data.password)
         return AuthResult(success=given == (USER.encode(), PASSWORD.encode()))
 
+    async def handle_EHLO(self, server, session, envelope, hostname, responses) -> list[str]:  # noqa: N802 - aiosmtpd's name
+        await asyncio.sleep(self.answer_seconds)
+        session.host_name = hostname
+        return responses
+
+    async def handle_MAIL(self, server, session, envelope: Envelope, address, options) -> str:  # noqa: N802 - aiosmtpd's name
+        await asyncio.sleep(self.answer_seconds)
+        envelope.mail_from = address
+        return "250 OK"
+
     async def handle_RCPT(self, server, session, envelope: Envelope, address, options) -> str:  # noqa: N802 - aiosmtpd's name
+        await asyncio.sleep(self.answer_seconds)
         if self.mode == "refused":
             return "550 no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        await asyncio.sleep(self.answer_seconds)
         if self.mode == "busy":
             return "451 come back later"
         assert isinstance(envelope.content, bytes)

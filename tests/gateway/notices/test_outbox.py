@@ -2,11 +2,14 @@
 
 import json
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,13 +26,18 @@ from gateway.db import Database
 from gateway.identity.peppers import load_peppers
 from gateway.identity.secret import load_secret
 from gateway.metrics import Metrics
+from gateway.notices.delivery import Failed
 from gateway.notices.keys import notice_keys
+from gateway.notices.mail import AT_A_TIME as MAILS_AT_A_TIME
+from gateway.notices.mail import Mailer
 from gateway.notices.postman import CHANNELS, Postman
 from gateway.notices.reminders import remind
 from gateway.notices.webhooks import Caller
 from gateway.policy.notices import Event
 from gateway.tables import Address, Grant, Notice, Webhook
+from tests.fakes.mail_server import mail_server
 from tests.fakes.receiver import Receiver
+from tests.gateway.conftest import make_settings
 from tests.servers import serving, wait_for
 
 NOW = datetime.now(UTC)
@@ -106,6 +114,31 @@ def send(settings) -> int:
     return anyio.run(main)
 
 
+def give_address(settings, person) -> None:
+    async def work(session) -> None:
+        verified = {"email": "ada@lab.example", "verified_at": NOW, "verified_by": "mail"}
+        session.add(Address(id="a", person_id=person, **verified))
+
+    in_transaction(settings, work)
+
+
+def make_keys(settings, person, number: int) -> None:
+    """Make keys of a person, who is told of each."""
+    peppers = load_peppers(settings, load_secret(settings))
+
+    async def work(session) -> None:
+        for _ in range(number):
+            await keys.create_key(
+                session,
+                KeyIn(person_id=person),
+                peppers=peppers,
+                maker=operator(BY["now"]),
+                now=BY["now"],
+            )
+
+    in_transaction(settings, work)
+
+
 def test_a_change_and_its_notices_are_there_together_or_not_at_all(told):
     settings, person = told
     with pytest.raises(ZeroDivisionError), grant_in(settings, person, fails=True):
@@ -161,19 +194,7 @@ def test_a_gateway_that_is_killed_while_it_sends_loses_nothing(told, receiver):
 
 def test_gateways_at_the_same_time_do_not_send_the_same(told, receiver):
     settings, person = told
-    peppers = load_peppers(settings, load_secret(settings))
-
-    async def work(session) -> None:
-        for _ in range(30):
-            await keys.create_key(
-                session,
-                KeyIn(person_id=person),
-                peppers=peppers,
-                maker=operator(BY["now"]),
-                now=BY["now"],
-            )
-
-    in_transaction(settings, work)
+    make_keys(settings, person, 30)
     threads = [threading.Thread(target=send, args=(settings,)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -286,12 +307,7 @@ def test_a_mail_server_that_is_dead_fails_no_change_and_is_asked_again(told):
     settings, person = told
     dead = {"mail_host": "127.0.0.1", "mail_port": 9, "mail_from": "a@b.example"}
     settings = settings.model_copy(update=dead)
-
-    async def give_address(session) -> None:
-        verified = {"email": "ada@lab.example", "verified_at": NOW, "verified_by": "mail"}
-        session.add(Address(id="a", person_id=person, **verified))
-
-    in_transaction(settings, give_address)
+    give_address(settings, person)
     with grant_in(settings, person):
         pass
     send(settings)
@@ -299,3 +315,45 @@ def test_a_mail_server_that_is_dead_fails_no_change_and_is_asked_again(told):
     assert (mail.state, mail.attempts) == ("waiting", 1)
     assert mail.problem == "the mail server did not take it: ConnectionRefusedError"
     assert mail.next_at > NOW + timedelta(seconds=20)
+
+
+def test_a_mail_server_that_is_slow_gets_each_mail_once(told, tmp_path):
+    """Each of its answers comes in time; all of them take longer than three may, for two rounds."""
+    settings, person = told
+    give_address(settings, person)
+    make_keys(settings, person, MAILS_AT_A_TIME + 1)
+    with mail_server(tmp_path) as server:
+        server.answer_seconds = 0.8
+        slow = server.settings(mail_timeout_seconds=1.2, webhook_timeout_seconds=1.2)
+        send(settings.model_copy(update=slow))
+    mails = [row for row in rows(settings) if row.person_id]
+    assert {(row.state, row.attempts, row.problem) for row in mails} == {("sent", 1, None)}
+    ids = sorted(message["message-id"] for _, message in server.received)
+    assert ids == sorted(f"<{row.id}@gateway.example>" for row in mails)
+
+
+def test_a_mail_is_not_begun_that_is_given_up_before_its_end(request, tmp_path):
+    """The greeting comes in drops, each of them in time."""
+    said: list[bytes] = []
+
+    class InDrops(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for one in b"220 " + 45 * b"." + b"\r\n":
+                self.wfile.write(bytes([one]))
+                time.sleep(0.1)
+            for line in self.rfile:
+                said.append(line[:4].upper())
+                self.wfile.write(b"221 bye\r\n" if said[-1] == b"QUIT" else b"250 OK\r\n")
+
+    message = EmailMessage()
+    message["From"], message["To"] = "airlock@gateway.example", "ada@lab.example"
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), InDrops) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = {"mail_host": "127.0.0.1", "mail_port": server.server_address[1]}
+        quick = {"mail_security": "none", "mail_timeout_seconds": 0.5, "mail_from": message["From"]}
+        settings = make_settings(request, tmp_path, "sqlite", **own, **quick)
+        with pytest.raises(Failed) as failed:
+            anyio.run(Mailer(settings).send, "ada@lab.example", message)
+        server.shutdown()
+    assert failed.value.reason == "the mail server did not take it: TimeoutError"
+    assert said == [b"QUIT"]
