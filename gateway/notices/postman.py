@@ -12,6 +12,7 @@ was delivered just before a death is delivered twice, under one id; nothing is l
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
@@ -90,7 +91,8 @@ class Postman:
             "mail": longest_seconds(settings) + LEEWAY_SECONDS,
             "webhook": 3 * settings.webhook_timeout_seconds + LEEWAY_SECONDS,
         }
-        self._remind_at = datetime.now(UTC)
+        # Not by the clock on the wall: after one that was ahead nobody would be reminded.
+        self._remind_at = time.monotonic()
         self._outbox = database.poll(OUTBOX)
         self._is_due = {channel: asyncio.Event() for channel in CHANNELS}
 
@@ -111,7 +113,7 @@ class Postman:
         while True:
             with trouble.watched():
                 now = datetime.now(UTC)
-                if now >= self._remind_at:
+                if time.monotonic() >= self._remind_at:
                     await self._look_after(now)
                 if (row := await self._outbox.ask({"now": now})) is not None:
                     self._metrics.background.notices_waiting.set(row.waiting)
@@ -132,7 +134,7 @@ class Postman:
 
     async def _look_after(self, now: datetime) -> None:
         """Leave reminders, and clear away what is old."""
-        self._remind_at = now + timedelta(seconds=self._settings.notice_remind_seconds)
+        self._remind_at = time.monotonic() + self._settings.notice_remind_seconds
         async with self._database.transaction() as session:
             await remind(session, now)
             before = now - timedelta(days=self._settings.notice_days)

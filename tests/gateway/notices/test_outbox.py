@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import anyio
@@ -292,6 +293,45 @@ def test_two_gateways_that_look_at_the_same_time_leave_one_reminder(told):
     for thread in threads:
         thread.join(30)
     assert len([row for row in rows(settings) if row.event == "grant.expiring"]) == 2
+
+
+def test_a_clock_that_was_a_year_ahead_keeps_no_reminder_back(told, monkeypatch):
+    settings, person = told
+    settings = settings.model_copy(
+        update={"notice_remind_seconds": 0.05, "notice_poll_seconds": 0.02}
+    )
+    with grant_in(settings, person) as grant:
+        pass
+
+    def set_wall(at: datetime) -> None:
+        monkeypatch.setattr(
+            "gateway.notices.postman.datetime", SimpleNamespace(now=lambda zone: at)
+        )
+
+    async def main() -> None:
+        database = Database(settings)
+        async with database.transaction() as session:
+            expires = (await session.get_one(Grant, grant)).expires_at
+        set_wall(expires + timedelta(days=365))
+        made = notice_keys(load_secret(settings))
+        looking = Postman(settings, database, made, Metrics("0"), record_gone)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(looking._look)
+            await anyio.sleep(0.5)
+            set_wall(expires - timedelta(days=6))
+            with anyio.move_on_after(10):
+                while not await has_reminder(database):  # noqa: ASYNC110 - a row
+                    await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+        await database.close()
+
+    async def has_reminder(database: Database) -> bool:
+        async with database.transaction() as session:
+            mine = select(Notice.id).where(Notice.event == Event.GRANT_EXPIRING)
+            return (await session.scalars(mine)).first() is not None
+
+    anyio.run(main)
+    assert [row.event for row in rows(settings) if row.person_id][1:] == ["grant.expiring"]
 
 
 def test_without_a_mail_server_a_mail_is_dropped_and_costs_nothing(told):
