@@ -85,7 +85,7 @@ async def ask_to_confirm(
     """
     check_mail_is_sent(settings)
     await _check_owner(session, owner, to_change=True)
-    address = await _find(session, owner)
+    address = await _find(session, owner, to_change=True)
     if address is None:
         address = _new(owner)
         session.add(address)
@@ -134,7 +134,7 @@ async def take_from_issuer(
     if not _gives_way(await _find(session, owner), email):
         return  # As most logins do, which wait for nobody who is changing the person.
     await _check_owner(session, owner, to_change=True)
-    address = await _find(session, owner)
+    address = await _find(session, owner, to_change=True)
     if not _gives_way(address, email):
         return
     if address is None:
@@ -160,7 +160,7 @@ async def erase(session: AsyncSession, owner: Owner, *, actor: str, now: datetim
         NotFoundError: There is no such person or organisation, or no address.
     """
     await _check_owner(session, owner, to_change=True)
-    address = await _find(session, owner)
+    address = await _find(session, owner, to_change=True)
     if address is None or (address.email is None and address.pending_email is None):
         raise NotFoundError("There is no address.")
     # The row stays, to say so to the next login, and when a mail was last asked for.
@@ -177,11 +177,15 @@ async def _check_owner(session: AsyncSession, owner: Owner, *, to_change: bool =
         await get_organisation(session, owner.id, to_change=to_change)
 
 
-async def _find(session: AsyncSession, owner: Owner) -> Address | None:
+async def _find(session: AsyncSession, owner: Owner, *, to_change: bool = False) -> Address | None:
     column = Address.organisation_id if owner.person_id is None else Address.person_id
     query = select(Address).where(column == owner.id)
     # What was read before the owner was locked may be old.
-    return await session.scalar(query.execution_options(populate_existing=True))
+    found = await session.scalar(query.execution_options(populate_existing=True))
+    if found is None or not to_change:
+        return found
+    # Who opens the link holds the address alone, whose owner they need not be.
+    return await locked(session, Address, found.id)
 
 
 def _new(owner: Owner) -> Address:

@@ -26,6 +26,7 @@ from gateway.controlplane import (
     terms,
 )
 from gateway.controlplane.changes import Tag
+from gateway.controlplane.addresses import Owner
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
@@ -218,6 +219,45 @@ async def test_what_is_unwanted_is_what_was_chosen_last(database):
     await after(database, choose(Event.GRANT_CREATED), choose(Event.GRANT_EXPIRED))
     async with database.transaction() as session:
         assert await notices.unwanted_by(session, person) == ["grant.expired"]
+
+
+async def test_an_address_that_is_erased_while_it_is_confirmed_is_erased(database, settings):
+    owner = Owner(await added(database))
+    mail_keys = NoticeKeys(b"s" * 32, Fernet(Fernet.generate_key()))
+    mailing = settings.model_copy(update={"mail_host": "x", "public_url": "https://x.example"})
+    async with database.transaction() as session:
+        asked = await addresses.ask_to_confirm(
+            session, owner, "ada@lab.example", settings=mailing, actor="a", now=NOW
+        )
+        code = mail_keys.code(asked.id, "ada@lab.example", asked.nonce or "")
+    await after(
+        database,
+        lambda session: addresses.confirm(session, asked.id, code, keys=mail_keys, now=NOW),
+        lambda session: addresses.erase(session, owner, actor="a", now=LATER),
+    )
+    async with database.transaction() as session:
+        address = await addresses.get_address(session, owner)
+    assert address is not None
+    assert (address.email, address.erased_at) == (None, LATER)
+
+
+async def test_a_login_brings_no_address_back_that_is_being_erased(database):
+    person = await added(database)
+
+    def log_in(email: str) -> Step:
+        return lambda session: addresses.take_from_issuer(session, person, email, "one", NOW)
+
+    async with database.transaction() as session:
+        await log_in("ada@lab.example")(session)
+    await after(
+        database,
+        lambda session: addresses.erase(session, Owner(person), actor="a", now=NOW),
+        log_in("new@lab.example"),
+    )
+    async with database.transaction() as session:
+        address = await addresses.get_address(session, Owner(person))
+    assert address is not None
+    assert (address.email, address.erased_at) == (None, NOW)
 
 
 async def test_a_grant_is_revoked_once_and_by_who_came_first(database):
