@@ -5,6 +5,9 @@
        │ └──── failed: later again
        └────── failed for good, or too often ─> dead, until somebody sends it again
 
+What concerns the reader of one address alone is dropped when that is refused for good: whoever
+named it asks again, and nobody else has anything to mend.
+
 A gateway that takes a notice moves its moment ahead: if it dies, another one takes it then. So what
 was delivered just before a death is delivered twice, under one id; nothing is lost.
 """
@@ -30,7 +33,7 @@ from gateway.notices.mail import Mailer, longest_seconds
 from gateway.notices.recipients import COUNTED, find_mailbox, find_receiver
 from gateway.notices.reminders import remind
 from gateway.notices.webhooks import Caller, payload
-from gateway.policy.notices import Event, wait_before
+from gateway.policy.notices import MAIL_ONLY, Event, wait_before
 from gateway.settings import Settings
 from gateway.tables import InstitutionMail, Notice, Webhook
 from gateway.trouble import Trouble
@@ -219,6 +222,8 @@ class Postman:
         first = timedelta(seconds=self._settings.notice_retry_seconds)
         chance = random.random()  # noqa: S311 - it spreads attempts, and guards nothing
         asked = None if asked_seconds is None else timedelta(seconds=asked_seconds)
+        if is_final and notice.event in MAIL_ONLY:
+            return _End("dropped", reason)
         wait = None if is_final else wait_before(notice.attempts + 1, first, chance, asked)
         if wait is None:
             return _End("dead", reason)

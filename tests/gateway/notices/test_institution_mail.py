@@ -170,6 +170,18 @@ def test_what_is_no_address_of_the_institution_is_refused_and_gets_no_mail(offic
     assert ask(office, "ada", "ada@lab.example").status_code == 202, "nothing of it was counted"
 
 
+def test_an_address_that_the_mail_server_refuses_is_given_up_without_an_alert(office):
+    office.mail.mode = "refused"
+    mail = ask(office, "ada", "nobody@lab.example").json()["id"]
+
+    def row() -> dict:
+        waiting = office.notices(event="institution_mail.to_confirm")
+        return next(row for row in waiting if row["subject"] == mail)
+
+    wait_for(lambda: row()["state"] != "waiting")
+    assert (row()["state"], row()["problem"]) == ("dropped", "the address was refused")
+
+
 def test_a_listed_sub_domain_and_another_spelling_count(office):
     assert confirm(office, "ada", asked(office, "ada", "ada@cs.lab.example")).status_code == 201
     shift(office, DAY)
