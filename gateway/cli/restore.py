@@ -1,6 +1,7 @@
 """`airlock restore`: verify a backup, or put it back with every door closed."""
 
 import argparse
+import json
 import os
 import tempfile
 from datetime import UTC, datetime
@@ -163,9 +164,10 @@ async def _say_what_is_lost(session: AsyncSession, job: _Job, lost: Lost) -> Non
         print(f"done again: {line}")
     for leaf in lost.changes:
         entry = leaf.entry
+        # What a person's tier or an organisation's domains were set to stands nowhere else here.
         print(
             f"lost: {leaf.seq} {entry.at:%Y-%m-%d %H:%M:%S} {entry.actor}: "
-            f"{entry.tag} {entry.subject}"
+            f"{entry.tag} {entry.subject} {json.dumps(entry.detail, sort_keys=True)}"
         )
     for tag, count in sorted(lost.requests.items()):
         print(f"lost: {count} of {tag}")

@@ -238,6 +238,29 @@ def test_a_key_that_leaked_after_the_backup_ends_again(settings, ids, run, tmp_p
     assert state(settings)[0].revoked_at is not None
 
 
+def test_what_people_are_to_do_again_is_said_in_full(settings, ids, run, tmp_path):
+    backup, export = tmp_path / "backup", tmp_path / "audit.jsonl"
+    assert run("backup", "--to", backup)[0] == 0
+
+    async def change(session) -> tuple[str, str]:
+        person, lab = (
+            await session.scalar(select(Person)),
+            await session.scalar(select(Organisation)),
+        )
+        await people.change_person(session, person.id, PersonChange(tier="public"), **CONTEXT)
+        listed = OrganisationChange(mail_domains=["lab.example"])
+        await change_organisation(session, lab.id, listed, **CONTEXT)
+        return person.id, lab.id
+
+    person, lab = in_transaction(settings, change)
+    assert run("audit", "export", "--to", export)[0] == 0
+    status, said = run("restore", backup, "--lost", export)
+    assert status == 0, said
+    assert f'test: admin:person:changed {person} {{"tier": "public"}}' in said
+    domains = '{"mail_domains": ["lab.example"]}'
+    assert f"test: workflow:organisation:changed {lab} {domains}" in said
+
+
 async def make_rest(session) -> None:
     """Everything else that can be taken away."""
     now, later = CONTEXT["now"], CONTEXT["now"] + timedelta(days=9)
