@@ -259,6 +259,8 @@ def test_a_base_request_by_token_has_a_receipt_for_its_person(running, provider)
     bind(running, "curious", "public")
     assert status("curious") == 404
     assert status("nobody") == 403
+    bind(running, "courier", "researcher", domains=["capitals"], label="courier")
+    assert status("courier") == 403, "it is its sponsor's"
 
 
 def test_an_identity_is_bound_once(running):
