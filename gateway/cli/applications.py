@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.cli.tables import add_json, add_page, in_transaction, show, show_one
 from gateway.cli.workflow_key import add_key_file, key_holder
-from gateway.controlplane import applications
-from gateway.controlplane.applications import Loaded
+from gateway.controlplane import application_rows, applications
+from gateway.controlplane.application_rows import Loaded
 from gateway.controlplane.steps import Step
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
@@ -91,15 +91,15 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         found = in_transaction(
             settings,
-            lambda s: applications.list_applications(s, args.person, args.limit, args.offset),
+            lambda s: application_rows.list_applications(s, args.person, args.limit, args.offset),
         )
-        show([applications.shown(loaded, now) for loaded in found], as_json=args.json)
+        show([application_rows.shown(loaded, now) for loaded in found], as_json=args.json)
         return 0
     if args.action == "show":
-        loaded = in_transaction(settings, lambda s: applications.load(s, args.application))
+        loaded = in_transaction(settings, lambda s: application_rows.load(s, args.application))
     else:
         loaded = _take(settings, args, now)
-    show_one(applications.shown(loaded, now), as_json=args.json)
+    show_one(application_rows.shown(loaded, now), as_json=args.json)
     return 0
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane import applications, organisations
+from gateway.controlplane import application_rows, applications, organisations
 from gateway.controlplane.access import Acting, Either, Limit, Now, Offset, Session
 from gateway.controlplane.admin_route import AdminRoute
 from gateway.controlplane.routes import ERRORS
@@ -35,8 +35,8 @@ async def get_applications(
 ) -> list[ApplicationOut]:
     """List applications: one's own; of everyone with a role or as an administrator."""
     whose = await organisations.whose_rows(session, caller, person_id)
-    found = await applications.list_applications(session, whose, limit, offset)
-    return [applications.shown(loaded, now) for loaded in found]
+    found = await application_rows.list_applications(session, whose, limit, offset)
+    return [application_rows.shown(loaded, now) for loaded in found]
 
 
 @router.get("/applications/{application_id}", tags=["workflow"])
@@ -44,13 +44,13 @@ async def get_application(
     application_id: str, session: Session, caller: Either, now: Now
 ) -> ApplicationOut:
     """Show an application with what was said of it and the grants it led to."""
-    loaded = await applications.load(session, application_id)
+    loaded = await application_rows.load(session, application_id)
     try:
         await organisations.whose_rows(session, caller, loaded.row.person_id)
     except NotPermittedError as error:
         # Another person's application looks like none.
         raise NotFoundError(f"There is no application '{application_id}'.") from error
-    return applications.shown(loaded, now)
+    return application_rows.shown(loaded, now)
 
 
 @router.post("/applications", tags=["workflow"], status_code=201)
@@ -61,7 +61,7 @@ async def post_application(
     loaded = await applications.create_application(
         session, given, person_id=member.person_id, actor=member.actor, now=now
     )
-    return applications.shown(loaded, now)
+    return application_rows.shown(loaded, now)
 
 
 @router.put("/applications/{application_id}", tags=["workflow"])
@@ -72,7 +72,7 @@ async def put_application(
     loaded = await applications.edit_application(
         session, application_id, given, member=member, now=now
     )
-    return applications.shown(loaded, now)
+    return application_rows.shown(loaded, now)
 
 
 async def _step(
@@ -87,7 +87,7 @@ async def _step(
     loaded = await applications.take_step(
         session, application_id, action, given.digest, rationale, member=member, now=now
     )
-    return applications.shown(loaded, now)
+    return application_rows.shown(loaded, now)
 
 
 @router.post("/applications/{application_id}/submit", tags=["workflow"])
@@ -138,4 +138,4 @@ async def post_acceptance(
     loaded = await applications.accept_and_grant(
         session, application_id, given, member=member, now=now
     )
-    return applications.shown(loaded, now)
+    return application_rows.shown(loaded, now)

@@ -4,79 +4,30 @@ import hashlib
 import json
 import uuid
 from datetime import datetime
-from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, locked, record_event
+from gateway.controlplane.application_rows import Loaded, load
+from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
-from gateway.controlplane.schemas import GrantOut
 from gateway.controlplane.tiers import get_tier
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
     ApplicationEdit,
     ApplicationIn,
-    ApplicationOut,
-    StatementOut,
 )
 from gateway.controlplane.workflow_grants import grant_domains
-from gateway.errors import ConflictError, NotFoundError, NotPermittedError
+from gateway.errors import ConflictError, NotPermittedError
 from gateway.identity.principal import Member
 from gateway.identity.tier_terms import grant_rules
 from gateway.policy import applications as policy
 from gateway.policy.applications import Action, State, Step
 from gateway.policy.approval import Kind, Statement
-from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion
 
 KINDS: dict[str, Kind] = {"identity": "identity", "domain": "domain", "approval": "approval"}
-
-
-class Loaded(NamedTuple):
-    """An application with everything that was said of it."""
-
-    row: Application
-    version: ApplicationVersion
-    statements: list[ApplicationStatement]
-    grants: list[Grant]
-
-
-async def list_applications(
-    session: AsyncSession, person_id: str | None, limit: int, offset: int
-) -> list[Loaded]:
-    """Return applications, of one person or of all, the newest first."""
-    query = select(Application.id).order_by(Application.created_at.desc(), Application.id)
-    if person_id is not None:
-        query = query.where(Application.person_id == person_id)
-    ids = (await session.scalars(query.limit(limit).offset(offset))).all()
-    return [await load(session, application_id) for application_id in ids]
-
-
-async def load(session: AsyncSession, application_id: str, *, to_change: bool = False) -> Loaded:
-    """Return an application; `to_change` locks it, so that two people's steps follow one another.
-
-    Raises:
-        NotFoundError: There is none of that id.
-    """
-    row = await (
-        locked(session, Application, application_id)
-        if to_change
-        else session.get(Application, application_id)
-    )
-    if row is None:
-        raise NotFoundError(f"There is no application '{application_id}'.")
-    version = await session.get_one(ApplicationVersion, (row.id, row.version))
-    statements = await session.scalars(
-        select(ApplicationStatement)
-        .where(ApplicationStatement.application_id == row.id)
-        .order_by(ApplicationStatement.created_at, ApplicationStatement.id)
-    )
-    grants = await session.scalars(
-        select(Grant).where(Grant.application_id == row.id).order_by(Grant.domain)
-    )
-    return Loaded(row, version, list(statements), list(grants))
 
 
 async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
@@ -273,28 +224,3 @@ async def _add_version(
     )
     session.add(version)
     return version
-
-
-def shown(loaded: Loaded, now: datetime) -> ApplicationOut:
-    """Return an application as the API shows it."""
-    row, version = loaded.row, loaded.version
-    state = policy.state_at(State(row.state), row.since, now)
-    return ApplicationOut(
-        id=row.id,
-        person_id=row.person_id,
-        organisation=version.organisation,
-        state=str(state),
-        since=row.since,
-        lapses_at=row.since + policy.LAPSES_AFTER if state in policy.OPEN else None,
-        round=row.round,
-        version=row.version,
-        digest=version.digest,
-        domains=version.domains,
-        purpose=version.purpose,
-        project=version.project,
-        oversight_ref=version.oversight_ref,
-        days=version.days,
-        created_at=row.created_at,
-        statements=[StatementOut.model_validate(said) for said in loaded.statements],
-        grants=[GrantOut.model_validate(grant) for grant in loaded.grants],
-    )

@@ -1,0 +1,107 @@
+"""Applications as they are read: one or many, with all that was said of them, as the API shows."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.controlplane.changes import locked
+from gateway.controlplane.schemas import GrantOut
+from gateway.controlplane.verification_schemas import ApplicationOut, StatementOut
+from gateway.errors import NotFoundError
+from gateway.policy import applications as policy
+from gateway.policy.applications import State
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+
+AT_ONCE = 1000
+"""Applications whose statements are asked for together: a statement takes only so many values."""
+
+
+class Loaded(NamedTuple):
+    """An application with everything that was said of it."""
+
+    row: Application
+    version: ApplicationVersion
+    statements: list[ApplicationStatement]
+    grants: list[Grant]
+
+
+async def list_applications(
+    session: AsyncSession, person_id: str | None, limit: int, offset: int
+) -> list[Loaded]:
+    """Return applications, of one person or of all, the newest first."""
+    is_newest = (ApplicationVersion.application_id == Application.id) & (
+        ApplicationVersion.number == Application.version
+    )
+    query = select(Application, ApplicationVersion).join(ApplicationVersion, is_newest)
+    query = query.order_by(Application.created_at.desc(), Application.id)
+    if person_id is not None:
+        query = query.where(Application.person_id == person_id)
+    found = await session.execute(query.limit(limit).offset(offset))
+    rows = [(row, version) for row, version in found]
+    loaded = []
+    for first in range(0, len(rows), AT_ONCE):
+        loaded += await _with_what_was_said(session, rows[first : first + AT_ONCE])
+    return loaded
+
+
+async def load(session: AsyncSession, application_id: str, *, to_change: bool = False) -> Loaded:
+    """Return an application; `to_change` locks it, so that two people's steps follow one another.
+
+    Raises:
+        NotFoundError: There is none of that id.
+    """
+    row = await (
+        locked(session, Application, application_id)
+        if to_change
+        else session.get(Application, application_id)
+    )
+    if row is None:
+        raise NotFoundError(f"There is no application '{application_id}'.")
+    version = await session.get_one(ApplicationVersion, (row.id, row.version))
+    (loaded,) = await _with_what_was_said(session, [(row, version)])
+    return loaded
+
+
+async def _with_what_was_said(
+    session: AsyncSession, rows: Sequence[tuple[Application, ApplicationVersion]]
+) -> list[Loaded]:
+    ids = [row.id for row, _ in rows]
+    statements: defaultdict[str, list[ApplicationStatement]] = defaultdict(list)
+    said = select(ApplicationStatement).where(ApplicationStatement.application_id.in_(ids))
+    ordered = said.order_by(ApplicationStatement.created_at, ApplicationStatement.id)
+    for statement in await session.scalars(ordered):
+        statements[statement.application_id].append(statement)
+    grants: defaultdict[str | None, list[Grant]] = defaultdict(list)
+    made = select(Grant).where(Grant.application_id.in_(ids)).order_by(Grant.domain)
+    for grant in await session.scalars(made):
+        grants[grant.application_id].append(grant)
+    return [Loaded(row, version, statements[row.id], grants[row.id]) for row, version in rows]
+
+
+def shown(loaded: Loaded, now: datetime) -> ApplicationOut:
+    """Return an application as the API shows it."""
+    row, version = loaded.row, loaded.version
+    state = policy.state_at(State(row.state), row.since, now)
+    return ApplicationOut(
+        id=row.id,
+        person_id=row.person_id,
+        organisation=version.organisation,
+        state=str(state),
+        since=row.since,
+        lapses_at=row.since + policy.LAPSES_AFTER if state in policy.OPEN else None,
+        round=row.round,
+        version=row.version,
+        digest=version.digest,
+        domains=version.domains,
+        purpose=version.purpose,
+        project=version.project,
+        oversight_ref=version.oversight_ref,
+        days=version.days,
+        created_at=row.created_at,
+        statements=[StatementOut.model_validate(said) for said in loaded.statements],
+        grants=[GrantOut.model_validate(grant) for grant in loaded.grants],
+    )
