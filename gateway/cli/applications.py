@@ -19,7 +19,7 @@ from gateway.controlplane.verification_schemas import (
     StepIn,
 )
 from gateway.identity.principal import Member
-from gateway.policy.applications import Action
+from gateway.policy.applications import Action, State
 from gateway.settings import Settings
 
 EXAMPLES = """\
@@ -27,6 +27,7 @@ A step is taken by the person whose workflow key is in the file, also on the gat
 It names the digest of the version that the person has looked at.
 
 examples:
+  airlock applications list --state submitted --state appealed
   airlock applications create --domain bio --purpose "..." --project P --oversight IRB-7 \\
     --key-file ada.key
   airlock applications submit APPLICATION --digest sha256:... --key-file ada.key
@@ -54,8 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="applications, the newest first")
+    listing = actions.add_parser("list", help="applications, the newest first; drafts if asked for")
     listing.add_argument("--person")
+    listing.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        choices=[str(state) for state in State],
+        help="may be repeated; who has waited longest comes first then",
+    )
     add_page(listing)
     shown = actions.add_parser("show", help="one application with what was said of it")
     create = actions.add_parser("create", help="a new application, as a draft")
@@ -89,9 +97,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     settings, now = Settings(home=args.home), datetime.now(UTC)
     if args.action == "list":
+        states = [State(state) for state in args.state]
         found = in_transaction(
             settings,
-            lambda s: application_rows.list_applications(s, args.person, args.limit, args.offset),
+            lambda s: application_rows.list_applications(
+                s, args.person, args.limit, args.offset, states=states, reader=None, now=now
+            ),
         )
         show([application_rows.shown(loaded, now) for loaded in found], as_json=args.json)
         return 0

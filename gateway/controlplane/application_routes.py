@@ -1,8 +1,9 @@
 """Applications over HTTP: every step is a person's own, taken with their workflow key."""
 
 from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane import application_rows, applications, organisations
@@ -19,9 +20,11 @@ from gateway.controlplane.verification_schemas import (
 )
 from gateway.errors import NotFoundError, NotPermittedError
 from gateway.identity.principal import Member
-from gateway.policy.applications import Action
+from gateway.policy.applications import Action, State
 
 router = APIRouter(route_class=AdminRoute, prefix="/admin/v1", responses=ERRORS)
+
+States = Annotated[list[State] | None, Query(description="In which states; each may be named.")]
 
 
 @router.get("/applications", tags=["workflow"])
@@ -30,12 +33,19 @@ async def get_applications(
     caller: Either,
     now: Now,
     person_id: str | None = None,
+    state: States = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> list[ApplicationOut]:
-    """List applications: one's own; of everyone with a role or as an administrator."""
+    """List applications: one's own; of everyone with a role or as an administrator.
+
+    The newest comes first; with `state`, which may be repeated, the one that has been in its state
+    for longest. Others' drafts are there with `state=draft` alone.
+    """
     whose = await organisations.whose_rows(session, caller, person_id)
-    found = await application_rows.list_applications(session, whose, limit, offset)
+    found = await application_rows.list_applications(
+        session, whose, limit, offset, states=state or (), reader=caller.person_id, now=now
+    )
     return [application_rows.shown(loaded, now) for loaded in found]
 
 

@@ -1,11 +1,11 @@
 """Applications as they are read: one or many, with all that was said of them, as the API shows."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import locked
@@ -30,14 +30,38 @@ class Loaded(NamedTuple):
 
 
 async def list_applications(
-    session: AsyncSession, person_id: str | None, limit: int, offset: int
+    session: AsyncSession,
+    person_id: str | None,
+    limit: int,
+    offset: int,
+    *,
+    states: Collection[State],
+    reader: str | None,
+    now: datetime,
 ) -> list[Loaded]:
-    """Return applications, of one person or of all, the newest first."""
+    """Return applications: the newest first, or of some states, who has waited longest first.
+
+    Args:
+        session: The transaction.
+        person_id: Whose; None for everybody's.
+        limit: How many at most.
+        offset: How many to pass over.
+        states: Which; none named means every one. Others' drafts are there if named alone: nobody
+            was asked to look at them yet.
+        reader: Who reads; None for somebody who has no applications.
+        now: When: an open application lapses by itself.
+    """
     is_newest = (ApplicationVersion.application_id == Application.id) & (
         ApplicationVersion.number == Application.version
     )
     query = select(Application, ApplicationVersion).join(ApplicationVersion, is_newest)
-    query = query.order_by(Application.created_at.desc(), Application.id)
+    if states:
+        query = query.where(_is_in(states, now)).order_by(Application.since, Application.id)
+    else:
+        query = query.order_by(Application.created_at.desc(), Application.id)
+    if State.DRAFT not in states:
+        is_handed_in = Application.state != str(State.DRAFT)
+        query = query.where(is_handed_in | (Application.person_id == reader))
     if person_id is not None:
         query = query.where(Application.person_id == person_id)
     found = await session.execute(query.limit(limit).offset(offset))
@@ -46,6 +70,14 @@ async def list_applications(
     for first in range(0, len(rows), AT_ONCE):
         loaded += await _with_what_was_said(session, rows[first : first + AT_ONCE])
     return loaded
+
+
+def _is_in(states: Collection[State], now: datetime) -> ColumnElement[bool]:
+    """Return the condition of being in one of the states, as `policy.state_at` says."""
+    is_open = Application.state.in_(sorted(policy.OPEN))
+    is_lapsed = is_open & (Application.since <= now - policy.LAPSES_AFTER)
+    is_of_them = Application.state.in_(sorted(states)) & ~is_lapsed
+    return is_of_them | is_lapsed if State.LAPSED in states else is_of_them
 
 
 async def load(session: AsyncSession, application_id: str, *, to_change: bool = False) -> Loaded:

@@ -155,6 +155,9 @@ def test_the_whole_way_to_a_grant_and_its_end_on_the_command_line(airlock, tmp_p
 
     content = ("--domain", "bio", "--purpose", "x", "--project", "p", "--oversight", "IRB 7")
     made = by("ada", "applications", "create", *content)
+    assert airlock("applications", "list", "--json") == [], "a draft is its applicant's"
+    listing = ("applications", "list", "--state", "draft", "--state", "submitted", "--json")
+    assert [row["id"] for row in airlock(*listing)] == [made["id"]]
     named = (made["id"], "--digest", made["digest"])
     judge = ("applications", "judge", *named, "--rationale", "r", "--no-conflict", "--decision")
     by("ada", "applications", "submit", *named)
