@@ -56,7 +56,7 @@ async def list_applications(
     )
     query = select(Application, ApplicationVersion).join(ApplicationVersion, is_newest)
     if states:
-        query = query.where(_is_in(states, now)).order_by(Application.since, Application.id)
+        query = query.where(is_in(states, now)).order_by(Application.since, Application.id)
     else:
         query = query.order_by(Application.created_at.desc(), Application.id)
     if State.DRAFT not in states:
@@ -72,7 +72,7 @@ async def list_applications(
     return loaded
 
 
-def _is_in(states: Collection[State], now: datetime) -> ColumnElement[bool]:
+def is_in(states: Collection[State], now: datetime) -> ColumnElement[bool]:
     """Return the condition of being in one of the states, as `policy.state_at` says."""
     is_open = Application.state.in_(sorted(policy.OPEN))
     is_lapsed = is_open & (Application.since <= now - policy.LAPSES_AFTER)

@@ -5,9 +5,10 @@ import json
 import uuid
 from datetime import datetime
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.application_rows import Loaded, load
+from gateway.controlplane.application_rows import Loaded, is_in, load
 from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
@@ -27,6 +28,8 @@ from gateway.policy.applications import Action, State, Step
 from gateway.policy.approval import Kind, Statement
 from gateway.tables import Application, ApplicationStatement, ApplicationVersion
 
+OPEN_AT_MOST = 20
+"""Of one person: each is kept for ever, and whoever may log in can begin one."""
 KINDS: dict[str, Kind] = {"identity": "identity", "domain": "domain", "approval": "approval"}
 
 
@@ -68,7 +71,13 @@ async def create_application(
     now: datetime,
     application_id: str | None = None,
 ) -> Loaded:
-    """Begin an application of a person's, as a draft; a transfer gives it an id."""
+    """Begin an application of a person's, as a draft; a transfer gives it an id, and is no request.
+
+    Raises:
+        ConflictError: The person has as many open as one may have.
+    """
+    if application_id is None:
+        await _check_room(session, person_id, now)
     row = Application(
         id=application_id or str(uuid.uuid4()),
         person_id=person_id,
@@ -86,6 +95,17 @@ async def create_application(
         session, Tag.APPLICATION_CREATED, row.id, actor=actor, now=now, digest=digest
     )
     return Loaded(row, version, [], [])
+
+
+async def _check_room(session: AsyncSession, person_id: str, now: datetime) -> None:
+    # The person's row is held, so that what they begin at once is counted one after the other.
+    await get_person(session, person_id, to_change=True)
+    mine = select(func.count()).where(Application.person_id == person_id, is_in(policy.OPEN, now))
+    if (await session.scalar(mine) or 0) >= OPEN_AT_MOST:
+        raise ConflictError(
+            f"You have {OPEN_AT_MOST} open applications, as many as one person may; "
+            "finish or withdraw one first."
+        )
 
 
 async def edit_application(

@@ -3,12 +3,13 @@
 import uuid
 from datetime import datetime, timedelta
 
-from sqlalchemy import literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
 from gateway.controlplane.institution_mail import check_is_ours
 from gateway.controlplane.organisations import party, roles_of
+from gateway.controlplane.people import get_person
 from gateway.controlplane.verification_schemas import EvidenceAcceptance, EvidenceIn
 from gateway.errors import (
     ConflictError,
@@ -28,6 +29,8 @@ OF_A_DOMAIN = frozenset(
 
 OF_THEIR_SOURCE = OF_VISAS | {EvidenceKind.INSTITUTION_MAIL}
 """What says itself who has asserted it; a reviewer accepts that or nothing."""
+WAITING_AT_MOST = 40
+"""Of one person: enough for the domains of two applications, and no more for a reviewer to read."""
 HOLDS_AT_MOST = timedelta(days=5 * 366)
 """As long as training certificates do; what is accepted for ever is never looked at again."""
 
@@ -56,6 +59,7 @@ async def add_evidence(
     Raises:
         InvalidRequestError: It names a domain and is about none, or the reverse; or only a visa
             or a mail can say it.
+        ConflictError: As much waits for a reviewer as may of one person.
     """
     if given.kind in OF_VISAS:
         raise InvalidRequestError("This comes with a visa: POST /admin/v1/me/visas.", "kind")
@@ -67,6 +71,7 @@ async def add_evidence(
         raise InvalidRequestError(
             "Training and approval letters are for one domain, other evidence for none.", "domain"
         )
+    await _check_room(session, member.person_id, now)
     item = EvidenceItem(
         id=str(uuid.uuid4()),
         person_id=member.person_id,
@@ -82,6 +87,22 @@ async def add_evidence(
         session, Tag.EVIDENCE_ADDED, item.id, actor=member.actor, now=now, kind=item.kind
     )
     return item
+
+
+async def _check_room(session: AsyncSession, person_id: str, now: datetime) -> None:
+    # The person's row is held, so that what they add at once is counted one after the other.
+    await get_person(session, person_id, to_change=True)
+    waiting = select(func.count()).where(
+        EvidenceItem.person_id == person_id,
+        EvidenceItem.accepted_at.is_(None),
+        EvidenceItem.retracted_at.is_(None),
+        EvidenceItem.not_after.is_(None) | (EvidenceItem.not_after > now),
+    )
+    if (await session.scalar(waiting) or 0) >= WAITING_AT_MOST:
+        raise ConflictError(
+            f"{WAITING_AT_MOST} pieces of evidence of yours wait for a reviewer, as many as may; "
+            "retract one first."
+        )
 
 
 async def accept_evidence(

@@ -8,11 +8,13 @@ from sqlalchemy import event, update
 
 from gateway.cli.tables import in_transaction
 from gateway.controlplane.application_rows import list_applications
+from gateway.controlplane.applications import OPEN_AT_MOST
+from gateway.controlplane.evidence import WAITING_AT_MOST
 from gateway.policy.applications import LAPSES_AFTER, State
 from gateway.tables import Application
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.controlplane.test_admin_api import code
-from tests.gateway.controlplane.workflow import Workflow, content
+from tests.gateway.controlplane.workflow import Workflow, acceptance, content
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -102,3 +104,31 @@ def test_a_list_costs_as_many_statements_however_long_it_is(shared):
     settings = shared.running.settings
     few = in_transaction(settings, lambda session: statements(session, 1))
     assert in_transaction(settings, lambda session: statements(session, 6)) == few
+
+
+def test_nobody_fills_the_queue_alone(shared):
+    for _ in range(OPEN_AT_MOST):
+        last = begin(shared, "rex")
+    refused = shared.call("rex", "POST", "/applications", **content("capitals"))
+    assert code(refused) == (409, "conflict")
+    assert "20 open applications" in refused.text
+    assert begin(shared, "app"), "others have room"
+    assert shared.step("rex", last, "withdraw").status_code == 200
+    last = begin(shared, "rex")
+    assert shared.call("rex", "POST", "/applications", **content("capitals")).status_code == 409
+    age(shared, last, LAPSES_AFTER)
+    assert begin(shared, "rex"), "what has lapsed is not open"
+
+
+def test_nobody_fills_the_evidence_that_waits(shared):
+    given = {"kind": "orcid", "source": "0000-0000"}
+    for _ in range(WAITING_AT_MOST):
+        last = shared.must("mate", "POST", "/evidence", **given)["id"]
+    refused = shared.call("mate", "POST", "/evidence", **given)
+    assert code(refused) == (409, "conflict")
+    assert "40 pieces of evidence" in refused.text
+    shared.must("ivy", "POST", f"/evidence/{last}/accept", **acceptance("so"))
+    last = shared.must("mate", "POST", "/evidence", **given)["id"]
+    assert shared.call("mate", "POST", "/evidence", **given).status_code == 409
+    shared.must("mate", "POST", f"/evidence/{last}/retract")
+    shared.must("mate", "POST", "/evidence", **given)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.cli.tables import operator
 from gateway.controlplane import (
     addresses,
+    applications,
     grants,
     identities,
     institution_mail,
@@ -30,7 +31,7 @@ from gateway.controlplane.addresses import Owner
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
-from gateway.controlplane.verification_schemas import OrganisationChange, TermsIn
+from gateway.controlplane.verification_schemas import ApplicationIn, OrganisationChange, TermsIn
 from gateway.db import Database
 from gateway.errors import ConflictError
 from gateway.identity.login import LoggedIn
@@ -460,6 +461,23 @@ async def test_of_two_who_show_one_mailbox_at_once_neither_waits_for_the_other(p
     ends = await asyncio.gather(*(show(step) for step in steps), return_exceptions=True)
     assert {type(end) for end in ends} == {EvidenceItem, ConflictError}
     await database.close()
+
+
+async def test_of_two_last_applications_at_once_one_is_begun(database):
+    async with database.transaction() as session:
+        given = PersonIn(name="P", organisation="Lab", tier="public")
+        person = await people.add_person(session, given, actor="a", now=NOW)
+
+    def begin(session: AsyncSession) -> Awaitable[object]:
+        given = ApplicationIn(domains=["bio"], purpose="x", project="p", oversight_ref="IRB")
+        return applications.create_application(
+            session, given, person_id=person.id, actor="a", now=NOW
+        )
+
+    for _ in range(applications.OPEN_AT_MOST - 1):
+        async with database.transaction() as session:
+            await begin(session)
+    await meanwhile(database, begin, begin)
 
 
 async def test_a_subject_that_is_being_bound_is_bound_already(database):
