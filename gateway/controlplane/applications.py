@@ -44,6 +44,7 @@ async def facts(session: AsyncSession, loaded: Loaded) -> policy.Application:
         state=State(row.state),
         since=row.since,
         version=version.digest,
+        organisation=version.organisation,
         round=row.round,
         needed=rules.needed,
         people={by: await party(session, by) for by in {s.person_id for s in loaded.statements}},

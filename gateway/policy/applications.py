@@ -24,6 +24,7 @@ from gateway.policy.approval import (
     approved_domains,
     conflict,
     current,
+    is_same_organisation,
 )
 from gateway.policy.evidence import (
     EVERYTHING,
@@ -86,6 +87,12 @@ REVIEWS: Mapping[State, Actor] = {
 OPEN = frozenset(
     {State.DRAFT, State.SUBMITTED, State.RETURNED, State.APPEALED, State.APPROVED, *REVIEWS}
 )
+WAITING = OPEN - {State.DRAFT, State.RETURNED}
+"""Open ones that are with others, or approved; the rest is with the applicant."""
+FORWARD = frozenset(
+    {Action.SUBMIT, Action.TAKE_UP, Action.PASS, Action.APPROVE, Action.ACCEPT_TERMS}
+)
+"""What brings an application nearer to a grant."""
 RULES: Mapping[tuple[State, Action], Rule] = {
     (State.DRAFT, Action.SUBMIT): Rule("applicant", State.SUBMITTED),
     (State.SUBMITTED, Action.TAKE_UP): Rule("identity", State.IDENTITY_REVIEW),
@@ -113,6 +120,8 @@ class Application:
     """When it came to this state."""
     version: str
     """Digest of what is applied for; another one after every edit."""
+    organisation: str
+    """Of the applicant, as that version says; every review of it was of that."""
     round: int = 1
     """2 after the appeal."""
     statements: tuple[Statement, ...] = ()
@@ -222,6 +231,9 @@ def _lacks(
     """Return what has to be there before a step and is not."""
     action, domains = step.action, application.domains
     needed = application.needed
+    of, stated = application.applicant.organisation, application.organisation
+    if action in FORWARD and not is_same_organisation(of, stated):
+        return f"the applicant is not of {stated} any more; the application takes an edit first"
     if action is Action.PASS and application.state is State.IDENTITY_REVIEW:
         needed = {name: by for name, by in needed.items() if name in OF_THE_PERSON}
     elif action is Action.PASS:

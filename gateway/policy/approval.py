@@ -76,13 +76,18 @@ class Statement:
     """Of an approval: whether it was given as a reviewer of the domain."""
 
 
+def is_same_organisation(one: str, other: str) -> bool:
+    """Whether two names are one organisation's, in whatever spelling."""
+    return name_key(one) == name_key(other)
+
+
 def conflict(applicant: Party, reviewer: Party) -> str | None:
     """Return why a person may not judge an applicant; None when they may."""
     if reviewer.id == applicant.id:
         return "nobody reviews or approves for themselves"
     if not reviewer.is_active or reviewer.organisation_state != "verified":
         return "a reviewer is active and of a verified organisation"
-    if name_key(reviewer.organisation) == name_key(applicant.organisation):
+    if is_same_organisation(reviewer.organisation, applicant.organisation):
         return "a reviewer is not of the applicant's organisation"
     return None
 
@@ -117,7 +122,7 @@ def approvals(
     counted = []
     for said in current(statements, "approval", version, turn):
         by = people.get(said.by)
-        was_colleague = name_key(said.organisation) == name_key(applicant.organisation)
+        was_colleague = is_same_organisation(said.organisation, applicant.organisation)
         if by is None or was_colleague or conflict(applicant, by):
             continue
         is_expert = by.has(Duty.DOMAIN_REVIEWER, said.domain)

@@ -39,7 +39,7 @@ EVIDENCE = (*complete("bio"), *complete("cyber"))
 
 
 def application(state: State = State.DRAFT, *domains: str) -> Application:
-    return Application(ADA, frozenset(domains or ("bio",)), state, NOW, "v1")
+    return Application(ADA, frozenset(domains or ("bio",)), state, NOW, "v1", "lab")
 
 
 def walk(start: Application, *steps: tuple[Action, Party]) -> Application:
@@ -101,6 +101,24 @@ def test_an_edit_voids_what_was_said():
     edited = replace(walk(approved, (Action.EDIT, ADA)), version="v2")
     again = walk(edited, *TO_APPROVAL, (Action.APPROVE, APP))
     assert again.state is State.APPROVAL, "the approval of before counts no more"
+
+
+STILL = {Action.EDIT, Action.WITHDRAW, Action.RETURN, Action.REJECT, Action.APPEAL}
+
+
+@pytest.mark.parametrize(("state", "action"), sorted(RULES))
+def test_of_who_has_moved_nothing_goes_forward_before_an_edit(state, action):
+    moved = replace(ADA, organisation="elsewhere")
+    takers = {"applicant": moved, "identity": IVY, "domain": DAN, "approver": APP}
+    before = replace(application(state), applicant=moved)
+    after = take(before, Step(action, takers[RULES[state, action].by], "v1"), EVIDENCE, NOW)
+    sentence = "the applicant is not of lab any more; the application takes an edit first"
+    assert isinstance(after, Application) if action in STILL else after == Refused(sentence)
+
+
+def test_another_spelling_of_an_organisation_is_no_move():
+    spelt = replace(application(), applicant=replace(ADA, organisation="LAB"))
+    assert walk(spelt, (Action.SUBMIT, ADA)).state is State.SUBMITTED
 
 
 @pytest.mark.parametrize(
