@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from gateway.cli import transfers
 from gateway.cli.tables import ACTOR, add_json, add_page, in_transaction, show, show_one
-from gateway.controlplane import organisations, people
+from gateway.controlplane import organisations, people, person_changes
 from gateway.controlplane.schemas import PersonChange, PersonIn, PersonOut
 from gateway.controlplane.verification_schemas import RolesIn, RolesOut
 from gateway.settings import Settings
@@ -14,6 +14,7 @@ EXAMPLES = """\
 examples:
   airlock people add "Ada Lovelace" --organisation "Analytical Society" --tier researcher
   airlock people set PERSON --state suspended
+  airlock people set PERSON --organisation "Royal Institution"
   airlock people roles PERSON identity_reviewer domain_reviewer:bio
   airlock people export > people.jsonl
   airlock people import people.jsonl             # only says what it would do
@@ -31,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("name")
     add.add_argument("--organisation", required=True)
     add.add_argument("--tier", default="public")
-    change = actions.add_parser("set", help="move, suspend or reinstate a person")
+    change = actions.add_parser("set", help="move, rename, suspend or reinstate a person")
     change.add_argument("person", help="id")
+    change.add_argument("--name")
+    change.add_argument(
+        "--organisation", help="another one; what waits for a review comes back to the person"
+    )
     change.add_argument("--tier")
     change.add_argument("--state", choices=("active", "suspended"))
     roles = actions.add_parser("roles", help="replace what a person is trusted to do")
@@ -71,9 +76,12 @@ def run(args: argparse.Namespace) -> int:
             settings, lambda s: people.add_person(s, given, actor=ACTOR, now=now)
         )
     else:
-        change = PersonChange(tier=args.tier, state=args.state)
+        change = PersonChange(
+            name=args.name, organisation=args.organisation, tier=args.tier, state=args.state
+        )
         person = in_transaction(
-            settings, lambda s: people.change_person(s, args.person, change, actor=ACTOR, now=now)
+            settings,
+            lambda s: person_changes.change_person(s, args.person, change, actor=ACTOR, now=now),
         )
     show_one(PersonOut.model_validate(person), as_json=args.json)
     return 0

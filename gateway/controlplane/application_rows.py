@@ -114,10 +114,15 @@ async def _with_what_was_said(
     return [Loaded(row, version, statements[row.id], grants[row.id]) for row, version in rows]
 
 
+def state_of(row: Application, now: datetime) -> State:
+    """Return where an application is at a moment."""
+    return policy.state_at(State(row.state), row.since, now)
+
+
 def shown(loaded: Loaded, now: datetime) -> ApplicationOut:
     """Return an application as the API shows it."""
     row, version = loaded.row, loaded.version
-    state = policy.state_at(State(row.state), row.since, now)
+    state = state_of(row, now)
     return ApplicationOut(
         id=row.id,
         person_id=row.person_id,

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.application_rows import Loaded, is_in, load
+from gateway.controlplane.application_rows import Loaded, is_in, load, state_of
 from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
@@ -174,6 +174,31 @@ async def take_step(
         domains=sorted(said.domain for said in new if said.domain is not None),
     )
     return loaded._replace(statements=[*loaded.statements, *rows])
+
+
+async def hold_waiting(session: AsyncSession, person_id: str, now: datetime) -> list[Loaded]:
+    """Return a person's applications that wait for somebody, which nobody moves meanwhile."""
+    mine = select(Application.id).where(Application.person_id == person_id)
+    # A draft may be handed in until it is held.
+    ids = await session.scalars(mine.where(is_in(policy.OPEN, now)))
+    held = [await load(session, application_id, to_change=True) for application_id in sorted(ids)]
+    return [each for each in held if state_of(each.row, now) in policy.WAITING]
+
+
+async def give_back(session: AsyncSession, loaded: Loaded, *, actor: str, now: datetime) -> None:
+    """Return an application to its applicant, who is of another organisation than it says."""
+    row = loaded.row
+    row.state, row.since = str(State.RETURNED), now
+    await record_event(
+        session,
+        Tag.APPLICATION_RETURNED,
+        row.id,
+        actor=actor,
+        now=now,
+        digest=loaded.version.digest,
+        state=row.state,
+        domains=[],
+    )
 
 
 async def accept_and_grant(

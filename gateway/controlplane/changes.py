@@ -29,6 +29,7 @@ class Tag(StrEnum):
     TIER_WITHDRAWN = "admin:tier:withdrawn"
     PERSON_ADDED = "admin:person:added"
     PERSON_CHANGED = "admin:person:changed"
+    PERSON_MOVED = "admin:person:moved"
     KEY_CREATED = "admin:key:created"
     KEY_ROTATED = "admin:key:rotated"
     KEY_NARROWED = "admin:key:narrowed"

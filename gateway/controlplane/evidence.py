@@ -21,7 +21,7 @@ from gateway.identity.grant_terms import load_evidence
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Role, conflict
 from gateway.policy.evidence import OF_VISAS, PROVES, Evidence, EvidenceKind
-from gateway.tables import EvidenceItem
+from gateway.tables import EvidenceItem, InstitutionMail
 
 OF_A_DOMAIN = frozenset(
     {EvidenceKind.TRAINING, EvidenceKind.APPROVAL_LETTER, EvidenceKind.ACCESS_VISA}
@@ -197,16 +197,38 @@ async def retract_evidence(
             raise NotPermittedError("This takes the role of an identity reviewer.")
     if item.retracted_at is not None:
         raise ConflictError("The evidence was retracted before.")
-    item.retracted_by, item.retracted_at = caller.actor, now
-    await record_change(
-        session,
-        Tag.EVIDENCE_RETRACTED,
-        item.id,
-        actor=caller.actor,
-        now=now,
-        person=item.person_id,
-    )
+    await retract(session, item, actor=caller.actor, now=now)
     return item
+
+
+async def hold_mails_of_others(
+    session: AsyncSession, person_id: str, organisation_id: str
+) -> list[EvidenceItem]:
+    """Return a person's evidence by mail that stands for another organisation, or for none.
+
+    Nobody accepts or retracts it meanwhile.
+    """
+    bound = select(InstitutionMail.evidence_id).where(
+        InstitutionMail.organisation_id == organisation_id,
+        InstitutionMail.evidence_id.is_not(None),
+    )
+    ids = await session.scalars(
+        select(EvidenceItem.id).where(
+            EvidenceItem.person_id == person_id,
+            EvidenceItem.kind == str(EvidenceKind.INSTITUTION_MAIL),
+            EvidenceItem.id.not_in(bound),
+        )
+    )
+    held = [await locked(session, EvidenceItem, item_id) for item_id in sorted(ids)]
+    return [item for item in held if item is not None and item.retracted_at is None]
+
+
+async def retract(session: AsyncSession, item: EvidenceItem, *, actor: str, now: datetime) -> None:
+    """Take away evidence that is held; who may is for the caller to know."""
+    item.retracted_by, item.retracted_at = actor, now
+    await record_change(
+        session, Tag.EVIDENCE_RETRACTED, item.id, actor=actor, now=now, person=item.person_id
+    )
 
 
 async def _get(session: AsyncSession, item_id: str) -> EvidenceItem:

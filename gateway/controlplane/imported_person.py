@@ -20,7 +20,8 @@ from gateway.controlplane.applications import create_application
 from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import OF_A_DOMAIN
 from gateway.controlplane.logins import FIRST_TIER, bind_first
-from gateway.controlplane.people import add_person, change_person, get_person
+from gateway.controlplane.people import add_person, get_person
+from gateway.controlplane.person_changes import change_person
 from gateway.controlplane.schemas import PersonChange, PersonIn
 from gateway.controlplane.transfer_schemas import EvidenceRecord, GrantRecord, PersonRecord
 from gateway.controlplane.verification_schemas import ApplicationIn
@@ -146,9 +147,9 @@ async def _compare(
     if record.tier != person.tier:
         line.left.append(f"tier {record.tier}: an administrator moves people (airlock people set)")
     if record.name != person.name:
-        line.left.append("name: it is as it was")
+        line.left.append("name: an administrator changes it (airlock people set)")
     if name_key(record.organisation) != name_key(person.organisation):
-        line.left.append("organisation: who may review whom depends on it")
+        line.left.append("organisation: an administrator moves people (airlock people set)")
     for each in record.identities:
         found = await find_identity(session, each.issuer, each.subject)
         if found is None or found.person_id != person.id:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.organisations import named_organisation
-from gateway.controlplane.schemas import PersonChange, PersonIn
+from gateway.controlplane.schemas import PersonIn
 from gateway.controlplane.sessions import end_sessions
 from gateway.controlplane.tiers import get_tier
 from gateway.errors import NotFoundError
@@ -69,25 +69,3 @@ async def log_out(session: AsyncSession, person_id: str, *, actor: str, now: dat
     """
     await get_person(session, person_id)
     await end_sessions(session, person_id, actor=actor, now=now)
-
-
-async def change_person(
-    session: AsyncSession, person_id: str, change: PersonChange, *, actor: str, now: datetime
-) -> Person:
-    """Move a person to another tier, suspend or reinstate them; that ends their sessions.
-
-    Raises:
-        NotFoundError: There is no such person or tier.
-    """
-    # What was set meanwhile is read, or setting it back would change nothing and be logged.
-    person = await get_person(session, person_id, to_change=True)
-    if change.tier is not None:
-        await get_tier(session, change.tier)
-    if change.state not in (None, person.state):
-        # With the reinstatement too: what began in the moment of the suspension is not revived.
-        await end_sessions(session, person_id, actor=actor, now=now)
-    fields = change.model_dump(exclude_none=True)
-    for field, value in fields.items():
-        setattr(person, field, value)
-    await record_change(session, Tag.PERSON_CHANGED, person_id, actor=actor, now=now, **fields)
-    return person

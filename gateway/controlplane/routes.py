@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
-from gateway.controlplane import engines, grants, keys, people, serving
+from gateway.controlplane import engines, grants, keys, people, person_changes, serving
 from gateway.controlplane.access import (
     Admin,
     Limit,
@@ -83,10 +83,10 @@ async def patch_person(
     response: Response,
     if_match: IfMatch = None,
 ) -> PersonOut:
-    """Move a person to another tier, suspend or reinstate them."""
+    """Move a person to another tier or organisation, rename, suspend or reinstate them."""
     seen = await people.get_person(session, person_id, to_change=True)
     check_match(if_match, PersonOut.model_validate(seen))
-    row = await people.change_person(session, person_id, change, actor=admin.actor, now=now)
+    row = await person_changes.change_person(session, person_id, change, actor=admin.actor, now=now)
     person = PersonOut.model_validate(row)
     response.headers["etag"] = etag(person)
     return person

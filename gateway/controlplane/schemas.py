@@ -47,6 +47,12 @@ class PersonIn(In):
 class PersonChange(In):
     """What to change of a person."""
 
+    name: Text | None = None
+    organisation: OrganisationName | None = Field(
+        None,
+        description="Another one: applications that wait come back to the person, to be edited, "
+        "and evidence by mail of the one before is retracted.",
+    )
     tier: Name | None = None
     state: Literal["active", "suspended"] | None = None
 

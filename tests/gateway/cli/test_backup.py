@@ -25,6 +25,7 @@ from gateway.controlplane.changes import Tag, record_change, record_event
 from gateway.controlplane.identities import unbind_identity
 from gateway.controlplane.key_schemas import KeyIn, KeyNarrowing
 from gateway.controlplane.organisations import change_organisation, set_roles
+from gateway.controlplane.person_changes import change_person
 from gateway.controlplane.restored import FILE, HISTORY, Epoch, read_epoch, write_epoch
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
 from gateway.controlplane.serving import revoke_checkpoint
@@ -325,8 +326,8 @@ async def take_away(session) -> None:
         await suspend_grant(session, name, "r", caller="test", now=CONTEXT["now"])
     await record_change(session, Tag.GRANT_RESUMED, "resumed", **CONTEXT)
     for name in ("gone", "reinstated"):
-        await people.change_person(session, name, PersonChange(state="suspended"), **CONTEXT)
-    await people.change_person(session, "reinstated", PersonChange(state="active"), **CONTEXT)
+        await change_person(session, name, PersonChange(state="suspended"), **CONTEXT)
+    await change_person(session, "reinstated", PersonChange(state="active"), **CONTEXT)
     organisation = await session.scalar(select(Organisation))
     change = OrganisationChange(state="suspended")
     await change_organisation(session, organisation.id, change, **CONTEXT)

@@ -48,6 +48,8 @@ def test_from_a_person_to_a_key_and_back(airlock):
     assert airlock("keys", "revoke", rotated["id"], "--json")["revoked_at"]
     assert airlock("grants", "revoke", grant, "--json")["revoked_by"] == "command line"
     assert airlock("people", "set", person, "--state", "suspended", "--json")["state"]
+    moved = airlock("people", "set", person, "--organisation", "y", "--name", "Eve", "--json")
+    assert (moved["organisation"], moved["name"], moved["state"]) == ("y", "Eve", "suspended")
     assert len(airlock("keys", "list", "--person", person, "--json")) == 2
     assert key["id"] in airlock("keys", "list").out.replace("\n", "")
     assert airlock("keys", "create", "--admin", "--json")["key"].startswith("airlock_admin_")

@@ -61,6 +61,8 @@ def test_every_change_raises_the_version_and_leaves_an_event(fresh):
     assert code(fresh.chat(key["key"])) == (401, "revoked_api_key")
     assert fresh.chat(successor["key"]).status_code == 200
     change("POST", f"/grants/{grant['id']}/revoke", Tag.GRANT_REVOKED)
+    change("PATCH", f"/people/{person}", Tag.PERSON_CHANGED, organisation="y")
+    seen.append(call("GET", "/audit-events?limit=2").json()[1]["tag"])
     change("PATCH", f"/people/{person}", Tag.PERSON_CHANGED, state="suspended")
     fresh.wait_until_seen()
     assert code(fresh.chat(successor["key"])) == (401, "revoked_api_key")

@@ -148,6 +148,9 @@ def test_an_operator_suspends_and_never_reinstates_or_moves(keys):
         f"/people/{person}": [
             {"state": "active"},
             {"tier": "researcher"},
+            {"name": "x"},
+            {"organisation": "x"},
+            {"state": "suspended", "organisation": "x"},
             {"state": "suspended", "tier": "researcher"},
             {"state": None},
             {"state": ["suspended"]},

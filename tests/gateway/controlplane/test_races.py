@@ -23,11 +23,12 @@ from gateway.controlplane import (
     notices,
     organisations,
     people,
+    person_changes,
     serving,
     terms,
 )
-from gateway.controlplane.changes import Tag
 from gateway.controlplane.addresses import Owner
+from gateway.controlplane.changes import Tag
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
@@ -40,11 +41,13 @@ from gateway.identity.principal import Member
 from gateway.identity.proof import Assurance, Proof
 from gateway.notices.keys import NoticeKeys
 from gateway.notices.recipients import institution_code
+from gateway.policy.applications import Action
 from gateway.policy.notices import Event
 from gateway.setting_types import IssuerSetting
 from gateway.tables import (
     Address,
     ApiKey,
+    Application,
     AuditEntry,
     EvidenceItem,
     Grant,
@@ -185,7 +188,9 @@ async def test_who_is_suspended_while_being_reinstated_is_suspended(database):
 
     def set_to(state: str) -> Step:
         change = PersonChange(state=state)
-        return lambda session: people.change_person(session, person, change, actor="a", now=NOW)
+        return lambda session: person_changes.change_person(
+            session, person, change, actor="a", now=NOW
+        )
 
     async with database.transaction() as session:
         await set_to("suspended")(session)
@@ -478,6 +483,54 @@ async def test_of_two_last_applications_at_once_one_is_begun(database):
         async with database.transaction() as session:
             await begin(session)
     await meanwhile(database, begin, begin)
+
+
+async def handed_in(database: Database) -> tuple[str, dict[str, Step]]:
+    """Have an application handed in; return its id, and what may happen to it at once."""
+    by = {"actor": "a", "now": NOW}
+    async with database.transaction() as session:
+        made = [PersonIn(name=name, organisation=name, tier="public") for name in ("Ada", "Ivy")]
+        ada, ivy = [(await people.add_person(session, each, **by)).id for each in made]
+        await organisations.set_roles(session, ivy, ["identity_reviewer"], **by)
+        (await organisations.named_organisation(session, "Ivy", NOW)).state = "verified"
+        given = ApplicationIn(domains=["bio"], purpose="x", project="p", oversight_ref="IRB")
+        begun = await applications.create_application(session, given, person_id=ada, **by)
+    change = PersonChange(organisation="Elsewhere")
+
+    def step(action: Action, who: str) -> Step:
+        given = (begun.row.id, action, begun.version.digest, "")
+        member = Member("key", who)
+        return lambda session: applications.take_step(session, *given, member=member, now=NOW)
+
+    async with database.transaction() as session:
+        await step(Action.SUBMIT, ada)(session)
+    return begun.row.id, {
+        "move": lambda session: person_changes.change_person(session, ada, change, **by),
+        "take up": step(Action.TAKE_UP, ivy),
+        "withdraw": step(Action.WITHDRAW, ada),
+    }
+
+
+async def test_an_application_that_is_being_given_back_is_taken_up_by_nobody(database):
+    application, can = await handed_in(database)
+    await meanwhile(database, can["move"], can["take up"])
+    async with database.transaction() as session:
+        assert (await session.get_one(Application, application)).state == "returned"
+
+
+async def test_an_application_that_is_being_withdrawn_is_not_given_back(database):
+    application, can = await handed_in(database)
+
+    async def move() -> None:
+        async with database.transaction() as session:
+            await can["move"](session)
+
+    async with anyio.create_task_group() as tasks, database.transaction() as session:
+        await can["withdraw"](session)
+        tasks.start_soon(move)
+        await anyio.sleep(0.3)  # By now it has read what there is, or waits.
+    async with database.transaction() as session:
+        assert (await session.get_one(Application, application)).state == "withdrawn"
 
 
 async def test_a_subject_that_is_being_bound_is_bound_already(database):

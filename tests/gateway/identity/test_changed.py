@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
 from gateway.cli.tables import operator
-from gateway.controlplane import breakglass, grants, identities, keys, organisations, people, terms
+from gateway.controlplane import (
+    breakglass,
+    grants,
+    identities,
+    keys,
+    organisations,
+    people,
+    person_changes,
+    terms,
+)
 from gateway.controlplane.breakglass_schemas import ClosureIn
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.identity_schemas import IdentityIn
@@ -82,8 +91,9 @@ class Changer:
             PersonChange(tier="researcher"),
             PersonChange(state="suspended"),
             PersonChange(state="active"),
-        ][self.pick % 4]
-        await people.change_person(self.session, await self.person(), change, **BY)
+            PersonChange(organisation=f"o{self.pick % 3}"),
+        ][self.pick % 5]
+        await person_changes.change_person(self.session, await self.person(), change, **BY)
 
     async def add_key(self) -> None:
         owner = {"admin": True} if self.pick % 4 == 0 else {"person_id": await self.person()}

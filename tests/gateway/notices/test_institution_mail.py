@@ -283,6 +283,32 @@ def test_what_has_changed_meanwhile_counts(office):
     assert office.call("ivy", "POST", accept, **acceptance("system")).status_code == 200
 
 
+def test_what_was_shown_for_an_organisation_counts_no_more_for_who_is_moved(office):
+    accepted = confirm(office, "ada", asked(office, "ada", "ada@lab.example")).json()["id"]
+    path = f"/evidence/{accepted}/accept"
+    office.workflow.must("ivy", "POST", path, **acceptance("system"))
+    other = office.workflow.must("ada", "POST", "/evidence", kind="orcid", source="0")["id"]
+    person = f"/people/{office.workflow.people['ada']}"
+    office.mail.received.clear()
+    shift(office, DAY)
+    given = asked(office, "ada", "ada@cs.lab.example")
+
+    def retracted(item: str) -> str | None:
+        rows = office.workflow.must("ada", "GET", "/evidence?limit=1000")
+        return next(row["retracted_by"] for row in rows if row["id"] == item)
+
+    assert office.admin("PATCH", person, organisation="THE LAB").status_code == 200
+    assert retracted(accepted) is None, "it is the same organisation"
+    assert office.admin("PATCH", person, organisation="o").status_code == 200
+    assert str(retracted(accepted)).startswith("admin")
+    assert retracted(other) is None, "nothing says of which organisation it is"
+    assert code(confirm(office, "ada", given)) == (409, "conflict")
+    events = office.admin("GET", f"/audit-events?subject={accepted}").json()
+    assert "workflow:evidence:retracted" in {event["tag"] for event in events}
+    assert office.admin("PATCH", person, organisation="The Lab").status_code == 200
+    assert retracted(accepted) is not None, "for ever"
+
+
 def test_nobody_writes_it_down_by_hand(office):
     by_hand = office.call("ada", "POST", "/evidence", kind="institution_mail", source="my word")
     assert code(by_hand) == (400, "invalid_request")
