@@ -99,8 +99,8 @@ class VisaIssuers:
         return keys
 
     async def _ask(self, setting: VisaIssuerSetting) -> Mapping[str, Key] | None:
-        request = self._client.build_request("GET", setting.jwks_url)
         try:
+            request = self._client.build_request("GET", setting.jwks_url)
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return read_key_set(await read_document(self._client, request))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError):

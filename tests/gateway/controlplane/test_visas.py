@@ -283,3 +283,13 @@ def test_an_issuer_that_does_not_answer_is_no_reason_to_call_a_visa_bad(office, 
     finally:
         issuer.mode = "ok"
         known.clear()
+
+
+def test_an_issuer_whose_keys_are_at_no_address_does_not_answer(office, issuer, monkeypatch):
+    visas = office.running.gateway.issuers.visas
+    nowhere = VisaIssuerSetting(issuer=issuer.url, jwks_url="https://visas.example:0x/")
+    monkeypatch.setattr(visas, "by_issuer", {issuer.url: nowhere})
+    monkeypatch.setattr(visas, "_known", {})
+    visa = issuer.visa(header={"jku": ...})
+    answer = office.call("ada", "POST", "/me/visas", visas=[visa])
+    assert code(answer) == (503, "provider_unavailable")
