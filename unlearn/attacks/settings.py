@@ -63,7 +63,7 @@ def attacks_of(depth: str) -> tuple[Attack, ...]:
         Attack("linear-probe", "probe", {"train_share": 0.5, "folds": 3, "l2": 1.0, "seed": SEED}),
         Attack("logit-lens", "lens", {"train_share": 0.5, "seed": SEED}),
         Attack("direction-ablation", "ablation", {"texts": 64, "max_tokens": 128}, True),
-        Attack("few-shot", "few-shot", {"examples": 5}),
+        Attack("few-shot", "few-shot", {"examples": 5, "drawn_from": "other items"}),
         *(
             Attack(
                 f"quantise-{bits}bit",

@@ -194,7 +194,7 @@ def harness_config(task: Task, cache: Path) -> dict[str, object]:
             "data_files": {split: str((folder / f"{split}.jsonl").resolve()) for split in files}
         },
         "test_split": "test",
-        **({"fewshot_split": "dev"} if task.examples else {}),
+        **({"fewshot_split": task.examples_split} if task.examples_split else {}),
     }
 
 

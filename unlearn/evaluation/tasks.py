@@ -63,6 +63,17 @@ class Task:
         return int(str(self.definition.get("num_fewshot") or 0))
 
     @property
+    def examples_split(self) -> str | None:
+        """Which of its files the harness draws examples from; None without examples.
+
+        The harness leaves the asked item out only of examples that come from a split which it was
+        told is the asked one; of a split that it falls back on, it shows the item its own answer.
+        """
+        if self.examples:
+            return "dev"
+        return "test" if self.few_shot else None
+
+    @property
     def metric(self) -> str:
         """What the harness calls the right answer: `acc`, or `acc_norm` by length."""
         metrics = cast(list[dict[str, JsonValue]], self.definition["metric_list"])
@@ -97,12 +108,15 @@ class Task:
     @property
     def prompt_digest(self) -> Digest:
         """The digest of everything that turns items into prompts."""
+        is_drawn = self.examples_split == "test"
         return digest_of(
             {
                 "definition": dict(self.definition),
                 "chat_template": self.is_chat,
                 "items": digest_of(list(self.items)),
                 "examples": digest_of(list(self.examples)),
+                # Said only here: prompts without such examples keep their digest.
+                **({"examples_split": self.examples_split} if is_drawn else {}),
             }
         )
 

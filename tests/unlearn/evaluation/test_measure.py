@@ -1,9 +1,11 @@
 """A harness run on tiny models: per item, paired, signed, resumed, and by the harness's scores."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models.documents import digest_of
 from models.errors import SignatureError
 from models.report import Report
 from models.signing import make_private_key, unseal
@@ -24,7 +27,7 @@ from unlearn.evaluation.items import item_id
 from unlearn.evaluation.measure import evaluate
 from unlearn.evaluation.runs import Lane, Run
 from unlearn.evaluation.tasks import Origin, Task
-from unlearn.evaluation.variants import VARIANTS, vary
+from unlearn.evaluation.variants import FEW_SHOT, VARIANTS, vary
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLOZE = Task("capitals", "hazard", "capitals", cloze("Question {{question}}"), ITEMS, Origin("x"))
@@ -146,7 +149,9 @@ def best_choice(path: Path, prompt: str) -> int:
 
 
 def test_variants_pair_with_the_plain_items(pair):
-    tasks = [made for variant in VARIANTS if (made := vary(LETTERS, variant))]
+    # Five examples and the item that they stand before.
+    plain_task = replace(LETTERS, items=(*ITEMS, {**ITEMS[0], "question": "h h"}))
+    tasks = [made for variant in VARIANTS if (made := vary(plain_task, variant))]
     seen: list = []
 
     def scorer():
@@ -159,7 +164,7 @@ def test_variants_pair_with_the_plain_items(pair):
     report = measured(
         pair,
         dict.fromkeys((pair.base.digest, pair.candidate.digest), scorer),
-        [LETTERS, *tasks],
+        [plain_task, *tasks],
         at_once=1,
     )
     assert [s.variant for s in report.subsets] == ["plain", *VARIANTS]
@@ -173,6 +178,44 @@ def test_variants_pair_with_the_plain_items(pair):
     few_shot = next(subset for subset in varied if subset.variant == "few-shot")
     assert few_shot.prompt.few_shot == 5
     assert max(len(one.context) for one in seen) > 3 * min(len(one.context) for one in seen)
+
+
+def test_no_item_stands_among_its_own_examples(pair):
+    items = tuple(
+        {"question": f"{name} tea ?", "choices": ["cup", "river", "The", "are"], "answer": 0}
+        for name in "abcdefgh"
+    )
+    task = vary(replace(LETTERS, items=items), "few-shot")
+    prompts: set = set()
+
+    def scorer():
+        def score(wanted):
+            prompts.update(one.context for one in wanted)
+            yield likelihoods(wanted)
+
+        return score
+
+    scorers = dict.fromkeys((pair.base.digest, pair.candidate.digest), scorer)
+    measured(pair, scorers, [task], at_once=1)
+    tokenizer = AutoTokenizer.from_pretrained(pair.store.path(pair.base.digest))
+    asked = [re.findall(r"(\w) tea \?", tokenizer.decode(prompt)) for prompt in prompts]
+    assert sorted(names[-1] for names in asked) == list("abcdefgh")
+    for *examples, name in asked:
+        assert len(examples) == FEW_SHOT
+        assert name not in examples
+
+
+@pytest.mark.parametrize(
+    ("examples", "few_shot", "is_new"), [((), 0, False), (ITEMS, 5, False), ((), 5, True)]
+)
+def test_answers_to_prompts_that_showed_the_asked_item_are_not_taken_for_new_ones(
+    examples, few_shot, is_new
+):
+    definition = {**LETTERS.definition, "num_fewshot": few_shot}
+    task = replace(LETTERS, definition=definition, examples=examples)
+    parts = {"items": digest_of(list(ITEMS)), "examples": digest_of(list(examples))}
+    earlier = digest_of({"definition": definition, "chat_template": False, **parts})
+    assert (task.prompt_digest != earlier) is is_new
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
