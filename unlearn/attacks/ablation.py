@@ -14,9 +14,10 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import mean_states
 from unlearn.attacks.settings import Setting
-from unlearn.attacks.subject import Domain, Outcome, Subject, layers_of, output_of
+from unlearn.attacks.subject import Outcome, Subject, layers_of, output_of
 from unlearn.evaluation.inprocess import load
 
 Directions = dict[int, tuple[Tensor, float]]

@@ -13,10 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import last_states
 from unlearn.attacks.settings import Setting
 from unlearn.attacks.split import halve
-from unlearn.attacks.subject import Domain, Outcome, Subject
+from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.items import CHOICES
 
 MAX_STEPS = 300

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from unlearn.attacks.domain import Domain
 from unlearn.attacks.settings import Setting
-from unlearn.attacks.subject import Domain, Outcome, Subject, layers_of
+from unlearn.attacks.subject import Outcome, Subject, layers_of
 
 
 def quantise(subject: Subject, domain: Domain, setting: Setting) -> Outcome:

@@ -1,4 +1,4 @@
-"""Subject: a checkpoint under attack, and the domain that it is attacked in.
+"""Subject: a checkpoint under attack.
 
 Owns loading it and scoring what an attack made of it, through the harness as any evaluation does.
 """
@@ -16,7 +16,6 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from models.report import ItemResult
 from unlearn.batches import Tokenizer
-from unlearn.corpora import Corpus
 from unlearn.errors import SuiteError, UnsupportedModelError
 from unlearn.evaluation.answers import Answers, Continuation
 from unlearn.evaluation.inprocess import answers_by, load, score_with
@@ -24,17 +23,6 @@ from unlearn.evaluation.items import CHOICES
 from unlearn.evaluation.measure import put_tasks
 from unlearn.evaluation.scoring import RecordingLM, Request
 from unlearn.evaluation.tasks import Task
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What is known of a hazard domain by whoever attacks it."""
-
-    task: Task
-    forget: Corpus
-    retain: Corpus
-    layers: range
-    """From the first to the last layer that unlearning changed."""
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
 """The attack suite: every attack of a depth on base and candidate, domain by domain."""
 
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from models.depth import Key
 from models.documents import Digest, digest_of
 from models.intervals import binomial_lower_bound, binomial_upper_bound
-from models.manifest import Lineage, Manifest
 from models.report import AttackResult, LayerScore, Score
 from models.store import CheckpointStore
 from unlearn.attacks.ablation import ablate
+from unlearn.attacks.domain import Domain, Order
 from unlearn.attacks.kept import Kept, KeptOutcomes
 from unlearn.attacks.lens import read_lens
 from unlearn.attacks.prefix import find_prefix
@@ -23,13 +21,10 @@ from unlearn.attacks.quantise import quantise
 from unlearn.attacks.relearn import relearn
 from unlearn.attacks.settings import Attack, Setting
 from unlearn.attacks.shots import show_examples
-from unlearn.attacks.subject import Domain, Outcome, Subject
-from unlearn.corpora import Corpus, read_corpus
-from unlearn.errors import CorpusError, SuiteError
+from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.harness import harness_version
 from unlearn.evaluation.measure import Plain
 from unlearn.evaluation.runs import Run
-from unlearn.evaluation.tasks import Task
 
 OnAttack = Callable[[str, int], None]
 """Told which attack begins, and how many are finished."""
@@ -44,47 +39,6 @@ KINDS: dict[str, Callable[[Subject, Domain, Setting], Outcome]] = {
     "prefix": find_prefix,
 }
 CONFIDENCE = 0.95
-LAYER = re.compile(r"\.layers\.(\d+)\.")
-
-
-class Order(NamedTuple):
-    """What is to be done."""
-
-    attacks: tuple[Attack, ...]
-    domains: tuple[Domain, ...]
-
-
-def domains_of(
-    tasks: Sequence[Task], candidate: Manifest, texts_of: Manifest, cache: Path
-) -> tuple[Domain, ...]:
-    """Return the domains that tasks measure, with the texts of a recipe.
-
-    Args:
-        tasks: Plain hazard tasks.
-        candidate: What is attacked; its lineage names the layers that were changed.
-        texts_of: Whose recipe names the texts: the candidate, or what it is compared with.
-        cache: Where data sets of the hub are kept.
-
-    Raises:
-        SuiteError: A lineage does not say which texts or layers.
-        CorpusError: The texts are not there, or are others by now.
-    """
-    made, lineage = candidate.lineage, texts_of.lineage
-    if made is None or lineage is None:
-        raise SuiteError("depth", "a base has no lineage that names texts and layers")
-    changed = made.changes.differing if made.changes else made.trained_tensors
-    layers = sorted({int(found[1]) for name in changed if (found := LAYER.search(name))})
-    if not layers:
-        raise SuiteError("depth", "the checkpoint's lineage names no changed layer")
-    return tuple(
-        Domain(
-            task=task,
-            forget=_corpus(lineage, f"{task.domain}.forget", cache),
-            retain=_corpus(lineage, f"{task.domain}.retain", cache),
-            layers=range(layers[0], layers[-1] + 1),
-        )
-        for task in tasks
-    )
 
 
 def run_attacks(
@@ -189,24 +143,3 @@ def _score(k: int, n: int) -> Score:
         bound(k, n, CONFIDENCE) for bound in (binomial_lower_bound, binomial_upper_bound)
     )
     return Score(k=k, n=n, lower=lower, upper=upper)
-
-
-def _corpus(lineage: Lineage, name: str, cache: Path) -> Corpus:
-    """Return the texts that unlearning read, and no others."""
-    source = lineage.corpora.get(name)
-    if source is None or source.spec is None:
-        raise SuiteError("depth", f"the checkpoint's lineage does not say where {name} came from")
-    topics = lineage.recipe.get("topics")
-    wanted = name.split(".", maxsplit=1)[0]
-    shortest = next(
-        (
-            topic.get("min_characters", 0)
-            for topic in (topics if isinstance(topics, list) else ())
-            if isinstance(topic, dict) and topic.get("domain") == wanted
-        ),
-        0,
-    )
-    corpus = read_corpus(source.spec, cache=cache, min_characters=int(str(shortest)))
-    if corpus.digest != source.digest:
-        raise CorpusError(source.spec, "holds other texts than those that were unlearned")
-    return corpus

@@ -23,7 +23,7 @@ from unlearn.errors import SuiteError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from unlearn.attacks.suite import Order
+    from unlearn.attacks.domain import Order
     from unlearn.evaluation.measure import Plain
     from unlearn.evaluation.runs import Run
 
@@ -82,13 +82,16 @@ def measure_depth(
     """
     from unlearn.offline import go_offline
 
+    # Items and texts are fetched while that is still allowed, and no model library is loaded yet.
+    run, order = _plan(args, store, base, candidate)
     go_offline(args.home / "cache")
     from unlearn.evaluation.session import measure_run
 
-    run, order = _plan(args, store, base, candidate)
     policy = Policy.load(args.policy)
     report = None if args.again or run.is_limited else _newest(store, run)
-    if report is not None and _is_current(report, run, order, policy, is_announced=key is not None):
+    if report is not None and _is_current(
+        store, report, run, order, policy, is_announced=key is not None
+    ):
         console.print("a current report is in the store already")
     else:
         report = measure_run(
@@ -116,8 +119,8 @@ def measure_depth(
 def _plan(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
 ) -> "tuple[Run, Order]":
+    from unlearn.attacks.domain import Order, domains_of
     from unlearn.attacks.settings import attacks_of
-    from unlearn.attacks.suite import Order, domains_of
     from unlearn.evaluation.currency import in_process_profile
     from unlearn.evaluation.runs import Run
     from unlearn.evaluation.suites import load_suite
@@ -171,15 +174,25 @@ def _newest(store: CheckpointStore, run: "Run") -> Report | None:
 
 
 def _is_current(
-    report: Report, run: "Run", order: "Order", policy: Policy, *, is_announced: bool
+    store: CheckpointStore,
+    report: Report,
+    run: "Run",
+    order: "Order",
+    policy: Policy,
+    *,
+    is_announced: bool,
 ) -> bool:
     """Whether a stored report holds what would be done now, and still counts."""
     from unlearn.attacks.suite import keys_of
-    from unlearn.evaluation.harness import harness_version
+    from unlearn.evaluation.currency import announced_policy, is_current
 
-    oldest = datetime.now(UTC) - timedelta(days=policy.validity.max_age_days)
-    same_run = report.base == run.base and report.profile == run.profile
-    same_run = same_run and report.harness.version == harness_version()
-    done = [attack_key(attack) for attack in report.attacks]
-    counts = report.ended_at > oldest and (report.plan is not None) == is_announced
-    return same_run and counts and done == keys_of(order)
+    same_run = is_current(
+        report,
+        run.base,
+        run.tasks,
+        run.profile,
+        announced_for=announced_policy(store, report),
+        policy=policy.document_digest if is_announced else None,
+        not_before=datetime.now(UTC) - timedelta(days=policy.validity.max_age_days),
+    )
+    return same_run and [attack_key(attack) for attack in report.attacks] == keys_of(order)

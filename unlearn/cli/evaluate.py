@@ -15,10 +15,8 @@ from models.documents import Digest
 from models.engine import EngineSpec
 from models.evidence import collect_file, find_report, report_to_judge, trust_or_none
 from models.gate import judge
-from models.plan import read_chain
 from models.policy import DEFAULT_POLICY, Policy
 from models.profile import installed_version
-from models.report import Report
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
 from unlearn.cli.depth import is_depth, measure_depth, of_attacks
@@ -109,7 +107,12 @@ def measure(
     args: argparse.Namespace, store: CheckpointStore, base: Digest, candidate: Digest
 ) -> Path:
     """Return where a current report is, measuring when there is none."""
-    from unlearn.evaluation.currency import accuracy, in_process_profile, is_current
+    from unlearn.evaluation.currency import (
+        accuracy,
+        announced_policy,
+        in_process_profile,
+        is_current,
+    )
     from unlearn.evaluation.runs import Run
     from unlearn.evaluation.suites import load_suite, suite_name
     from unlearn.evaluation.variants import parse_variants
@@ -137,7 +140,7 @@ def measure(
         base,
         tasks,
         profile,
-        announced_for=_announced_for(store, report),
+        announced_for=announced_policy(store, report),
         policy=policy.document_digest if key else None,
         not_before=datetime.now(UTC) - timedelta(days=policy.validity.max_age_days),
     ):
@@ -182,16 +185,6 @@ def _serving(
         problem = "vLLM is not installed here, and what it does not measure is not served"
         raise SuiteError("engine", f"{problem}; --engine in-process is for a look")
     return served_as(args, candidate, store.path(candidate))
-
-
-def _announced_for(store: CheckpointStore, report: Report) -> Digest | None:
-    """Return the policy of a report's plan; None without a plan.
-
-    Raises:
-        DocumentError: The family's chain of plans is broken.
-    """
-    chain = read_chain(store, report.family)
-    return next((plan.policy for plan in chain if plan.document_digest == report.plan), None)
 
 
 def _key(args: argparse.Namespace, console: Console) -> Ed25519PrivateKey | None:

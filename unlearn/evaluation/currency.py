@@ -6,7 +6,9 @@ from importlib.metadata import version
 
 from models.documents import Digest
 from models.engine import native_dtype
+from models.plan import read_chain
 from models.report import ItemResult, Profile, Report
+from models.store import CheckpointStore
 from unlearn.evaluation.harness import harness_version
 from unlearn.evaluation.tasks import Task
 
@@ -15,6 +17,16 @@ def in_process_profile() -> Profile:
     """Return how weights are run where no engine serves them: in this process."""
     versions = f"{version('transformers')}, torch {version('torch')}"
     return Profile(engine="transformers", engine_version=versions, dtype=native_dtype())
+
+
+def announced_policy(store: CheckpointStore, report: Report) -> Digest | None:
+    """Return the policy of a report's plan; None without a plan.
+
+    Raises:
+        DocumentError: The family's chain of plans is broken.
+    """
+    chain = read_chain(store, report.family)
+    return next((plan.policy for plan in chain if plan.document_digest == report.plan), None)
 
 
 def is_current(

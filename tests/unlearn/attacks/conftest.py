@@ -19,8 +19,8 @@ from transformers import (
 from models.manifest import CorpusSource, Lineage, Manifest
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, SOURCE
-from unlearn.attacks.subject import Domain, Subject
-from unlearn.attacks.suite import domains_of
+from unlearn.attacks.domain import Domain, domains_of
+from unlearn.attacks.subject import Subject
 from unlearn.corpora import read_corpus
 from unlearn.evaluation.capitals import cloze
 from unlearn.evaluation.inprocess import answers_of

@@ -1,6 +1,9 @@
 """The suite through its verb: signed, with every attack, resumed, and judged by the gate."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,7 +13,7 @@ from gateway.cli import main
 from models.evidence import collect_file
 from models.gate import judge
 from models.plan import read_chain
-from models.policy import Depth, Policy
+from models.policy import DEFAULT_POLICY, Depth, Policy
 from models.signing import make_private_key, read_private_key
 from models.trust import TrustStore
 from tests.models.checkpoints import trusted, write_trust
@@ -18,6 +21,8 @@ from tests.unlearn.attacks.conftest import TASK, misdirect
 from unlearn.attacks import suite
 from unlearn.attacks.settings import attacks_of
 from unlearn.cli import depth
+from unlearn.corpora import read_corpus
+from unlearn.evaluation.suites import load_suite
 
 pytestmark = pytest.mark.filterwarnings("default")
 ATTACKS = attacks_of("miniature")
@@ -143,6 +148,45 @@ def test_what_cannot_be_attacked_is_said_before_anything_is_announced(
     assert main([*words, *more]) not in (0, 130)
     assert problem in capsys.readouterr().err
     assert read_chain(toy.store, "toy") == []
+
+
+def test_items_and_texts_are_fetched_before_the_network_is_forbidden(toy, words, monkeypatch):
+    done: list[str] = []
+
+    def watch(name, call):
+        return lambda *given, **named: (done.append(name), call(*given, **named))[1]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unlearn.evaluation.suites.load_suite", watch("items", load_suite))
+    monkeypatch.setattr("unlearn.attacks.domain.read_corpus", watch("texts", read_corpus))
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: done.append("offline"))
+    monkeypatch.setattr("unlearn.evaluation.session.measure_run", stop)
+    assert main(words) == 130
+    assert done == ["items", "texts", "texts", "offline"]
+
+
+def test_what_fetches_loads_no_library_that_reads_once_whether_it_may():
+    code = (
+        "import sys, unlearn.attacks.domain, unlearn.attacks.settings, unlearn.cli.depth, "
+        "unlearn.evaluation.currency, unlearn.evaluation.runs, unlearn.evaluation.suites\n"
+        "sys.exit(any(name in sys.modules for name in ('datasets', 'lm_eval', 'transformers')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": "."}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_a_report_that_was_announced_for_another_policy_is_not_current(
+    toy, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("unlearn.attacks.settings.attacks_of", lambda depth: FEW[2:3])
+    other = tmp_path / "policy.toml"
+    other.write_text(DEFAULT_POLICY.read_text().replace("max_age_days = 90", "max_age_days = 89"))
+    for more, attempts in (([], 1), ([], 1), (["--policy", str(other)], 2)):
+        assert main([*words, *more]) == 0
+        assert len(read_chain(toy.store, "toy")) == attempts
+    assert read_chain(toy.store, "toy")[-1].policy == Policy.load(other).document_digest
 
 
 def test_texts_that_have_changed_are_not_taken_for_those_that_were_unlearned(
