@@ -88,7 +88,7 @@ def read_hub(spec: str, *, cache: Path, token: str | None) -> HubTexts:
     # `token=False`: without a token of ours, none that the machine has stored is sent.
     hub = HfApi(token=token or False)
     record = cache / "corpora" / f"{hashlib.sha256(spec.encode()).hexdigest()}.json"
-    known = _read_record(record)
+    known = _read_record(spec, wanted, record)
     if known is None or not FULL_COMMIT.fullmatch(wanted.revision or ""):
         try:
             known = _resolve(spec, wanted, hub)
@@ -104,10 +104,13 @@ def read_hub(spec: str, *, cache: Path, token: str | None) -> HubTexts:
     return HubTexts(texts, known.commit, known.licence)
 
 
-def _read_record(path: Path) -> Resolved | None:
+def _read_record(spec: str, wanted: HubSpec, path: Path) -> Resolved | None:
+    """Return what a spec last meant; None where it would mean other files by now."""
     try:
-        return read_document(path, Resolved)
-    except DocumentError:
+        known = read_document(path, Resolved)
+        names = [file.path for file in known.files]
+        return known if choose_files(spec, wanted, names) == set(names) else None
+    except (DocumentError, CorpusError):
         return None  # Not there, or of another version of this code: it is made anew.
 
 

@@ -4,8 +4,11 @@ A configuration and a split are told by the files' names, as the hub's own tools
 
     CONFIG/SPLIT-00000-of-00002.parquet     `push_to_hub`
     data/SPLIT-00000-of-00001.parquet       the same, of a data set with one configuration
+    data/CONFIG/SPLIT-00000-of-00001.parquet
     CONFIG/SPLIT/0000.parquet               the hub's conversion, revision `refs/convert/parquet`
     SPLIT.jsonl                             one file
+
+Nothing but the number of a part is taken off a name, so that two corpora never become one split.
 """
 
 import re
@@ -19,6 +22,9 @@ ALIASES = {"wikitext": ("Salesforce/wikitext", ("wikitext-2-raw-v1", "test"))}
 SUFFIXES = (".parquet", ".jsonl")
 ONLY_CONFIG = "default"
 WORD = re.compile(r"[\w.-]+")
+PART = re.compile(r"-\d{5}(?P<of>-of-\d{5})(?:-[0-9a-f]{16})?$")
+"""Older tools of the hub end it with a digest."""
+CONVERTED = re.compile(r"\d+")
 
 
 class HubSpec(NamedTuple):
@@ -36,6 +42,8 @@ class Place(NamedTuple):
 
     config: str
     split: str
+    pattern: str
+    """The file's name without which part it is: parts of one split share it."""
 
 
 def parse_hub_spec(spec: str) -> HubSpec:
@@ -63,7 +71,8 @@ def choose_files(spec: str, wanted: HubSpec, paths: Sequence[str]) -> set[str]:
     the only one.
 
     Raises:
-        CorpusError: It means none or several; the message lists what there is.
+        CorpusError: It means none or several, or the split is there more than once; the message
+            lists what there is.
     """
     places = {path: place for path in paths if (place := place_of(path)) is not None}
     configs = sorted({place.config for place in places.values()})
@@ -80,7 +89,11 @@ def choose_files(spec: str, wanted: HubSpec, paths: Sequence[str]) -> set[str]:
     split = "/".join(words) or usual
     if split not in splits:
         raise CorpusError(spec, f"name one of the splits of {config}: {', '.join(splits)}")
-    return {path for path, place in places.items() if place == (config, split)}
+    chosen = {path: place for path, place in places.items() if place[:2] == (config, split)}
+    patterns = sorted({place.pattern for place in chosen.values()})
+    if len(patterns) > 1:
+        raise CorpusError(spec, f"{split} of {config} is there twice: {', '.join(patterns)}")
+    return set(chosen)
 
 
 def place_of(path: str) -> Place | None:
@@ -88,7 +101,9 @@ def place_of(path: str) -> Place | None:
     *folders, name = path.split("/")
     if not name.endswith(SUFFIXES):
         return None
-    if len(folders) >= 2:
-        return Place(*folders[-2:])
-    config = folders[0] if folders and folders[0] != "data" else ONLY_CONFIG
-    return Place(config, re.split(r"[-.]", name, maxsplit=1)[0])
+    stem, _, suffix = name.rpartition(".")
+    if len(folders) >= 2 and CONVERTED.fullmatch(stem):
+        return Place(folders[-2], folders[-1], "/".join([*folders, f"*.{suffix}"]))
+    config = folders[-1] if folders and folders[-1] != "data" else ONLY_CONFIG
+    pattern = PART.sub(r"-*\g<of>", stem)
+    return Place(config, PART.sub("", stem), "/".join([*folders, f"{pattern}.{suffix}"]))

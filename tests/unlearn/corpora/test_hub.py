@@ -1,6 +1,7 @@
 """Data sets of the hub, fetched by the real client from a stand-in with the real layouts."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from huggingface_hub import constants, file_download
 
 from tests.fakes.hub import STRANGER, TOKEN, FakeHub, parquet, texts
 from unlearn.corpora import digest_of_texts, read_corpus
+from unlearn.corpora.layout import choose_files, parse_hub_spec
 from unlearn.errors import (
     CorpusError,
     CorruptFileError,
@@ -24,6 +26,9 @@ CYBER = "hub:cais/wmdp-corpora/cyber-forget-corpus"
 CYBER_FILE = "cyber-forget-corpus/train-00000-of-00001.parquet"
 GATED = "hub:cais/wmdp-bio-forget-corpus"
 LINES = "hub:someone/lines"
+ROOT = ("cyber-forget-corpus.jsonl", "cyber-retain-corpus.jsonl")
+ENGLISH = ("data/en/train-00000-of-00001.parquet", "data/en/validation-00000-of-00001.parquet")
+HASHED = "data/train-00000-of-00001-b21fdc2be5cd2d4e.parquet"
 
 
 def visible(cache: Path) -> list[Path]:
@@ -95,6 +100,47 @@ def test_texts_are_kept_when_longer_than_the_least_as_published(hub, tmp_path):
 def test_a_wrong_spec_is_told_what_there_is(hub, tmp_path, spec, problem):
     with pytest.raises(CorpusError, match=problem):
         read_corpus(spec, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "paths", "expected"),
+    [
+        ("/cyber-forget-corpus", ROOT, ROOT[:1]),
+        ("/cyber", ROOT, "splits of default: cyber-forget-corpus, cyber-retain-corpus"),
+        ("/v1.0", ("v1.0.jsonl", "v1.1.jsonl"), ("v1.0.jsonl",)),
+        ("/en", ENGLISH, ENGLISH[:1]),
+        ("/en/validation", ENGLISH, ENGLISH[1:]),
+        ("/validation", ENGLISH, ENGLISH[1:]),
+        ("", (HASHED,), (HASHED,)),
+        ("", ("train.jsonl", "train.parquet"), "twice: train.jsonl, train.parquet"),
+        ("", ("train.jsonl", "data/train.jsonl"), "twice: data/train.jsonl, train.jsonl"),
+        ("", (HASHED, "data/train.parquet"), r"twice: data/train-\*-of-00001.parquet, data/train"),
+        (
+            "/en",
+            (*ENGLISH, "en/train.jsonl"),
+            r"twice: data/en/train-\*-of-00001.parquet, en/train",
+        ),
+    ],
+)
+def test_no_two_corpora_are_taken_for_one(words, paths, expected):
+    spec = f"hub:someone/corpora{words}"
+    if isinstance(expected, tuple):
+        assert choose_files(spec, parse_hub_spec(spec), paths) == set(expected)
+        return
+    with pytest.raises(CorpusError, match=expected):
+        choose_files(spec, parse_hub_spec(spec), paths)
+
+
+def test_what_was_cached_as_one_corpus_is_asked_for_again(hub, tmp_path):
+    dataset = hub.datasets["someone/lines"]
+    dataset.commit(dict.fromkeys(ROOT, b'{"text": "a"}\n'))
+    spec = f"{LINES}/cyber-forget-corpus@{dataset.head}"
+    assert read_corpus(spec, cache=tmp_path).texts == ("a",)
+    (record,) = (tmp_path / "corpora").iterdir()
+    known = json.loads(record.read_text())
+    known["files"].append({**known["files"][0], "path": ROOT[1]})
+    record.write_text(json.dumps(known))
+    assert read_corpus(spec, cache=tmp_path).texts == ("a",)
 
 
 def test_a_gated_corpus_needs_a_token_with_access(hub, tmp_path):
