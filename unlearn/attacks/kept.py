@@ -1,12 +1,13 @@
 """Kept outcomes: finished attacks on disk, so that a run that was killed goes on where it was.
 
 One file for each checkpoint and attack; its name is the digest of all that the outcome depends on,
-this package's own code included. It holds counts and settings, no item's text.
+the code that makes it included. It holds counts and settings, no item's text.
 """
 
 import json
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,13 @@ from pydantic import JsonValue
 
 from models.documents import Digest, digest_of, file_sha256, write_bytes
 from unlearn.attacks.subject import Outcome
+
+UNLEARN = Path(__file__).parents[1]
+SHARED = (
+    "batches.py",
+    *(f"evaluation/{noun}.py" for noun in ("inprocess", "measure", "scoring", "tasks", "variants")),
+)
+LIBRARIES = ("nanogcg", "peft", "scikit-learn")
 
 
 class Kept(NamedTuple):
@@ -55,6 +63,11 @@ class KeptOutcomes:
 
 @cache
 def code_digest() -> Digest:
-    """Return the digest of this package's code: after a change nothing is taken for finished."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return digest_of({path.name: file_sha256(path) for path in files})
+    """Return the digest of the code that attacks: after a change nothing is taken for finished.
+
+    That is this package, what puts and scores its items, what batches its texts, and the versions
+    of the libraries that attack by themselves; an outcome's profile names the others.
+    """
+    files = [*sorted(Path(__file__).parent.glob("*.py")), *(UNLEARN / name for name in SHARED)]
+    digests = {path.relative_to(UNLEARN).as_posix(): file_sha256(path) for path in files}
+    return digest_of({"files": digests, "libraries": {name: version(name) for name in LIBRARIES}})
