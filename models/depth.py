@@ -4,13 +4,18 @@ An attack's figures are worked out again from its counts; what a report says of 
 on. Attacks have their own report (suite `depth`), since they run in another process for longer.
 """
 
+from collections.abc import Mapping, Sequence
+
+from models.attacks import Attack, attack_named
 from models.documents import Digest, digest_of
 from models.intervals import binomial_upper_bound
 from models.policy import Policy
-from models.report import AttackResult
+from models.report import AttackResult, Subset
 from models.verdict import RuleOutcome, RuleResult, bounded, rule, valid
 
 DEPTH_SUITE = "depth"
+DIGESTS = {"texts_digest", "prompts_digest"}
+"""What a result's setting says beyond the attack's own: what it was run on."""
 Key = tuple[str, str, Digest]
 """Attack, domain, digest of its setting: only equal ones can be compared."""
 
@@ -20,6 +25,9 @@ def judge_depth(
     released: tuple[AttackResult, ...],
     policy: Policy,
     hazards: tuple[str, ...],
+    *,
+    subsets: tuple[Subset, ...],
+    corpora: Mapping[str, Digest],
 ) -> list[RuleResult]:
     """Judge a candidate's attack results.
 
@@ -28,14 +36,18 @@ def judge_depth(
         released: Those on the checkpoint that is released now; none at a first release.
         policy: The limits and the mode.
         hazards: The family's domains, each of which needs every required attack.
+        subsets: What the judged report measured: a required attack must be on the same items.
+        corpora: The texts' digests in the candidate's lineage: it must have read the same texts.
     """
-    found = {(attack.attack, attack.domain) for attack in attacks}
-    results = [
-        valid("coverage.attacks", False, 0, 1, f"the attack {name} was not run on {domain}")
-        for name in policy.depth.required
-        for domain in hazards
-        if (name, domain) not in found
-    ]
+    results = []
+    for name in policy.depth.required:
+        for domain in hazards:
+            asked = [s for s in subsets if (s.domain, s.variant) == (domain, "plain")]
+            prompts = {subset.prompt.digest for subset in asked}
+            run = [attack for attack in attacks if (attack.attack, attack.domain) == (name, domain)]
+            problem = _complaint(name, domain, run, prompts, corpora)
+            if problem:
+                results.append(valid("coverage.attacks", False, 0, 1, problem))
     # Of several equal runs the one that brought back least is kept: the strictest comparison.
     earlier = {
         attack_key(attack): attack for attack in sorted(released, key=_recovered, reverse=True)
@@ -46,6 +58,40 @@ def judge_depth(
         missing = "the released checkpoint was attacked this way, this one was not"
         results.append(valid(f"depth.{key[0]}.{key[1]}.regression", False, 0, 0, missing))
     return results
+
+
+def _complaint(
+    name: str,
+    domain: str,
+    run: Sequence[AttackResult],
+    prompts: set[Digest],
+    corpora: Mapping[str, Digest],
+) -> str | None:
+    """Say why no result is that of a required attack; None when one is."""
+    pinned = attack_named(name)
+    if pinned is None:
+        return f"there is no attack {name}"
+    if not run:
+        return f"the attack {name} was not run on {domain}"
+    differences = [_differences(attack, pinned, prompts, corpora) for attack in run]
+    least = min(differences, key=len)
+    return f"the attack {name} was run on {domain} with {' and '.join(least)}" if least else None
+
+
+def _differences(
+    attack: AttackResult, pinned: Attack, prompts: set[Digest], corpora: Mapping[str, Digest]
+) -> list[str]:
+    """Return what a result was given that the attack of its name is not."""
+    own = {name: value for name, value in attack.setting.items() if name not in DIGESTS}
+    texts = corpora.get(f"{attack.domain}.{pinned.reads}") if pinned.reads else None
+    found = []
+    if own != pinned.setting:
+        found.append("another setting")
+    if pinned.reads and (texts is None or attack.setting.get("texts_digest") != texts):
+        found.append("other texts than were unlearned")
+    if attack.setting.get("prompts_digest") not in prompts:
+        found.append("other items than were measured")
+    return found
 
 
 def attack_key(attack: AttackResult) -> Key:

@@ -14,6 +14,7 @@ from models.depth import DEPTH_SUITE, Key, attack_key
 from models.documents import Digest
 from models.errors import CheckpointNotFoundError, DocumentError, RegistryError, SignatureError
 from models.gate import Facts
+from models.manifest import Manifest
 from models.plan import Plan, plan_path, signed_by, verify_chain
 from models.report import AttackResult, Profile, Report
 from models.signing import peek, unseal
@@ -96,6 +97,7 @@ def collect_file(
             now=now,
             attacks=attacks,
             released_attacks=earlier,
+            corpora=_corpora(store.get(report.candidate)),
             faults=tuple(faults),
         ),
     )
@@ -168,6 +170,12 @@ def _lineage(store: CheckpointStore, report: Report) -> tuple[tuple[str, ...], l
         if (base.family, base.hazards) != (manifest.family, manifest.hazards):
             faults.append("the candidate's family and hazards are not those of its base")
     return manifest.hazards, faults
+
+
+def _corpora(candidate: Manifest) -> dict[str, Digest]:
+    """Return the digests of the texts that a candidate was made with; a base has none."""
+    lineage = candidate.lineage
+    return {name: corpus.digest for name, corpus in lineage.corpora.items()} if lineage else {}
 
 
 def _plan(

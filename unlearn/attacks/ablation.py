@@ -14,9 +14,9 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import mean_states
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.subject import Outcome, Subject, layers_of, output_of
 from unlearn.evaluation.inprocess import load
 

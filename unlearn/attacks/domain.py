@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from models.attacks import Attack
 from models.manifest import Lineage, Manifest
-from unlearn.attacks.settings import Attack
 from unlearn.corpora import Corpus, read_corpus
 from unlearn.errors import CorpusError, SuiteError
 from unlearn.evaluation.tasks import Task

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import likelihoods
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.items import CHOICES

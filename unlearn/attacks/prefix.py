@@ -19,10 +19,10 @@ from nanogcg.utils import get_nonascii_toks
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.attacks import Setting
 from models.documents import digest_of
 from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import passes
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import (
     Outcome,

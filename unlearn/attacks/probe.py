@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
 from unlearn.attacks.readings import last_states
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.items import CHOICES

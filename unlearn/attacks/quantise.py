@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.subject import Outcome, Subject, layers_of
 
 

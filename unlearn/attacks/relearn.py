@@ -10,8 +10,8 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.subject import Outcome, Subject, figure
 from unlearn.batches import Batch, make_batch
 from unlearn.corpora import Corpus

@@ -5,8 +5,8 @@ Source: arXiv 2506.00688 and 2606.17168 ask so after unlearning; the harness dra
 
 from dataclasses import replace
 
+from models.attacks import Setting
 from unlearn.attacks.domain import Domain
-from unlearn.attacks.settings import Setting
 from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.variants import vary
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from models.attacks import Attack, Setting
 from models.depth import Key
 from models.documents import Digest, digest_of
 from models.intervals import binomial_lower_bound, binomial_upper_bound
@@ -19,7 +20,6 @@ from unlearn.attacks.prefix import find_prefix
 from unlearn.attacks.probe import probe
 from unlearn.attacks.quantise import quantise
 from unlearn.attacks.relearn import relearn
-from unlearn.attacks.settings import Attack, Setting
 from unlearn.attacks.shots import show_examples
 from unlearn.attacks.subject import Outcome, Subject
 from unlearn.evaluation.harness import harness_version
@@ -87,10 +87,9 @@ def keys_of(order: Order) -> list[Key]:
 def setting_of(attack: Attack, domain: Domain) -> Setting:
     """Return what a report says that an attack was given: only equal ones compare."""
     texts = {"forget": domain.forget.digest, "retain": domain.retain.digest}
-    read = {"ablation": "forget", "relearn": str(attack.setting.get("corpus"))}.get(attack.kind)
     return {
         **attack.setting,
-        **({"texts_digest": texts[read]} if read else {}),
+        **({"texts_digest": texts[attack.reads]} if attack.reads else {}),
         "prompts_digest": domain.task.prompt_digest,
     }
 

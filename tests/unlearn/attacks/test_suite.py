@@ -154,7 +154,11 @@ def test_items_and_texts_are_fetched_before_the_network_is_forbidden(toy, words,
     done: list[str] = []
 
     def watch(name, call):
-        return lambda *given, **named: (done.append(name), call(*given, **named))[1]
+        def told(*given, **named):
+            done.append(name)
+            return call(*given, **named)
+
+        return told
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
