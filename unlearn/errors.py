@@ -163,8 +163,8 @@ class UnsupportedModelError(UnlearnError):
 
     exit_code = 40
 
-    def __init__(self, model_type: str) -> None:
-        super().__init__(f"models of type {model_type} cannot be unlearned: no list of layers")
+    def __init__(self, model_type: str, problem: str = "no list of layers") -> None:
+        super().__init__(f"models of type {model_type} cannot be unlearned: {problem}")
 
 
 class TokenizerMismatchError(UnlearnError):

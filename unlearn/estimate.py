@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from unlearn.errors import TensorNotFoundError
 from unlearn.shards import StoredTensor, locate_tensors, place_in_decoder
 from unlearn.tensors import find_trained
 from unlearn.workload import STORED_NAMES, Shape, Workload, read_shape
@@ -98,10 +99,14 @@ def estimate(work: Workload, checkpoint: Path) -> Estimate:
     """Return what a run on a checkpoint needs; no weight is read.
 
     Raises:
-        TensorNotFoundError: The recipe names a tensor that is not there.
+        TensorNotFoundError: The recipe names a layer or a tensor that is not there.
+        UnsupportedModelError: `config.json` does not say how wide the model is.
         CheckpointCorruptError: A header cannot be read.
     """
     located = locate_tensors(checkpoint)
+    layers = {place.layer for name in located if (place := place_in_decoder(name))}
+    if work.layer not in layers:
+        raise TensorNotFoundError(f"layers.{work.layer}", [f"layers.{one}" for one in layers])
     names = find_trained(checkpoint, work.trained_layers, work.trained_tensors)
     trained = {name.full: located[name.full] for name in names}
     shape = read_shape(checkpoint)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unlearn.config import RunConfig
+from unlearn.errors import UnsupportedModelError
 from unlearn.shards import BYTES_PER_VALUE
 
 STORED_NAMES = {"float32": "F32", "bfloat16": "BF16"}
@@ -71,13 +72,20 @@ def workload(config: RunConfig) -> Workload:
 
 
 def read_shape(checkpoint: Path) -> Shape:
-    """Return the sizes that activations depend on."""
+    """Return the sizes that activations depend on.
+
+    Raises:
+        UnsupportedModelError: `config.json` does not say how wide the model is.
+    """
     config = json.loads((checkpoint / "config.json").read_bytes())
-    config = config.get("text_config", config)
-    hidden = config["hidden_size"]
-    experts = config.get("num_local_experts", config.get("num_experts", 1))
-    chosen = config.get("num_experts_per_tok", 1) if experts > 1 else 1
-    inner = config.get("intermediate_size", 4 * hidden)
+    # Null and 0 say of a part that the model has none, as a missing key does.
+    text = config.get("text_config") or config
+    hidden = text.get("hidden_size")
+    if not hidden:
+        raise UnsupportedModelError(str(config.get("model_type")), "no hidden_size")
+    experts = text.get("num_local_experts") or text.get("num_experts") or 1
+    chosen = (text.get("num_experts_per_tok") or 1) if experts > 1 else 1
+    inner = text.get("intermediate_size") or 4 * hidden
     if experts > 1:
-        inner = config.get("moe_intermediate_size", inner)
+        inner = text.get("moe_intermediate_size") or inner
     return Shape(hidden, inner * chosen, chosen / experts)

@@ -1,6 +1,7 @@
 """Estimates: counts against the literature's arithmetic, and memory against a measured peak."""
 
 import ctypes
+import json
 import multiprocessing
 import threading
 import time
@@ -14,10 +15,10 @@ from safetensors import safe_open
 from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
-from unlearn.errors import TensorNotFoundError
+from unlearn.errors import TensorNotFoundError, UnsupportedModelError
 from unlearn.estimate import count_memory, count_units, estimate
 from unlearn.shards import StoredTensor
-from unlearn.workload import Shape, Workload
+from unlearn.workload import Shape, Workload, read_shape
 
 DOWN = "mlp.down_proj.weight"
 ZEPHYR = Workload(
@@ -126,6 +127,33 @@ def test_what_is_loaded_and_what_is_not(checkpoint):
 def test_a_tensor_that_is_not_there_is_named(checkpoint):
     with pytest.raises(TensorNotFoundError, match="down_proj"):
         estimate(WORK._replace(trained_tensors=("mlp.down.weight",)), checkpoint)
+
+
+def test_a_layer_that_is_not_there_is_named(checkpoint):
+    with pytest.raises(TensorNotFoundError, match=r"layers\.4.*layers\.0, layers\.1"):
+        estimate(WORK._replace(layer=4), checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"num_experts": None}, Shape(8, 32, 1)),
+        ({"num_local_experts": 0}, Shape(8, 32, 1)),
+        ({"text_config": None}, Shape(8, 32, 1)),
+        ({"intermediate_size": None, "num_experts_per_tok": None}, Shape(8, 32, 1)),
+        ({"num_experts": 4, "num_experts_per_tok": 2}, Shape(8, 64, 0.5)),
+        ({"text_config": {"hidden_size": 4}}, Shape(4, 16, 1)),
+    ],
+)
+def test_what_a_configuration_leaves_out_the_model_has_not(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8, **config}))
+    assert read_shape(tmp_path) == expected
+
+
+def test_a_configuration_without_a_width_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_embd": 8}')
+    with pytest.raises(UnsupportedModelError, match="gpt2 cannot be unlearned: no hidden_size"):
+        read_shape(tmp_path)
 
 
 WORKS = {

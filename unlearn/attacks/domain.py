@@ -14,9 +14,13 @@ from models.attacks import Attack
 from models.manifest import Lineage, Manifest
 from unlearn.corpora import Corpus, read_corpus
 from unlearn.errors import CorpusError, SuiteError
+from unlearn.evaluation.items import item_id
 from unlearn.evaluation.tasks import Task
 
 LAYER = re.compile(r"\.layers\.(\d+)\.")
+LEAST_ITEMS = 6
+"""Five stand as examples before a sixth, and lead a prefix for it; of fewer, a third of one half
+leaves a probe nothing to learn from."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def domains_of(
         cache: Where data sets of the hub are kept.
 
     Raises:
-        SuiteError: A lineage does not say which texts or layers.
+        SuiteError: A lineage does not say which texts or layers, or a task has too few items.
         CorpusError: The texts are not there, or are others by now.
     """
     made, lineage = candidate.lineage, texts_of.lineage
@@ -59,6 +63,11 @@ def domains_of(
     layers = sorted({int(found[1]) for name in changed if (found := LAYER.search(name))})
     if not layers:
         raise SuiteError("depth", "the checkpoint's lineage names no changed layer")
+    for task in tasks:
+        different = len({item_id(item) for item in task.items})
+        if different < LEAST_ITEMS:
+            few = f"attacks need {LEAST_ITEMS} different items, and there are {different}"
+            raise SuiteError(task.name, few)
     return tuple(
         Domain(
             task=task,

@@ -160,3 +160,5 @@ def parse_recipe(name: str, given: dict[str, object]) -> BaselineConfig:
             "missing_argument": f"missing key: {key}",
         }.get(first["type"], f"{key}: {first['msg']}" if key else first["msg"])
         raise RecipeError(name, problem) from error
+    except TypeError as error:
+        raise RecipeError(name, "holds a date or a time, which no key takes") from error

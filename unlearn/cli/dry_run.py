@@ -34,6 +34,7 @@ def show_plan(
 
     Raises:
         TensorNotFoundError: The recipe does not fit the base.
+        UnsupportedModelError: The base does not say how wide it is.
         CheckpointCorruptError: The base's headers cannot be read.
     """
     console.print_json(data=config.as_json())

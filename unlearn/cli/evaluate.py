@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
+from models.cli.numbers import LARGEST, whole
 from models.cli.profile import add_profile, served_as
 from models.cli.terminal import plain_console
 from models.documents import Digest
@@ -76,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", type=Path, default=DEFAULT_POLICY, help="to be judged by (%(default)s)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only N items a subset: no evidence")
+    limit = "only N items a subset: no evidence"
+    parser.add_argument("--limit", type=whole(1, LARGEST), metavar="N", help=limit)
     parser.add_argument("--again", action="store_true", help="also when a current report is there")
     parser.add_argument("--chat-judge", metavar="URL", help="grade conversations through this API")
     parser.add_argument("--judge-model", metavar="MODEL", help="the judge's name there")

@@ -78,5 +78,7 @@ def _fetch(repo: str, wanted: str, revision: str, cache: Path) -> tuple[str, lis
     except RepositoryNotFoundError as error:
         raise SuiteError(repo, "the hub has no such data set, or it is a private one") from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise DownloadError(repo, str(error).splitlines()[0]) from error
+        # A time-out says nothing of itself.
+        said = str(error).strip() or type(error).__name__
+        raise DownloadError(repo, said.splitlines()[0]) from error
     return info.sha, paths

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -36,7 +36,7 @@ def as_item(row: object, where: str) -> Item:
     if not isinstance(row, dict):
         raise SuiteError(where, "is no row of named columns")
     question, choices, answer = (row.get(name) for name in ("question", "choices", "answer"))
-    shaped = isinstance(question, str) and isinstance(choices, Sequence) and len(choices) == CHOICES
+    shaped = isinstance(question, str) and isinstance(choices, list) and len(choices) == CHOICES
     if not shaped or not all(isinstance(choice, str) for choice in cast(list[object], choices)):
         raise SuiteError(where, "needs a question and four choices, all of them text")
     # JSON's true is Python's 1: a row with it was not written by hand.

@@ -21,7 +21,7 @@ from models.report import Variant
 from unlearn.errors import SuiteError
 from unlearn.evaluation.capitals import canaries, capitals, cloze, lettered
 from unlearn.evaluation.harness import HarnessTask, own_task, own_tasks
-from unlearn.evaluation.items import read_items
+from unlearn.evaluation.items import item_id, read_items
 from unlearn.evaluation.tasks import Origin, Task
 from unlearn.evaluation.variants import BY_LENGTH, vary
 
@@ -82,7 +82,10 @@ def load_suite(
                 f"a report cannot carry the name {called!r}: at most 63 of a-z, 0-9, '.', '_' and "
                 "'-', the first a letter or a digit; rename the file",
             )
-    return tuple(task if limit is None else _first(task, limit) for task in tasks)
+    asked = tuple(task if limit is None else _first(task, limit) for task in tasks)
+    for task in asked:
+        _check_items(task)
+    return asked
 
 
 def suite_name(name: str) -> str:
@@ -192,6 +195,20 @@ def _local(path: Path) -> Task:
         items=items,
         origin=origin,
     )
+
+
+def _check_items(task: Task) -> None:
+    """Refuse items that the harness could not put to a model in this way.
+
+    Raises:
+        SuiteError: There are too few to draw examples from, or a choice is no text to score.
+    """
+    different = len({item_id(item) for item in task.items})
+    if task.examples_split == "test" and different <= task.few_shot:
+        needed = f"{task.few_shot} examples before each item need {task.few_shot + 1} different"
+        raise SuiteError(task.name, f"{needed} items, and there are {different}")
+    if not task.is_lettered and not all(all(item["choices"]) for item in task.items):
+        raise SuiteError(task.name, "asks for the choices' texts, and one of them is empty")
 
 
 def _first(task: Task, limit: int) -> Task:

@@ -107,6 +107,12 @@ def test_a_probe_reads_the_prompt_where_answers_are_letters(hide):
     assert 0 <= outcome.after <= outcome.n == N / 2
 
 
+def test_a_probe_that_was_shown_one_letter_alone_says_that_letter(hide):
+    same = tuple({**item, "answer": 0} for item in TASK.items)
+    toy = hide(nothing, replace(TASK, items=same, definition=lettered("the big\n\n")))
+    assert probe(toy.subject(), toy.domain, SETTINGS["probe"]).after == N / 2
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_rounding_changes_weights_and_leaves_few_values(hide, bits):
     toy = hide(nothing)

@@ -138,6 +138,7 @@ def test_a_run_that_was_stopped_goes_on_after_the_last_finished_attack(
         (["--suite", "depth:file:kitchen.jsonl"], "no items of facts"),
         (["--suite", "depth"], "say which items measure toy"),
         (["--texts-of", "0000"], "0000"),
+        (["--limit", "5"], "attacks need 6 different items, and there are 5"),
     ],
 )
 def test_what_cannot_be_attacked_is_said_before_anything_is_announced(
@@ -148,6 +149,11 @@ def test_what_cannot_be_attacked_is_said_before_anything_is_announced(
     assert main([*words, *more]) not in (0, 130)
     assert problem in capsys.readouterr().err
     assert read_chain(toy.store, "toy") == []
+
+
+def test_the_fewest_items_are_enough_for_every_attack(toy, words, capsys):
+    assert main([*words, "--limit", "6"]) == 0
+    assert capsys.readouterr().err.count("recovered") == len(ATTACKS)
 
 
 def test_items_and_texts_are_fetched_before_the_network_is_forbidden(toy, words, monkeypatch):

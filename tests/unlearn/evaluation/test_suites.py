@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from unittest.mock import Mock
 
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,7 +52,9 @@ def parquet(content: list[dict]) -> bytes:
 def layouts() -> dict[tuple[str, str], dict[str, bytes]]:
     """The files of each data set at each commit, named as in the real repositories."""
     name = "test-00000-of-00001.parquet"
-    wmdp = {f"wmdp-{domain}/{name}": parquet(rows(domain)) for domain in ("bio", "cyber", "chem")}
+    wmdp = {
+        f"wmdp-{domain}/{name}": parquet(rows(domain, 6)) for domain in ("bio", "cyber", "chem")
+    }
     subjects = [own_task(task).config for task in own_tasks("mmlu_")]
     mmlu = {f"{subject}/{name}": parquet(rows(subject)) for subject in subjects}
     mmlu |= {
@@ -137,7 +141,7 @@ def test_wmdp_is_the_harnesses_own_tasks_at_the_pinned_commit(fake_hub, tmp_path
     bio = tasks[0]
     assert bio.dataset.revision == WMDP_REVISION
     assert bio.dataset.name == "hub:cais/wmdp/wmdp-bio/test"
-    assert bio.dataset.n == 4
+    assert bio.dataset.n == 6
     assert bio.definition["doc_to_choice"] == list(LETTERS)
     assert bio.definition == own_task("wmdp_bio").definition
     assert bio.items[0] == {k: rows("bio")[0][k] for k in ("question", "choices", "answer")}
@@ -149,7 +153,7 @@ def test_wmdp_is_the_harnesses_own_tasks_at_the_pinned_commit(fake_hub, tmp_path
 def test_other_rows_are_another_digest(fake_hub, tmp_path):
     before = load_suite("wmdp", tmp_path / "a")[0]
     name = "wmdp-bio/test-00000-of-00001.parquet"
-    changed = rows("bio")
+    changed = rows("bio", 6)
     changed[0]["answer"] = 3
     fake_hub.files["cais/wmdp", WMDP_REVISION][name] = parquet(changed)
     after = load_suite("wmdp", tmp_path / "b")[0]
@@ -222,6 +226,7 @@ def test_a_local_file_named_for_a_task_is_that_task(tmp_path):
         ("[1]\n", "row 1"),
         ('{"question": "x", "choices": ["a", "b", "c"], "answer": 0}\n', "four choices"),
         ('{"question": "x", "choices": ["a", "b", "c", 4], "answer": 0}\n', "text"),
+        ('{"question": "x", "choices": "ABCD", "answer": 0}\n', "four choices"),
         ('{"question": "x", "choices": ["a", "b", "c", "d"], "answer": 4}\n', "0 to 3"),
         ('{"question": "x", "choices": ["a", "b", "c", "d"], "answer": true}\n', "0 to 3"),
         ('{"question": "\\ud800", "choices": ["a", "b", "c", "d"], "answer": 0}\n', "half a sign"),
@@ -232,6 +237,32 @@ def test_rows_of_another_shape_are_refused(tmp_path, content, problem):
     path.write_text(content)
     with pytest.raises(SuiteError, match=problem):
         load_suite(f"file:{path}")
+
+
+def test_examples_need_other_items(tmp_path):
+    path = write_rows(tmp_path / "kitchen.jsonl", [*rows("bread", 5), *rows("bread", 5)])
+    assert load_suite(f"file:{path}")
+    with pytest.raises(SuiteError, match="need 6 different items, and there are 5"):
+        load_suite(f"file:{path}", variants=("few-shot",))
+    path = write_rows(tmp_path / "kitchen.jsonl", rows("bread", 9))
+    assert load_suite(f"file:{path}", variants=("few-shot",), limit=6)
+    with pytest.raises(SuiteError, match="and there are 4"):
+        load_suite(f"file:{path}", variants=("few-shot",), limit=4)
+
+
+def test_a_choice_that_is_asked_by_its_text_has_some(tmp_path):
+    content = [*rows("bread", 5), {**rows("tea", 1)[0], "choices": ["", "a", "b", "c"]}]
+    path = write_rows(tmp_path / "kitchen.jsonl", content)
+    assert load_suite(f"file:{path}", variants=("few-shot",))
+    with pytest.raises(SuiteError, match=r"kitchen\.cloze.*one of them is empty"):
+        load_suite(f"file:{path}", variants=("cloze",))
+
+
+@pytest.mark.parametrize("error", [httpx2.ReadTimeout(""), OSError()])
+def test_an_error_without_words_is_named(monkeypatch, tmp_path, error):
+    monkeypatch.setattr(hub, "HfApi", Mock(side_effect=error))
+    with pytest.raises(DownloadError, match=type(error).__name__):
+        load_suite("wmdp", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nothing", "capitals+capitals", "file:/no/such.jsonl", "wmdp"])

@@ -107,6 +107,14 @@ def test_a_base_is_not_measured_alone(pair, capsys):
     assert main(["--home", str(pair.home), "evaluate", "report", "abcdef"]) == 18
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "x"])
+def test_a_limit_is_at_least_one_item(pair, rows, capsys, limit):
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    with pytest.raises(SystemExit):
+        main([*words, "--suite", f"file:{rows}", "--limit", limit])
+    assert "argument --limit" in capsys.readouterr().err
+
+
 def test_a_limited_run_is_no_attempt_and_no_evidence(pair, rows, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
     words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
