@@ -47,6 +47,11 @@ class BaselineRecipe:
     topics: Annotated[tuple[BaselineTopic, ...], Field(min_length=1)]
     """Topics alternate, step by step."""
 
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot show."""
+        if len({topic.domain for topic in self.topics}) < len(self.topics):
+            raise ValueError("the topics' domains must be distinct")
+
     @property
     def tensor_names(self) -> tuple[str, ...]:
         """Nothing: every tensor is trained, and which ones differ is known after the run."""
@@ -102,6 +107,7 @@ class ScrubConfig(BaselineRecipe):
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot show."""
+        super().__post_init__()
         if self.max_rounds > self.rounds:
             raise ValueError("max_rounds is above rounds")
 

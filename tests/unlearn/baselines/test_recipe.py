@@ -40,6 +40,7 @@ def test_the_shipped_recipes_load(method):
         ("scrub", r"max_rounds = \d+", "max_rounds = 1000", "max_rounds is above rounds"),
         ("ssd", "max_tokens", "coefficient", "unknown key: topics.0.coefficient|missing key"),
         ("ssd", r"(?s)\[\[topics\]\].*", "topics = []", "topics.*at least 1"),
+        *((method, r"(?s)(\[\[topics\]\].*)", r"\1\n\1", "must be distinct") for method in METHODS),
         ("llmu", "seed = 0", "seed = 2020-01-01", "holds a date"),
         ("ssd", 'domain = "capitals"', 'domain = "../x"', "topics.0.domain"),
     ],
