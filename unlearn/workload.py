@@ -28,7 +28,7 @@ class Workload(NamedTuple):
     compute_dtype: str
     """`float32` or `bfloat16`."""
     reads_frozen_forget: bool
-    """Whether the forget target needs the frozen activations (CUT, Adaptive RMU)."""
+    """Whether each step's forget target needs the frozen activations, as CUT's does."""
 
     @property
     def tokens(self) -> int:
@@ -67,7 +67,7 @@ def workload(config: RunConfig) -> Workload:
         batch_size=config.batch_size,
         max_tokens=max(topic.max_tokens for topic in config.topics),
         compute_dtype=config.compute_dtype,
-        reads_frozen_forget=config.target != "fixed",
+        reads_frozen_forget=config.target == "shifted",
     )
 
 

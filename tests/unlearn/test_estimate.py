@@ -15,10 +15,11 @@ from safetensors import safe_open
 from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
+from unlearn.config import load_recipe
 from unlearn.errors import TensorNotFoundError, UnsupportedModelError
 from unlearn.estimate import count_memory, count_units, estimate
 from unlearn.shards import StoredTensor
-from unlearn.workload import Shape, Workload, read_shape
+from unlearn.workload import Shape, Workload, read_shape, workload
 
 DOWN = "mlp.down_proj.weight"
 ZEPHYR = Workload(
@@ -73,6 +74,15 @@ def test_the_passes_of_the_published_preset():
     assert units.cached == pytest.approx(11.6, abs=0.05)
     cut = ZEPHYR._replace(reads_frozen_forget=True)
     assert count_units(cut, trained(), mistral(), Shape(4096, 14336, 1.0)).frozen == 6
+
+
+@pytest.mark.parametrize(
+    ("method", "reads"),
+    # Adaptive RMU measures the norm of the frozen activations once, before the first step.
+    [("cut", True), ("rmu", False), ("adaptive-rmu", False)],
+)
+def test_frozen_forget_activations_are_counted_where_each_step_reads_them(method, reads):
+    assert workload(load_recipe(f"smollm2-{method}")).reads_frozen_forget is reads
 
 
 def test_masters_and_optimiser_of_the_published_preset():
