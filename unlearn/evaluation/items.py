@@ -71,9 +71,10 @@ def read_items(path: Path) -> tuple[Item, ...]:
 
 
 def write_items(items: Iterable[Item], path: Path) -> None:
-    """Write items as JSON lines, where the harness reads them."""
-    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in items]
-    write_bytes(path, "".join(lines).encode(), mode=0o600)
+    """Write items as JSON lines, where the harness reads them, unless these very ones are there."""
+    content = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items).encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_bytes(path, content, mode=0o600)
 
 
 def _json_lines(path: Path) -> list[object]:

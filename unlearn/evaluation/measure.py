@@ -184,8 +184,7 @@ def harness_config(task: Task, cache: Path) -> dict[str, object]:
         files["dev"] = task.examples
     folder = cache / "suites" / f"{task.name}-{task.prompt_digest[7:19]}"
     for split, items in files.items():
-        if not (path := folder / f"{split}.jsonl").exists():
-            write_items(items, path)
+        write_items(items, folder / f"{split}.jsonl")
     return {
         **task.definition,
         "task": task.harness_name,

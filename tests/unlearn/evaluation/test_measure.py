@@ -23,8 +23,8 @@ from tests.unlearn.evaluation.conftest import ITEMS, Pair, completions
 from unlearn.evaluation.capitals import cloze, lettered
 from unlearn.evaluation.currency import in_process_profile, is_current
 from unlearn.evaluation.endpoint import Endpoint
-from unlearn.evaluation.items import item_id
-from unlearn.evaluation.measure import evaluate
+from unlearn.evaluation.items import item_id, read_items
+from unlearn.evaluation.measure import evaluate, harness_config
 from unlearn.evaluation.runs import Lane, Run
 from unlearn.evaluation.tasks import Origin, Task
 from unlearn.evaluation.variants import FEW_SHOT, VARIANTS, vary
@@ -216,6 +216,17 @@ def test_answers_to_prompts_that_showed_the_asked_item_are_not_taken_for_new_one
     parts = {"items": digest_of(list(ITEMS)), "examples": digest_of(list(examples))}
     earlier = digest_of({"definition": definition, "chat_template": False, **parts})
     assert (task.prompt_digest != earlier) is is_new
+
+
+def test_items_that_were_changed_on_the_disk_are_not_the_ones_that_are_asked(tmp_path):
+    harness_config(GENERAL, tmp_path)
+    (path,) = tmp_path.rglob("test.jsonl")
+    written = path.stat().st_ino
+    harness_config(GENERAL, tmp_path)
+    assert path.stat().st_ino == written, "the same bytes are left alone"
+    path.write_text(path.read_text().replace("tea", "cup"))
+    harness_config(GENERAL, tmp_path)
+    assert read_items(path) == GENERAL.items
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
