@@ -206,6 +206,17 @@ def test_attacks_are_drawn_with_their_control_the_strongest_first():
     assert "capitals: 93.3 %" in text
 
 
+def test_rows_of_several_domains_name_theirs():
+    lakes, rivers = (
+        tuple(one.model_copy(update={"domain": domain}) for one in ATTACKS)
+        for domain in ("lakes", "rivers")
+    )
+    page = render(report(), verdict("PASS"), [], (*lakes, *rivers))
+    for domain in ("lakes", "rivers"):
+        assert page.count(f">{domain}</text>") == len(ATTACKS)
+    assert ">lakes</text>" not in render(report(), verdict("PASS"), [], lakes)
+
+
 def test_a_report_of_attacks_is_about_them_alone():
     made = report(subset(), suite="depth", attacks=ATTACKS)
     text = text_of(render(made, verdict("PASS"), [], made.attacks))
