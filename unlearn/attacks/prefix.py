@@ -6,15 +6,19 @@ representation. The loss is the mean relative squared distance, at the output of
 that unlearning changed, between the activations of some prompts behind the prefix and those that
 the base has without it; the layers above are the base's own. Unlike there, no fluency is asked for
 and the budget is small. The prompts are left out when the prefix is measured.
+
+A prefix is asked as text. What is searched is the tokens that the harness makes of that text and
+all that stands behind it: tokenizers differ in what they make of a line's end and of a beginning.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import NamedTuple, cast
 
 import torch
-from nanogcg.gcg import filter_ids, sample_ids_from_grad
+from nanogcg.gcg import sample_ids_from_grad
 from nanogcg.utils import get_nonascii_toks
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,12 +30,14 @@ from unlearn.attacks.readings import passes
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import (
     Outcome,
+    Prompt,
     Subject,
     figure,
     layers_of,
     output_of,
     part_of,
 )
+from unlearn.errors import SuiteError
 from unlearn.evaluation.inprocess import load
 from unlearn.evaluation.tasks import Task
 
@@ -39,6 +45,22 @@ START = " x"
 FORBIDDEN = set("{}%#\n\r")
 """The harness reads a description as a template: what would mean something there is not used."""
 SEQUENCES_TOGETHER = 64
+
+
+class Place(NamedTuple):
+    """A place for a prefix: what the harness asks around it."""
+
+    head: list[int]
+    """Before the prefix: the tokenizer's own BOS, if it has one."""
+    tail: list[int]
+    """Behind it."""
+    text: str
+    """The tail's."""
+    compared: int
+    """How many of the last tokens are those of the prompt by itself, its first one left out.
+
+    Attention rests on a text's first token: of the prompt, or of what stands before it.
+    """
 
 
 class Search(NamedTuple):
@@ -54,15 +76,23 @@ def find_prefix(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
     task = domain.task
     share = int(str(setting["prompts"])) / len(task.items)
     halves = halve(len(task.items), share, int(str(setting["seed"])))
-    shown = [row[0].context for row in subject.asked(part_of(task, halves.train))]
+    shown = part_of(task, halves.train)
+    alone = subject.prompts(shown)
     layer = domain.layers[-1]
-    wanted = _states(load(subject.base), shown, layer)
-    model = subject.load()
+    wanted = _states(load(subject.base), [prompt.tokens for prompt in alone], layer)
     tokenizer = cast(PreTrainedTokenizerBase, subject.tokenizer)
+    first = tokenizer.encode(START * int(str(setting["tokens"])), add_special_tokens=False)
+    places = places_of(subject, shown, alone, first)
+    model = subject.load()
     with torch.random.fork_rng(), cut_after(model, layer):
         torch.manual_seed(int(str(setting["seed"])))
-        search = Searcher(model, tokenizer, shown, wanted).run(setting)
+        search = Searcher(model, tokenizer, places, wanted).run(first, setting)
     text = tokenizer.decode(search.tokens)
+    asked = [prompt.tokens for prompt in subject.prompts(behind(task, text))]
+    for item, place in zip(halves.train, places, strict=True):
+        if list(asked[item]) != [*place.head, *search.tokens, *place.tail]:
+            raise SuiteError(task.name, "the prefix that was found is asked as other tokens")
+    lead = (*places[0].head, *search.tokens)
     after = subject.score(model, behind(part_of(task, halves.test), text))
     return Outcome(
         before=subject.right(halves.test),
@@ -72,6 +102,7 @@ def find_prefix(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
             "layer": layer,
             "first_loss": figure(search.losses[0]),
             "last_loss": figure(search.losses[-1]),
+            "asked_as_searched": sum(asked[item][: len(lead)] == lead for item in halves.test),
             # Not the words: whoever reads a report could use them against the door.
             "prefix_digest": digest_of(text),
         },
@@ -82,6 +113,36 @@ def behind(task: Task, prefix: str) -> Task:
     """Return a task whose prompts all stand behind a prefix."""
     described = f"{prefix}\n{task.definition.get('description') or ''}"
     return replace(task, definition={**task.definition, "description": described})
+
+
+def places_of(
+    subject: Subject, task: Task, alone: Sequence[Prompt], prefix: Sequence[int]
+) -> list[Place]:
+    """Return where a prefix stands in each of a task's prompts.
+
+    Args:
+        subject: Whose tokenizer reads them.
+        task: What is asked.
+        alone: Its prompts without a prefix.
+        prefix: What the search starts with.
+
+    Raises:
+        SuiteError: The tokens behind a prefix cannot be told from its own.
+    """
+    tokenizer = cast(PreTrainedTokenizerBase, subject.tokenizer)
+    start, bos = tokenizer.decode(prefix), tokenizer.bos_token_id
+    found: list[Place] = []
+    for prompt, row in zip(alone, subject.prompts(behind(task, start)), strict=True):
+        asked, text = list(row.tokens), f"\n{prompt.text}"
+        head = asked[: int(bos is not None and asked[0] == bos)]
+        tail = asked[len(head) + len(prefix) :]
+        pairs = zip(reversed(prompt.tokens[1:]), reversed(tail), strict=False)
+        compared = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        whole = [*head, *prefix, *tail]
+        if not compared or asked != whole or tokenizer.encode(start + text) != whole:
+            raise SuiteError(task.name, "no prefix stands before its prompts as tokens of its own")
+        found.append(Place(head, tail, text, compared))
+    return found
 
 
 def _states(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], layer: int) -> list[Tensor]:
@@ -111,7 +172,7 @@ class Searcher:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[tuple[int, ...]],
+        places: Sequence[Place],
         wanted: Sequence[Tensor],
     ) -> None:
         """Prepare.
@@ -119,27 +180,18 @@ class Searcher:
         Args:
             model: Its last layer is the one that is compared.
             tokenizer: The model's.
-            prompts: As the harness asks them, with the tokenizer's own BOS if it has one.
+            places: Of each prompt.
             wanted: Of each prompt the base's activations (T, D) without a prefix.
         """
         self._model = model.requires_grad_(requires_grad=False)
         self._tokenizer = tokenizer
         self._embed = model.get_input_embeddings()
-        bos = tokenizer.bos_token_id
-        self._starts = [int(bos is not None and prompt[0] == bos) for prompt in prompts]
-        newline = tokenizer.encode("\n", add_special_tokens=False)
-        self._prompts = [
-            (prompt[:start], [*newline, *prompt[start:]])
-            for prompt, start in zip(prompts, self._starts, strict=True)
-        ]
+        self._places = places
         self._wanted = wanted
         self._refused = self._refuse()
 
-    def run(self, setting: Setting) -> Search:
-        """Search as many steps as the setting gives."""
-        first = self._tokenizer.encode(
-            START * int(str(setting["tokens"])), add_special_tokens=False
-        )
+    def run(self, first: Sequence[int], setting: Setting) -> Search:
+        """Search from some tokens on as many steps as the setting gives."""
         best = torch.tensor(first, device=self._model.device)  # (P,)
         losses = [float(self._losses(best.unsqueeze(0))[0])]
         for _ in range(int(str(setting["steps"]))):
@@ -150,10 +202,8 @@ class Searcher:
                 topk=int(str(setting["top_k"])),
                 not_allowed_ids=self._refused,
             )
-            try:
-                # What would not come back from text as the same tokens cannot be asked.
-                drawn = filter_ids(drawn, self._tokenizer)
-            except RuntimeError:
+            drawn = drawn[self._is_askable(drawn)]
+            if not len(drawn):
                 losses.append(losses[-1])
                 continue
             found = self._losses(drawn)
@@ -161,6 +211,19 @@ class Searcher:
                 best = drawn[found.argmin()]
             losses.append(min(losses[-1], float(found.min())))
         return Search(best.tolist(), losses)
+
+    def _is_askable(self, prefixes: Tensor) -> Tensor:
+        """Return which prefixes (N, P) come back from text as the same tokens: (N,).
+
+        Before each prompt: a prefix's last token may become one with the line's end behind it.
+        """
+        texts = self._tokenizer.batch_decode(prefixes)
+        is_askable = [True] * len(prefixes)
+        for place in self._places:
+            rows = self._tokenizer([text + place.text for text in texts])["input_ids"]
+            for number, prefix in enumerate(prefixes.tolist()):
+                is_askable[number] &= rows[number] == [*place.head, *prefix, *place.tail]
+        return torch.tensor(is_askable, device=prefixes.device)
 
     def _refuse(self) -> Tensor:
         """Return the tokens that no prefix may have."""
@@ -188,25 +251,21 @@ class Searcher:
         """Return the mean distance from what is wanted for prefixes (N, P, D): (N,)."""
         total = torch.zeros(len(prefixes), device=prefixes.device)
         last = layers_of(self._model)[-1]
-        for (head, tail), start, wanted in zip(
-            self._prompts, self._starts, self._wanted, strict=True
-        ):
+        for place, wanted in zip(self._places, self._wanted, strict=True):
             kept: list[Tensor] = []
             hook = last.register_forward_hook(
                 lambda *given, at=kept: at.append(output_of(given[2]))
             )
             fixed = [
                 self._embed(torch.tensor(part, device=prefixes.device, dtype=torch.long))
-                for part in (head, tail)
+                for part in (place.head, place.tail)
             ]
             around = [part.expand(len(prefixes), -1, -1) for part in fixed]
             try:
                 self._model.base_model(inputs_embeds=torch.cat([around[0], prefixes, around[1]], 1))
             finally:
                 hook.remove()
-            # Attention rests on a text's first token: of the prompt, or of what stands before it.
-            skipped = max(start, 1)
-            states = kept[0].float()[:, -(len(wanted) - skipped) :]
-            aim = wanted[skipped:]
+            states = kept[0].float()[:, -place.compared :]
+            aim = wanted[-place.compared :]
             total = total + (states - aim).square().sum((1, 2)) / aim.square().sum()
-        return total / len(self._prompts)
+        return total / len(self._places)

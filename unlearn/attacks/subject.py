@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import JsonValue
 from torch import Tensor, nn
@@ -37,6 +37,13 @@ class Outcome:
     """Right answers by layer, where the attack reads layers."""
     found: dict[str, JsonValue] = field(default_factory=dict)
     """What the attack came upon by itself."""
+
+
+class Prompt(NamedTuple):
+    """What stands before an item's choices."""
+
+    text: str
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,20 +84,36 @@ class Subject:
         Raises:
             SuiteError: The harness does not ask four continuations an item.
         """
+        heard = [Continuation(tuple(before), tuple(after)) for _, before, after in self._hear(task)]
+        rows = range(0, len(heard), CHOICES)
+        return [tuple(heard[start : start + CHOICES]) for start in rows]
+
+    def prompts(self, task: Task) -> list[Prompt]:
+        """Return what stands before each item's choices, as text and as the harness's tokens.
+
+        Raises:
+            SuiteError: The harness does not ask four continuations an item.
+        """
+        # Blanks that a prompt ends with go to the choices, as the harness encodes them.
+        return [
+            Prompt(text.rstrip(), tuple(tokens))
+            for (text, _), tokens, _ in self._hear(task)[::CHOICES]
+        ]
+
+    def _hear(self, task: Task) -> list[Request]:
         listener = _Listener(self.path)
         with listener.lock:
             put_tasks(listener, (task,), self.cache)
         if len(listener.heard) != CHOICES * len(task.items):
             raise SuiteError(task.name, "the harness did not ask every item once")
-        rows = range(0, len(listener.heard), CHOICES)
-        return [tuple(listener.heard[start : start + CHOICES]) for start in rows]
+        return listener.heard
 
 
 class _Listener(RecordingLM):
     """Hears what the harness asks, and answers nothing."""
 
     def __init__(self, path: Path) -> None:
-        self.heard: list[Continuation] = []
+        self.heard: list[Request] = []
         self.lock = threading.RLock()
         tokenizer = AutoTokenizer.from_pretrained(path)
         nowhere = Answers(path / "no answers")
@@ -99,7 +122,7 @@ class _Listener(RecordingLM):
     def _loglikelihood_tokens(
         self, requests: list[Request], **_: object
     ) -> list[tuple[float, bool]]:
-        self.heard += [Continuation(tuple(before), tuple(after)) for _, before, after in requests]
+        self.heard += requests
         return [(float("nan"), False)] * len(requests)
 
 
