@@ -235,10 +235,19 @@ class Searcher:
         return torch.tensor(sorted({*odd, *unlike, *spare}))
 
     def _gradient(self, prefix: Tensor) -> Tensor:
-        """Return the loss's gradient by each prefix token's one-hot vector: (P, V)."""
+        """Return the loss's gradient by each prefix token's one-hot vector: (P, V).
+
+        Raises:
+            SuiteError: What the embedding does to its rows is not known.
+        """
         chosen = nn.functional.one_hot(prefix, self._embed.num_embeddings)
         chosen = chosen.to(self._embed.weight.dtype).requires_grad_()
-        losses = self._distances((chosen @ self._embed.weight).unsqueeze(0))
+        # Gemma's embedding multiplies its rows by this.
+        scale = torch.as_tensor(getattr(self._embed, "embed_scale", 1.0)).to(chosen)
+        embedded = chosen @ self._embed.weight * scale
+        if not torch.allclose(embedded, self._embed(prefix)):
+            raise SuiteError("depth", f"{type(self._embed).__name__} embeds in a way of its own")
+        losses = self._distances(embedded.unsqueeze(0))
         return torch.autograd.grad(losses.sum(), chosen)[0]
 
     @torch.no_grad()

@@ -4,12 +4,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
+from tests.unlearn.architectures import CONFIGS
 from tests.unlearn.attacks.conftest import TASK, WORDS, misdirect
 from unlearn.attacks import prefix
-from unlearn.attacks.prefix import START, Searcher, behind, find_prefix, places_of
+from unlearn.attacks.prefix import START, Place, Searcher, behind, find_prefix, places_of
 from unlearn.attacks.settings import attacks_of
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import Subject, part_of
@@ -176,3 +190,50 @@ def test_a_prompts_first_token_does_not_count(hide):
     outcome = find_prefix(toy.subject(), toy.domain, {**SETTING, "steps": 0})
     text = toy.subject().tokenizer.decode(toy.subject().tokenizer([START * 3])["input_ids"][0])
     assert outcome.found["first_loss"] == pytest.approx(loss_of(toy, text), rel=1e-5, abs=2e-4)
+
+
+@pytest.fixture
+def searcher_of():
+    """Return what makes a searcher of a random model of some architecture."""
+
+    def make(name: str) -> Searcher:
+        config = CONFIGS[name]
+        words = {"<unk>": 0} | {f"w{number}": number for number in range(1, config.vocab_size)}
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<unk>"
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(11)
+            model = AutoModelForCausalLM.from_config(config).eval()
+            for parameter in model.parameters():
+                torch.nn.init.normal_(parameter, std=0.3)
+        wanted = torch.randn(5, config.hidden_size, generator=torch.Generator().manual_seed(2))
+        place = Place(head=[], tail=[7, 8, 9, 10], text="\nw7 w8 w9 w10", compared=4)
+        return Searcher(model, fast, [place], [wanted])
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gemma3"])
+def test_the_gradient_is_that_of_the_loss_that_is_searched(searcher_of, monkeypatch, name):
+    distances, losses = Searcher._distances, []
+
+    def listen(self, embedded):
+        found = distances(self, embedded)
+        losses.append(float(found[0].detach()))
+        return found
+
+    monkeypatch.setattr(Searcher, "_distances", listen)
+    search = searcher_of(name).run([3, 4, 5], {**SETTING, "steps": 1})
+    first, of_the_gradient, *_ = losses
+    assert first == search.losses[0]
+    assert of_the_gradient == pytest.approx(first, rel=1e-6)
+
+
+def test_an_embedding_that_does_something_else_is_not_searched(searcher_of):
+    searcher = searcher_of("llama")
+    searcher._embed.register_forward_hook(lambda _layer, _given, embedded: embedded + 1)
+    with pytest.raises(SuiteError, match="embeds in a way of its own"):
+        searcher.run([3, 4, 5], SETTING)
