@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.attacks import Setting
 from models.documents import digest_of
 from unlearn.attacks.domain import Domain
-from unlearn.attacks.readings import passes
+from unlearn.attacks.readings import pass_through
 from unlearn.attacks.split import halve
 from unlearn.attacks.subject import (
     Outcome,
@@ -148,9 +148,14 @@ def places_of(
 def _states(model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], layer: int) -> list[Tensor]:
     """Return of each prompt a layer's output (T, D), fp32."""
     found: dict[int, Tensor] = {}
-    for one in passes(model, prompts):
-        for row, place in enumerate(one.places):
-            found[place] = one.states[layer][row, : len(prompts[place])].float()
+
+    def take(number: int, places: list[int], states: Tensor) -> None:
+        if number == layer:
+            for row, place in enumerate(places):
+                # A copy: as a view, one row would hold on to all of them.
+                found[place] = states[row, : len(prompts[place])].to(torch.float32, copy=True)
+
+    pass_through(model, prompts, take)
     return [found[place] for place in range(len(prompts))]
 
 
@@ -271,7 +276,8 @@ class Searcher:
             ]
             around = [part.expand(len(prefixes), -1, -1) for part in fixed]
             try:
-                self._model.base_model(inputs_embeds=torch.cat([around[0], prefixes, around[1]], 1))
+                whole = torch.cat([around[0], prefixes, around[1]], 1)
+                self._model.base_model(inputs_embeds=whole, use_cache=False)
             finally:
                 hook.remove()
             states = kept[0].float()[:, -place.compared :]

@@ -1,7 +1,6 @@
 """Readings: what a model holds inside at each layer for what the harness asks."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +10,25 @@ from unlearn.attacks.subject import layers_of, output_of
 from unlearn.errors import UnsupportedModelError
 from unlearn.evaluation.answers import Continuation
 
-BATCH_SIZE = 32
+TOKENS_TOGETHER = 16384
+"""Read in one pass, padding included: 32 of a few words, or 5 of 3,000 tokens."""
 FINAL_NORMS = ("norm", "final_layer_norm", "final_layernorm")
 
-
-class Pass(NamedTuple):
-    """Some sequences, passed through a model."""
-
-    places: list[int]
-    """Which of the sequences."""
-    states: list[Tensor]
-    """Of each layer its output, (B, T, D), padded on the right."""
+Take = Callable[[int, list[int], Tensor], None]
+"""Given a layer, which sequences are passed, and its output (B, T, D), padded on the right."""
 
 
 def last_states(model: PreTrainedModel, sequences: Sequence[tuple[int, ...]]) -> Tensor:
     """Return the output of each layer at the last token of each sequence: (L, N, D), fp32."""
     count, width = len(layers_of(model)), int(model.config.hidden_size)
     found = torch.empty(count, len(sequences), width)
-    for one in passes(model, sequences):
-        ends = torch.tensor([len(sequences[place]) - 1 for place in one.places])
-        for layer, states in enumerate(one.states):
-            last = states[torch.arange(len(ends)), ends.to(states.device)]  # (B, D)
-            found[layer, one.places] = last.float().cpu()
+
+    def take(layer: int, places: list[int], states: Tensor) -> None:
+        ends = torch.tensor([len(sequences[place]) - 1 for place in places])
+        last = states[torch.arange(len(ends)), ends.to(states.device)]  # (B, D)
+        found[layer, places] = last.float().cpu()
+
+    pass_through(model, sequences, take)
     return found
 
 
@@ -42,13 +38,13 @@ def mean_states(model: PreTrainedModel, sequences: Sequence[tuple[int, ...]]) ->
     The first token takes the attention that no other one wants; its norm would outweigh the rest.
     """
     total = torch.zeros(len(layers_of(model)), int(model.config.hidden_size))
-    tokens = 0
-    for one in passes(model, sequences):
-        for row, place in enumerate(one.places):
-            tokens += len(sequences[place]) - 1
-            for layer, states in enumerate(one.states):
-                total[layer] += states[row, 1 : len(sequences[place])].float().sum(0).cpu()
-    return total / max(tokens, 1)
+
+    def take(layer: int, places: list[int], states: Tensor) -> None:
+        for row, place in enumerate(places):
+            total[layer] += states[row, 1 : len(sequences[place])].float().sum(0).cpu()
+
+    pass_through(model, sequences, take)
+    return total / max(sum(len(sequence) - 1 for sequence in sequences), 1)
 
 
 @torch.no_grad()
@@ -63,36 +59,44 @@ def likelihoods(model: PreTrainedModel, asked: Sequence[Continuation]) -> Tensor
     for number, wanted in enumerate(asked):
         members[_read_by(wanted)].append(number)
     found = torch.zeros(len(layers_of(model)), len(asked))
-    for one in passes(model, sequences):
-        for row, place in enumerate(one.places):
+
+    def take(layer: int, places: list[int], states: Tensor) -> None:
+        for row, place in enumerate(places):
             first = asked[members[sequences[place]][0]]
             start, stop = len(first.context) - 1, len(sequences[place])
-            inside = torch.stack([states[row, start:stop] for states in one.states])  # (L, T, D)
-            said = _head(model, inside)  # (L, T, V)
+            said = _head(model, states[row, start:stop])  # (T, V)
             for number in members[sequences[place]]:
                 tokens = torch.tensor(asked[number].tokens, device=said.device)
-                picked = said.gather(-1, tokens.expand(len(said), -1).unsqueeze(-1))
-                found[:, number] = picked.sum((-2, -1)).cpu()
+                found[layer, number] = said.gather(-1, tokens.unsqueeze(-1)).sum().cpu()
+
+    pass_through(model, sequences, take)
     return found
 
 
 @torch.no_grad()
-def passes(model: PreTrainedModel, sequences: Sequence[tuple[int, ...]]) -> Iterator[Pass]:
-    """Pass sequences through a model, longest first, and give what each layer puts out."""
-    kept: list[Tensor] = []
+def pass_through(model: PreTrainedModel, sequences: Sequence[tuple[int, ...]], take: Take) -> None:
+    """Pass sequences through a model, longest first, and give what each layer puts out.
 
-    def keep(_layer: nn.Module, _given: object, result: Tensor | tuple[Tensor, ...]) -> None:
-        kept.append(output_of(result))
+    It is given layer by layer and not kept: of a large model, all layers of a few long texts are
+    tens of gigabytes.
+    """
+    places: list[int] = []
 
-    hooks = [layer.register_forward_hook(keep) for layer in layers_of(model)]
+    def hook_of(layer: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+        return lambda _layer, _given, result: take(layer, places, output_of(result))
+
+    hooks = [
+        layer.register_forward_hook(hook_of(number))
+        for number, layer in enumerate(layers_of(model))
+    ]
     order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
     try:
-        for start in range(0, len(order), BATCH_SIZE):
-            places = order[start : start + BATCH_SIZE]
-            kept.clear()
+        while order:
+            together = max(1, TOKENS_TOGETHER // len(sequences[order[0]]))
+            places, order = order[:together], order[together:]
             # Only the decoder: the head's output for every token would take gigabytes.
-            model.base_model(padded([sequences[place] for place in places]).to(model.device))
-            yield Pass(places, list(kept))
+            tokens = padded([sequences[place] for place in places]).to(model.device)
+            model.base_model(tokens, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
