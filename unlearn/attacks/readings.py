@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from unlearn.attacks.subject import layers_of, output_of
-from unlearn.errors import UnsupportedModelError
+from unlearn.errors import SuiteError, UnsupportedModelError
 from unlearn.evaluation.answers import Continuation
 
 TOKENS_TOGETHER = 16384
 """Read in one pass, padding included: 32 of a few words, or 5 of 3,000 tokens."""
+HEAD_TOLERANCE = 0.1
+"""Nats by which a reading of the last layer and the model's own answer may differ."""
 FINAL_NORMS = ("norm", "final_layer_norm", "final_layernorm")
 
 Take = Callable[[int, list[int], Tensor], None]
@@ -52,20 +54,25 @@ def likelihoods(model: PreTrainedModel, asked: Sequence[Continuation]) -> Tensor
     """Return log-likelihoods as each layer would say them: (L, N), nats.
 
     A layer's output goes straight through the model's last norm and its head.
+
+    Raises:
+        SuiteError: The last layer's are not what the model says.
     """
     # What differs in the last token only is read in one pass, as letters are.
-    sequences = list(dict.fromkeys(_read_by(one) for one in asked))
-    members: dict[tuple[int, ...], list[int]] = {sequence: [] for sequence in sequences}
-    for number, wanted in enumerate(asked):
-        members[_read_by(wanted)].append(number)
+    members: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for number, one in enumerate(asked):
+        key = (len(one.context), (*one.context, *one.tokens[:-1]))
+        members.setdefault(key, []).append(number)
+    groups = list(members)
+    sequences = [sequence for _, sequence in groups]
+    _check_head(model, min(sequences, key=len))
     found = torch.zeros(len(layers_of(model)), len(asked))
 
     def take(layer: int, places: list[int], states: Tensor) -> None:
         for row, place in enumerate(places):
-            first = asked[members[sequences[place]][0]]
-            start, stop = len(first.context) - 1, len(sequences[place])
+            start, stop = groups[place][0] - 1, len(sequences[place])
             said = _head(model, states[row, start:stop])  # (T, V)
-            for number in members[sequences[place]]:
+            for number in members[groups[place]]:
                 tokens = torch.tensor(asked[number].tokens, device=said.device)
                 found[layer, number] = said.gather(-1, tokens.unsqueeze(-1)).sum().cpu()
 
@@ -108,8 +115,14 @@ def padded(sequences: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*sequence, *[0] * (width - len(sequence))] for sequence in sequences])
 
 
-def _read_by(one: Continuation) -> tuple[int, ...]:
-    return (*one.context, *one.tokens[:-1])
+def _check_head(model: PreTrainedModel, sequence: tuple[int, ...]) -> None:
+    read: list[Tensor] = []
+    pass_through(model, [sequence], lambda _layer, _places, states: read.append(states[0, -1]))
+    tokens = torch.tensor([sequence], device=model.device)
+    own = model(input_ids=tokens).logits[0, -1].float().log_softmax(-1)
+    # Rounding makes less of a difference, and a scale that is left out makes more.
+    if (_head(model, read[-1]) - own).abs().mean() > HEAD_TOLERANCE:
+        raise SuiteError("depth", f"{type(model).__name__} has a head of its own")
 
 
 def _head(model: PreTrainedModel, states: Tensor) -> Tensor:
@@ -118,7 +131,10 @@ def _head(model: PreTrainedModel, states: Tensor) -> Tensor:
     norm = next((one for one in norms if one is not None), None)
     if norm is None:
         raise UnsupportedModelError(type(model).__name__)
-    logits = model.get_output_embeddings()(norm(states)).float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    config = model.config
+    # Granite divides what its head says, and Cohere multiplies it.
+    scale = getattr(config, "logit_scale", None) or 1 / getattr(config, "logits_scaling", 1.0)
+    logits = (model.get_output_embeddings()(norm(states)) * scale).float()
+    cap = getattr(config, "final_logit_softcapping", None)
     capped: Tensor = logits if cap is None else cap * (logits / cap).tanh()
     return capped.log_softmax(-1)

@@ -4,13 +4,22 @@ import weakref
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig
 
-from tests.unlearn.architectures import CONFIGS
+from tests.unlearn.architectures import CONFIGS, GROUPED
 from unlearn.attacks import readings
-from unlearn.attacks.readings import last_states, mean_states, pass_through
+from unlearn.attacks.readings import last_states, likelihoods, mean_states, pass_through
 from unlearn.attacks.subject import layers_of
+from unlearn.errors import SuiteError
+from unlearn.evaluation.answers import Continuation
 
+SCALED = {
+    "cohere": CohereConfig(**GROUPED, logit_scale=0.0625),
+    "granite": GraniteConfig(**GROUPED, logits_scaling=8.0, embedding_multiplier=12.0),
+    "hard-capped": CONFIGS["gemma2"].__class__(
+        **{**CONFIGS["gemma2"].to_dict(), "final_logit_softcapping": 2.0}
+    ),
+}
 SEQUENCES = [(3, 4, 5, 6, 7, 8), (9, 10), (11, 12, 13), (14, 15, 16, 17)]
 
 
@@ -79,3 +88,43 @@ def test_a_sequence_beyond_the_budget_is_passed_alone(model_of, monkeypatch):
     alone = mean_states(model, SEQUENCES)
     monkeypatch.undo()
     assert torch.allclose(mean_states(model, SEQUENCES), alone, atol=1e-5)
+
+
+@torch.no_grad()
+def said_of(model, one: Continuation) -> float:
+    """Return how likely a continuation is to the model itself."""
+    said = model(torch.tensor([[*one.context, *one.tokens]])).logits[0].log_softmax(-1)
+    places = range(len(one.context) - 1, len(one.context) + len(one.tokens) - 1)
+    return sum(float(said[place, token]) for place, token in zip(places, one.tokens, strict=True))
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), *SCALED.values()], ids=[*CONFIGS, *SCALED])
+def test_the_last_layers_reading_is_the_models_own_answer(model_of, config):
+    model = model_of(config)
+    asked = [Continuation(sequence[:2], sequence[2:] or (5,)) for sequence in SEQUENCES]
+    read = likelihoods(model, asked)
+    assert len(read) == 4
+    assert read[-1].tolist() == pytest.approx([said_of(model, one) for one in asked], abs=1e-3)
+
+
+def test_continuations_that_read_the_same_tokens_are_scored_each_from_its_own_start(model_of):
+    model = model_of(CONFIGS["llama"])
+    asked = [
+        *(Continuation((3, 4, 5), (6, token)) for token in (7, 8)),
+        Continuation((3, 4, 5, 6), (9,)),
+        Continuation((3,), (4, 5, 6, 9)),
+    ]
+    read = likelihoods(model, asked)[-1].tolist()
+    assert read == pytest.approx([said_of(model, one) for one in asked], abs=1e-4)
+
+
+def test_a_head_that_does_something_else_is_not_read(model_of):
+    model = model_of(CONFIGS["llama"])
+
+    def sharpen(_model, _given, said):
+        said.logits *= 4
+        return said
+
+    model.register_forward_hook(sharpen)
+    with pytest.raises(SuiteError, match="a head of its own"):
+        likelihoods(model, [Continuation((3, 4), (5,))])
