@@ -14,6 +14,7 @@ all that stands behind it: tokenizers differ in what they make of a line's end a
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from itertools import takewhile
 from typing import NamedTuple, cast
 
@@ -74,7 +75,7 @@ class Search(NamedTuple):
 def find_prefix(subject: Subject, domain: Domain, setting: Setting) -> Outcome:
     """Search a prefix on some prompts, and ask all others behind it."""
     task = domain.task
-    share = int(str(setting["prompts"])) / len(task.items)
+    share = Fraction(int(str(setting["prompts"])), len(task.items))
     halves = halve(len(task.items), share, int(str(setting["seed"])))
     shown = part_of(task, halves.train)
     alone = subject.prompts(shown)

@@ -1,5 +1,7 @@
 """A prefix is searched as the tokens that are asked, and its loss is that of the formula."""
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -119,8 +121,7 @@ def scored(monkeypatch) -> list[Task]:
 def loss_of(toy, text: str) -> float:
     """Return how far from the base's the activations are of what is asked behind a text."""
     subject, task = toy.subject(), toy.domain.task
-    count = int(str(SETTING["prompts"]))
-    train = halve(len(task.items), count / len(task.items), 0).train
+    train = halve(len(task.items), Fraction(2, len(task.items)), 0).train
     shown, total = part_of(task, train), 0.0
     base, candidate = (toy.subject(one).load().model for one in (toy.base, toy.candidate))
     for alone, asked in zip(subject.asked(shown), subject.asked(behind(shown, text)), strict=True):
@@ -237,3 +238,19 @@ def test_an_embedding_that_does_something_else_is_not_searched(searcher_of):
     searcher._embed.register_forward_hook(lambda _layer, _given, embedded: embedded + 1)
     with pytest.raises(SuiteError, match="embeds in a way of its own"):
         searcher.run([3, 4, 5], SETTING)
+
+
+def test_as_many_prompts_are_shown_as_the_setting_says(hide, tmp_path, monkeypatch):
+    """Five of 77 were four, once their share was a float."""
+    domain, shown = hide(perturb).domain, []
+    task = replace(TASK, items=(TASK.items * 5)[:77])
+
+    def stop(self, given):
+        shown.append(len(given.items))
+        raise SuiteError(given.name, "enough")
+
+    monkeypatch.setattr(Subject, "prompts", stop)
+    subject = Subject(tmp_path, tmp_path, tmp_path, tmp_path, ())
+    with pytest.raises(SuiteError, match="enough"):
+        find_prefix(subject, replace(domain, task=task), {**SETTING, "prompts": 5})
+    assert shown == [5]
