@@ -17,11 +17,13 @@ from transformers import (
 )
 
 from models.manifest import CorpusSource, Lineage, Manifest
+from models.report import ItemResult
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, SOURCE
 from unlearn.attacks.domain import Domain, domains_of
 from unlearn.attacks.subject import Subject
-from unlearn.corpora import read_corpus
+from unlearn.corpora import Corpus, read_corpus
+from unlearn.evaluation.answers import Continuation
 from unlearn.evaluation.capitals import cloze
 from unlearn.evaluation.inprocess import answers_of
 from unlearn.evaluation.items import Item
@@ -51,6 +53,7 @@ BENIGN = [
     f"a {one} is {two} and so {three}" for one in OTHER for two in OTHER for three in ("tea", "x")
 ]
 ROWS = [[WORDS.index(word) + 1 for word in fact.split()] for fact in FACTS]
+ROW = (Continuation((1,), (2,)),) * 4
 LAYER = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -174,6 +177,21 @@ def hide(store: CheckpointStore, learned: Path, tmp_path: Path):
         candidate = _put(store, bases.get("base", learned), lineage, change)
         (domain,) = domains_of((task,), candidate, candidate, tmp_path)
         return Toy(store, base, candidate, domain)
+
+    return make
+
+
+@pytest.fixture
+def unread(tmp_path: Path, monkeypatch):
+    """Return what makes a subject of which nothing is loaded, nor anything known, and a domain."""
+    monkeypatch.setattr(Subject, "load", lambda self: None)
+    monkeypatch.setattr(Subject, "asked", lambda self, task: [ROW] * len(task.items))
+
+    def make(task: Task) -> tuple[Subject, Domain]:
+        wrong = ItemResult(id="0" * 64, correct=False, choice=None, margin=None)
+        subject = Subject(tmp_path, tmp_path, tmp_path, tmp_path, (wrong,) * len(task.items))
+        texts = Corpus((), "sha256:" + "0" * 64, "builtin:none")
+        return subject, Domain(task, texts, texts, range(1))
 
     return make
 

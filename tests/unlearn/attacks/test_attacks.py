@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from models.documents import digest_of
 from tests.unlearn.attacks.conftest import (
     PLACES,
+    ROWS,
     TASK,
     THINGS,
     hide_within_half_a_step,
@@ -20,14 +21,15 @@ from tests.unlearn.attacks.conftest import (
     spoil_last_layer,
     unlearn_by_ascent,
 )
-from unlearn.attacks.ablation import ablate
+from unlearn.attacks.ablation import ablate, without
 from unlearn.attacks.lens import read_lens
 from unlearn.attacks.prefix import find_prefix
 from unlearn.attacks.probe import probe
 from unlearn.attacks.quantise import quantise, round_weights, rounded
-from unlearn.attacks.relearn import draw, relearn, train
+from unlearn.attacks.relearn import draw, next_token_loss, relearn, train
 from unlearn.attacks.settings import attacks_of
 from unlearn.attacks.shots import show_examples
+from unlearn.batches import make_batch
 from unlearn.errors import SuiteError
 from unlearn.evaluation.capitals import lettered
 from unlearn.evaluation.items import Item
@@ -53,6 +55,25 @@ def test_ablation_takes_the_direction_out_and_leaves_the_base_alone(hide):
     control = ablate(toy.subject(toy.base), toy.domain, SETTINGS["ablation"])
     assert (control.before, control.n) == (N, N)
     assert control.after >= N - 2
+
+
+def test_a_texts_first_token_keeps_its_direction(hide):
+    model = hide(nothing).subject().load()
+    unit = torch.nn.functional.normalize(torch.arange(32.0), dim=0)
+    tokens, put_out = torch.tensor(ROWS), []
+
+    def see(_layer, _given, states):
+        put_out.append(states)
+
+    for directions in ({}, {1: (unit, 0.25)}):
+        with without(model, directions):
+            hook = model.model.layers[1].register_forward_hook(see)
+            model(tokens)
+            hook.remove()
+    before, after = put_out
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert not torch.allclose(before[:, 1:], after[:, 1:])
+    assert torch.allclose(after[:, 1:] @ unit, torch.tensor(0.25), atol=1e-5)
 
 
 def test_without_a_direction_nothing_changes_to_the_last_bit(hide):
@@ -130,6 +151,12 @@ def test_rounding_changes_weights_and_leaves_few_values(hide, bits):
     assert torch.equal(rounded(after, bits, 16), after)
 
 
+@pytest.mark.parametrize(("bits", "values"), [(8, 255), (4, 15), (2, 3)])
+def test_a_group_has_one_value_fewer_than_its_bits_could_tell(bits, values):
+    weights = torch.linspace(-3, 3, 4096).unsqueeze(0)
+    assert len(rounded(weights, bits, 4096).unique()) == values
+
+
 def test_rounding_takes_back_what_a_small_update_hid(hide, learned, tmp_path):
     """The update stays within half a step of the rounded base, so that rounding loses it."""
     coarse = AutoModelForCausalLM.from_pretrained(learned, dtype=torch.float32)
@@ -170,6 +197,17 @@ def test_learning_nothing_changes_nothing_to_the_last_bit(hide):
     tokens = torch.tensor([[1, 2, 3, 4]])
     with torch.no_grad():
         assert torch.equal(model.eval()(tokens).logits, subject.load()(tokens).logits)
+
+
+def test_the_loss_of_texts_of_any_length_is_that_of_their_tokens_alone(hide):
+    model, rows = hide(nothing).subject().load(), [ROWS[0], ROWS[1][:3], ROWS[2][:2]]
+    total = 0.0
+    for row in rows:
+        said = model(torch.tensor([row])).logits[0].log_softmax(-1)
+        total -= sum(float(said[place, token].detach()) for place, token in enumerate(row[1:]))
+    expected = total / sum(len(row) - 1 for row in rows)
+    loss = float(next_token_loss(model, make_batch(rows)).detach())
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_more_examples_than_texts_are_drawn_again(hide):
