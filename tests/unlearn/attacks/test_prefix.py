@@ -1,5 +1,6 @@
 """A prefix is searched as the tokens that are asked, and its loss is that of the formula."""
 
+from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -207,7 +208,7 @@ def searcher_of():
         )
         with torch.random.fork_rng():
             torch.manual_seed(11)
-            model = AutoModelForCausalLM.from_config(config).eval()
+            model = AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float32).eval()
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
         wanted = torch.randn(5, config.hidden_size, generator=torch.Generator().manual_seed(2))

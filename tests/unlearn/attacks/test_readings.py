@@ -1,6 +1,7 @@
 """What is read of a model is what its layers put out, in passes of few tokens."""
 
 import weakref
+from copy import deepcopy
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ def model_of():
     def make(config):
         with torch.random.fork_rng():
             torch.manual_seed(11)
-            model = AutoModelForCausalLM.from_config(config).eval()
+            # Others write models of the same configurations in bfloat16, which stays in them.
+            model = AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float32).eval()
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
         return model
