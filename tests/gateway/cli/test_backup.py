@@ -248,7 +248,7 @@ def test_what_people_are_to_do_again_is_said_in_full(settings, ids, run, tmp_pat
             await session.scalar(select(Person)),
             await session.scalar(select(Organisation)),
         )
-        await people.change_person(session, person.id, PersonChange(tier="public"), **CONTEXT)
+        await change_person(session, person.id, PersonChange(tier="public"), **CONTEXT)
         listed = OrganisationChange(mail_domains=["lab.example"])
         await change_organisation(session, lab.id, listed, **CONTEXT)
         return person.id, lab.id
