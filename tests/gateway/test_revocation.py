@@ -110,13 +110,23 @@ def test_what_is_closed_ends_answers_in_every_process(running, other, way, holde
 @pytest.mark.parametrize("running", [SECONDS], ids=["a second"], indirect=True)
 @pytest.mark.parametrize("channel", ["announced", "polled", "cut"])
 def test_it_takes_a_second_also_where_nothing_comes_through(running, other, way, holder, channel):
-    """A process that cannot know stops by itself: its version is older than a second."""
-    answers = streams(running, other)
+    """A process that cannot know stops by itself: its version is older than a second.
+
+    On a busy machine one that can know may be behind for a second all the same, and stops then as
+    it must; so whether what is announced or polled comes through is asked again.
+    """
     way.loses_announcements = channel == "polled"
-    way.is_cut = channel == "cut"
-    with closed(running, DOORS["grant"], holder) as closed_at:
-        for answer in answers:
-            answer.join(20)
-            assert answer.last_at - closed_at < SECONDS + TOLERANCE_SECONDS
-        assert ("not_ready" in answers[1].text) == (channel == "cut")
-        assert "grant_revoked" in answers[0].text
+    for _ in range(3):
+        way.is_cut = False
+        answers = streams(running, other)
+        way.is_cut = channel == "cut"
+        with closed(running, DOORS["grant"], holder) as closed_at:
+            for answer in answers:
+                answer.join(20)
+                assert answer.last_at - closed_at < SECONDS + TOLERANCE_SECONDS
+            assert "grant_revoked" in answers[0].text
+        is_behind = "not_ready" in answers[1].text
+        assert is_behind or channel != "cut"
+        if is_behind == (channel == "cut"):
+            return
+    pytest.fail("what comes through ends no answer by its reason")
