@@ -115,7 +115,8 @@ def _add(args: argparse.Namespace, now: datetime, console: Console) -> None:
 def _revoke(home: Path, prefix: str, now: datetime, console: Console) -> None:
     with trust_lock(home):
         trust = read_trust(home)
-        found = [key for key in trust.keys if key.keyid.startswith(prefix)]
+        # Of a store with one key, nothing (a variable that is not set) would be that key's prefix.
+        found = [key for key in trust.keys if prefix and key.keyid.startswith(prefix)]
         if len(found) != 1:
             raise KeyUnusableError(Path(prefix), f"{len(found)} keys of the trust store begin so")
         revoked = found[0].model_copy(update={"revoked_at": found[0].revoked_at or now})
