@@ -76,10 +76,12 @@ class Way:
             return
         there = asyncio.create_task(self._there(reader, to_server))
         back = asyncio.create_task(self._back(from_server, writer))
-        await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-        for task, end in ((there, to_server), (back, writer)):
-            task.cancel()
-            end.close()
+        try:
+            await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task, end in ((there, to_server), (back, writer)):
+                task.cancel()
+                end.close()
 
     async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -15,7 +15,9 @@ from cryptography.x509.oid import NameOID
 
 
 @contextlib.contextmanager
-def tls_server(folder: Path, ends_at: datetime) -> Iterator[int]:
+def tls_server(
+    folder: Path, ends_at: datetime, handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
+) -> Iterator[int]:
     """Serve; yield the port."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -38,7 +40,7 @@ def tls_server(folder: Path, ends_at: datetime) -> Iterator[int]:
     file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server = HTTPServer(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,10 +1,13 @@
 """What there is, as metrics: aliases, gates, keys, people, grants, applications."""
 
 import re
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 
 import anyio
 import httpx
+import psutil
 import pytest
 
 from gateway.cli.tables import in_transaction
@@ -174,6 +177,27 @@ def test_a_certificate_that_has_ended_says_so_and_silence_says_nothing(tmp_path)
     ended = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     with tls_server(tmp_path, ended) as port:
         assert anyio.run(expiries, named(port)) == {f"localhost:{port}": ended}
+
+
+def test_nothing_stays_open_of_a_server_that_says_no_goodbye(tmp_path):
+    """Or each count would leave a connection behind."""
+    ended, asked = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1), threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def handle(self):
+            asked.wait(30)
+
+    async def left_open(port: int) -> int:
+        assert await expiries(named(port)) == {f"localhost:{port}": ended}
+        await anyio.sleep(0.1)
+        ends = psutil.Process().net_connections("tcp")
+        return sum(bool(end.raddr) and end.raddr.port == port for end in ends)
+
+    with tls_server(tmp_path, ended, Silent) as port:
+        try:
+            assert anyio.run(left_open, port) == 0
+        finally:
+            asked.set()
 
 
 def named(port: int) -> Settings:
