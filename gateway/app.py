@@ -18,6 +18,7 @@ from gateway.audit.log_key import log_signer
 from gateway.audit.notary import Notary
 from gateway.audit.recorder import Recorder
 from gateway.audit.writer import Writer
+from gateway.console.pages import answer_console
 from gateway.contents.holder import read_public
 from gateway.contents.keeping import Keeping
 from gateway.controlplane.access import ControlPlane
@@ -278,6 +279,7 @@ class Gateway:
         for each in ROUTERS:
             # As they are: `include_router` makes each route once more, which takes 10 MB.
             app.router.routes.extend(each.routes)
+        answer_console(app)
         answer_faults(app)
         app.add_middleware(Bounded, seconds=self.settings.body_timeout_seconds)
         app.add_middleware(RequestIds)

@@ -14,7 +14,7 @@ from gateway.controlplane.verification_schemas import ApplicationOut, StatementO
 from gateway.errors import NotFoundError
 from gateway.policy import applications as policy
 from gateway.policy.applications import State
-from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant, Person
 
 AT_ONCE = 1000
 """Applications whose statements are asked for together: a statement takes only so many values."""
@@ -24,6 +24,8 @@ class Loaded(NamedTuple):
     """An application with everything that was said of it."""
 
     row: Application
+    name: str
+    """The applicant's."""
     version: ApplicationVersion
     statements: list[ApplicationStatement]
     grants: list[Grant]
@@ -111,7 +113,12 @@ async def _with_what_was_said(
     made = select(Grant).where(Grant.application_id.in_(ids)).order_by(Grant.domain)
     for grant in await session.scalars(made):
         grants[grant.application_id].append(grant)
-    return [Loaded(row, version, statements[row.id], grants[row.id]) for row, version in rows]
+    people = select(Person.id, Person.name).where(Person.id.in_({row.person_id for row, _ in rows}))
+    names = {person_id: name for person_id, name in await session.execute(people)}
+    return [
+        Loaded(row, names[row.person_id], version, statements[row.id], grants[row.id])
+        for row, version in rows
+    ]
 
 
 def state_of(row: Application, now: datetime) -> State:
@@ -126,6 +133,7 @@ def shown(loaded: Loaded, now: datetime) -> ApplicationOut:
     return ApplicationOut(
         id=row.id,
         person_id=row.person_id,
+        name=loaded.name,
         organisation=version.organisation,
         state=str(state),
         since=row.since,

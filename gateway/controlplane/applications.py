@@ -26,7 +26,7 @@ from gateway.identity.tier_terms import grant_rules
 from gateway.policy import applications as policy
 from gateway.policy.applications import Action, State, Step
 from gateway.policy.approval import Kind, Statement
-from gateway.tables import Application, ApplicationStatement, ApplicationVersion
+from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Person
 
 OPEN_AT_MOST = 20
 """Of one person: each is kept for ever, and whoever may log in can begin one."""
@@ -95,7 +95,8 @@ async def create_application(
     await record_event(
         session, Tag.APPLICATION_CREATED, row.id, actor=actor, now=now, digest=digest
     )
-    return Loaded(row, version, [], [])
+    applicant = await session.get_one(Person, person_id)
+    return Loaded(row, applicant.name, version, [], [])
 
 
 async def _check_room(session: AsyncSession, person_id: str, now: datetime) -> None:

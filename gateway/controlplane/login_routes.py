@@ -48,7 +48,7 @@ async def get_login(
     parts: Parts,
     session: Session,
     now: Now,
-    return_to: str = "/admin/v1/me",
+    return_to: str = "/console/",
     step_up: bool = False,
     acr: Acr | None = None,
 ) -> Response:

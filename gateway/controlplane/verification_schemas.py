@@ -204,6 +204,7 @@ class ApplicationOut(Out):
 
     id: str
     person_id: str
+    name: str = Field(description="The applicant's.")
     organisation: str
     state: str = Field(description="Also `lapsed`, when nothing has happened for 30 days.")
     since: datetime

@@ -1,0 +1,172 @@
+"""The console in a real browser, on a real provider: what people do there, and what they see."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.gateway.conftest import run_gateway
+from tests.gateway.console.reading import Reader, chromium
+from tests.gateway.identity.test_login import settings_with_provider
+from tests.servers import wait_for
+
+ROLES = {
+    "ivy": ["identity_reviewer"],
+    "dan": ["domain_reviewer:capitals"],
+    "app": ["approver"],
+    "root": ["administrator"],
+}
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory):
+    home = tmp_path_factory.mktemp("console")
+    with (
+        settings_with_provider(
+            request, home, "sqlite", 900, lab="The Lab", board="The Board"
+        ) as settings,
+        run_gateway(settings, port=settings.port) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture
+def opened(running, browser):
+    """Open a browser for somebody; nothing may have gone wrong on any page at the end."""
+    readers = []
+
+    def open_for(person: str, **given) -> Reader:
+        readers.append(Reader.open(browser, running.url, person, **given))
+        return readers[-1]
+
+    yield open_for
+    for reader in readers:
+        assert reader.problems == [], reader.person
+        reader.context.close()
+
+
+@pytest.fixture(scope="module")
+def board(running, browser):
+    """The people who judge, logged in, with their duties."""
+    readers = {
+        # Ivy logs in strongly when a step asks for it.
+        who: Reader.open(browser, running.url, who).log_in("board", strongly=who != "ivy")
+        for who in ROLES
+    }
+    people = {row["name"]: row["id"] for row in running.admin("GET", "/people").json()}
+    for who, roles in ROLES.items():
+        person = people[f"Person {who}"]
+        assert running.admin("PUT", f"/people/{person}/roles", json={"roles": roles}).is_success
+    for row in running.admin("GET", "/organisations").json():
+        given = {"state": "verified"}
+        assert running.admin("PATCH", f"/organisations/{row['id']}", json=given).is_success
+    terms = {"text": "Be careful.", "mandatory_from": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+    assert running.admin("POST", "/terms", json=terms).is_success
+    yield readers
+    for who, reader in readers.items():
+        assert reader.problems == [], who
+        reader.context.close()
+
+
+NAMES = {
+    "federation": "Login by my institution",
+    "training": "Training, for a domain (capitals)",
+    "approval_letter": "Approval of a committee, for a domain (capitals)",
+}
+
+
+def hand_in(ada: Reader) -> str:
+    """Add evidence, apply and hand it in; return the application's id."""
+    ada.go("/evidence", "Your evidence")
+    for kind, name in NAMES.items():
+        domain = {"domain": "capitals"} if "capitals" in name else {}
+        ada.fills("add-evidence", kind=kind, source="the registrar", **domain).click()
+        expect(ada.section("What is known of you")).to_contain_text(name)
+    ada.go("/apply", "Apply for access")
+    given = {"purpose": "To <b>measure</b>", "project": "P", "oversight_ref": "IRB 1"}
+    ada.fills("apply", domains="capitals", **given).click()
+    application = ada.application()
+    ada.page.get_by_role("button", name="Hand it in").click()
+    ada.is_at("submitted")
+    return application
+
+
+def accept_evidence(ivy: Reader) -> None:
+    """Accept what the page of an application shows."""
+    for kind, name in NAMES.items():
+        row = ivy.section("The applicant's evidence").get_by_role("row").filter(has_text=name)
+        row.get_by_text("Accept").first.click()
+        row.locator("[name=asserted_by]").select_option("so" if kind != "federation" else "system")
+        row.locator("[name=no_conflict]").check()
+        row.get_by_role("button", name="Accept").click()
+        if kind == "federation":  # The first step that takes a strong login; it is typed once.
+            ivy.proves_again("board")
+            row.get_by_role("button", name="Accept").click()
+        expect(row).to_contain_text("accepted")
+
+
+def judge(reader: Reader, application: str, decision: str) -> None:
+    reader.go(f"/application/{application}", "Application for capitals")
+    reader.fills("judgement", decision=decision, rationale="as seen", no_conflict=True).click()
+
+
+def test_from_a_stranger_to_a_key_that_reaches_base(running, board, opened):
+    ada = opened("ada").log_in("lab")
+    application = hand_in(ada)
+
+    ivy = board["ivy"].go("/reviews", "Applications")
+    ivy.section("To take up").get_by_role("link", name="Person ada").click()
+    expect(ivy.page.get_by_text("To <b>measure</b>")).to_be_visible()
+    accept_evidence(ivy)
+    ivy.page.get_by_role("button", name="Take it up").click()
+    ivy.is_at("identity review")
+    judge(ivy, application, "pass")
+    expect(ivy.page.get_by_text("the applicant's organisation is not verified")).to_be_visible()
+    lab = board["root"].go("/people", "People").section("Organisations")
+    lab = lab.get_by_role("row").filter(has_text="The Lab")
+    lab.get_by_role("button", name="Verify").click()
+    expect(lab).to_contain_text("verified")
+    ivy.page.get_by_role("button", name="Say so").click()
+    ivy.is_at("domain review")
+    judge(board["dan"], application, "pass")
+    board["dan"].is_at("approval")
+    for who in ("dan", "app"):
+        judge(board[who], application, "approve")
+        expect(board[who].section("What was said of it")).to_contain_text("approve")
+    board["app"].is_at("approved")
+
+    ada.go(f"/application/{application}", "Application for capitals")
+    expect(ada.page.get_by_text("Be careful.")).to_be_visible()
+    ada.fills("acceptance", accepted=True).click()
+    expect(ada.page.get_by_text("Members of the tier 'public' hold no grants")).to_be_visible()
+    root = board["root"]
+    root.page.get_by_role("link", name="Person ada").click()
+    root.page.get_by_text("Change name, organisation or tier").click()
+    root.fills("person", tier="researcher").click()
+    expect(root.section("Who this is").get_by_text("researcher", exact=True)).to_be_visible()
+    ada.fills("acceptance", accepted=True).click()
+    expect(ada.section("Its grants").get_by_text("active")).to_be_visible()
+
+    ada.go("/keys", "Your keys")
+    ada.fills("make-key", label="notebook").click()
+    ada.proves_again("lab")
+    ada.page.get_by_role("button", name="Make a key").click()
+    key = ada.page.locator("#new-key").inner_text()
+    running.wait_until_seen()
+    assert running.chat(key, "smollm2:base").status_code == 200
+    ada.page.get_by_role("button", name="Close").click()
+    ada.go("/", "Your access")
+    ada.fills("why", model="smollm2:base").click()
+    expect(ada.page.get_by_text("covered by grants")).to_be_visible()
+
+    dan = board["dan"].go("/doors", "Doors")
+    dan.fills("close-door", domain="capitals", reason="It looks wrong.", sure=True).click()
+    expect(dan.section("Closed doors")).to_contain_text("It looks wrong.")
+    running.wait_until_seen()
+    assert running.chat(key, "smollm2:base").status_code == 403
