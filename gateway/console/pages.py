@@ -43,6 +43,6 @@ async def _to_console(_: object) -> Response:
 def answer_console(app: Starlette) -> None:
     """Add the console, and the way to it from where a browser arrives."""
     app.router.routes += [
-        Route("/", _to_console, include_in_schema=False),
+        *(Route(path, _to_console, include_in_schema=False) for path in ("/", HOME.rstrip("/"))),
         Mount(HOME.rstrip("/"), Pages(directory=FILES, html=True)),
     ]

@@ -113,8 +113,9 @@ async def _with_what_was_said(
     made = select(Grant).where(Grant.application_id.in_(ids)).order_by(Grant.domain)
     for grant in await session.scalars(made):
         grants[grant.application_id].append(grant)
-    people = select(Person.id, Person.name).where(Person.id.in_({row.person_id for row, _ in rows}))
-    names = {person_id: name for person_id, name in await session.execute(people)}
+    applicants = {row.person_id for row, _ in rows}
+    people = await session.scalars(select(Person).where(Person.id.in_(applicants)))
+    names = {person.id: person.name for person in people}
     return [
         Loaded(row, names[row.person_id], version, statements[row.id], grants[row.id])
         for row, version in rows

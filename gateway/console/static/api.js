@@ -29,20 +29,34 @@ export async function exchange(method, path, body, { match, once, base = BASE } 
   let answer;
   try {
     answer = await fetch(base + path, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body),
-      credentials: "same-origin", cache: "no-store", redirect: "error",
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+      cache: "no-store",
+      redirect: "error",
     });
   } catch {
-    throw new ApiError(0, { message: "The gateway does not answer. Is the connection there? Try again.", code: "unreachable" });
+    throw new ApiError(0, {
+      message: "The gateway does not answer. Is the connection there? Try again.",
+      code: "unreachable",
+    });
   }
   const text = await answer.text();
   let found = null;
   try {
     found = text ? JSON.parse(text) : null;
   } catch {
-    throw new ApiError(answer.status, { message: `The answer could not be read (HTTP ${answer.status}).` });
+    throw new ApiError(answer.status, {
+      message: `The answer could not be read (HTTP ${answer.status}).`,
+    });
   }
-  if (!answer.ok) throw new ApiError(answer.status, found?.error ?? { message: `HTTP ${answer.status}` }, answer.headers);
+  if (!answer.ok)
+    throw new ApiError(
+      answer.status,
+      found?.error ?? { message: `HTTP ${answer.status}` },
+      answer.headers,
+    );
   return { found, tag: answer.headers.get("etag") };
 }
 

@@ -5,7 +5,8 @@ export function h(tag, given = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(given)) {
     if (name === "on") {
-      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+      for (const [event, listener] of Object.entries(value))
+        element.addEventListener(event, listener);
     } else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
@@ -28,21 +29,38 @@ export function note(text, kind = "") {
 /** Make a list of terms; what has no value is left out. */
 export function facts(pairs) {
   const known = pairs.filter(([, value]) => value != null && value !== "");
-  return h("dl", {}, known.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h(
+    "dl",
+    {},
+    known.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
 }
 
 /** Make a table, or say that there is nothing. */
 export function table(caption, heads, rows, nothing = "None yet.") {
   if (!rows.length) return h("p", { class: "quiet" }, nothing);
-  const head = h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)));
-  const body = rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell ?? ""))));
-  return h("div", { class: "wide" },
-    h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body)));
+  const head = h(
+    "tr",
+    {},
+    heads.map((text) => h("th", { scope: "col" }, text)),
+  );
+  const body = rows.map((cells) =>
+    h(
+      "tr",
+      {},
+      cells.map((cell) => h("td", {}, cell ?? "")),
+    ),
+  );
+  return h(
+    "div",
+    { class: "wide" },
+    h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body)),
+  );
 }
 
-/** An id among words, short; a pointer that rests on it shows all of it. */
+/** An id among words, shortened; a pointer that rests on it shows all of it. */
 export function short(id) {
-  return h("code", { title: id }, id.length > 12 ? `${id.slice(0, 8)}…` : id);
+  return h("code", { title: id }, id.replace(/([0-9a-f]{8})-[0-9a-f-]{27}/, "$1…"));
 }
 
 export function link(hash, ...children) {

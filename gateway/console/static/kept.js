@@ -7,7 +7,10 @@ const fieldsOf = (form) => [...form.elements].filter((field) => field.name);
 export function keepForms() {
   const typed = {};
   for (const form of document.querySelectorAll("form[id]")) {
-    typed[form.id] = fieldsOf(form).map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]);
+    typed[form.id] = fieldsOf(form).map((field) => [
+      field.name,
+      field.type === "checkbox" ? field.checked : field.value,
+    ]);
   }
   sessionStorage.setItem(KEY, JSON.stringify({ hash: location.hash, typed }));
 }

@@ -21,18 +21,38 @@ function menu() {
     ["", "Your access"],
     ["evidence", "Your evidence"],
     ["keys", "Your keys"],
-    ...(serves() ? [["reviews", "Applications"], ["doors", "Doors"]] : []),
-    ...(reads() ? [["people", "People"], ["grants", "Grants"], ["log", "Log"]] : []),
+    ...(serves()
+      ? [
+          ["reviews", "Applications"],
+          ["doors", "Doors"],
+        ]
+      : []),
+    ...(reads()
+      ? [
+          ["people", "People"],
+          ["grants", "Grants"],
+          ["log", "Log"],
+        ]
+      : []),
   ];
 }
 
 whenShown((name) => {
   const links = menu().map(([page, label]) =>
-    h("a", { href: `#/${page}`, "aria-current": page === name ? "page" : null }, label));
+    h("a", { href: `#/${page}`, "aria-current": page === name ? "page" : null }, label),
+  );
   document.getElementById("nav").replaceChildren(...links);
   const leave = () => go("/");
-  document.getElementById("who").replaceChildren(
-    ...(me ? [h("span", {}, `${me.name}, ${me.organisation}`), action("Log out", logOut, { then: leave })] : []));
+  document
+    .getElementById("who")
+    .replaceChildren(
+      ...(me
+        ? [
+            h("span", {}, `${me.name}, ${me.organisation}`),
+            action("Log out", logOut, { then: leave }),
+          ]
+        : []),
+    );
 });
 
 addEventListener("hashchange", async () => {

@@ -23,15 +23,19 @@ const open = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURICo
 /** Show the page of the address, anew. */
 export async function reload() {
   const mine = (turn += 1);
-  let name = "", part, made;
+  let name = "",
+    part,
+    made;
   try {
     [name = "", part] = open();
     await look();
     made = me ? await (pages.get(name) ?? missing)(part) : await login();
   } catch (error) {
-    made = isLoggedOut(error) ? await login() : [h("h1", {}, "This did not work"), note(error.message, "bad")];
+    made = isLoggedOut(error)
+      ? await login()
+      : [h("h1", {}, "This did not work"), note(error.message, "bad")];
   }
-  if (mine !== turn) return;  // Another page was asked for meanwhile.
+  if (mine !== turn) return; // Another page was asked for meanwhile.
   const main = document.getElementById("main");
   main.replaceChildren(...made.flat(3).filter((child) => child != null && child !== false));
   document.title = `${main.querySelector("h1")?.textContent ?? "Airlock"} · Airlock`;
@@ -48,9 +52,16 @@ export async function go(hash) {
 async function login() {
   return [
     h("h1", {}, "Log in"),
-    h("section", {},
-      h("p", {}, "Airlock serves one model through two doors. Log in to ask for access to the unrestricted one, or to do your part for those who ask."),
-      ...(await loginLinks())),
+    h(
+      "section",
+      {},
+      h(
+        "p",
+        {},
+        "Airlock serves one model through two doors. Log in to ask for access to the unrestricted one, or to do your part for those who ask.",
+      ),
+      ...(await loginLinks()),
+    ),
   ];
 }
 

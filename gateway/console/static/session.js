@@ -42,9 +42,25 @@ function address(provider, more = "") {
 /** Return links to the providers, which lead back to the page that is open. */
 export async function loginLinks(more = "", isFit = () => true) {
   const found = (await providers()).filter(isFit);
-  if (!found.length) return [h("p", {}, "People do not log in here: no identity provider is set up. ", h("code", {}, "AIRLOCK_ISSUERS"), " names them.")];
+  if (!found.length)
+    return [
+      h(
+        "p",
+        {},
+        "People do not log in here: no identity provider is set up. ",
+        h("code", {}, "AIRLOCK_ISSUERS"),
+        " names them.",
+      ),
+    ];
   return found.map((one) =>
-    h("p", {}, h("a", { class: "button", href: address(one, more) }, `Log in by ${one.name}`), " ", h("span", { class: "quiet" }, new URL(one.issuer).host)));
+    h(
+      "p",
+      {},
+      h("a", { class: "button", href: address(one, more) }, `Log in by ${one.name}`),
+      " ",
+      h("span", { class: "quiet" }, new URL(one.issuer).host),
+    ),
+  );
 }
 
 /** Ask for the fresh and strong login that a step takes; what was typed is there again afterwards. */
@@ -53,7 +69,13 @@ export async function askForStrongerLogin(error) {
   const more = `&step_up=true${error.acr ? `&acr=${quote(error.acr)}` : ""}`;
   // By another provider one would be another person.
   const issuers = (await get("/me/sessions")).map((one) => one.issuer);
-  dialog("Log in again for this step",
-    h("p", {}, "This step takes a login of the last minutes, with your second factor. You come back here, and what you have typed is kept."),
-    ...(await loginLinks(more, (one) => issuers.includes(one.issuer))));
+  dialog(
+    "Log in again for this step",
+    h(
+      "p",
+      {},
+      "This step takes a login of the last minutes, with your second factor. You come back here, and what you have typed is kept.",
+    ),
+    ...(await loginLinks(more, (one) => issuers.includes(one.issuer))),
+  );
 }

@@ -8,16 +8,36 @@ export const day = (text) => (text ? DAY.format(new Date(text)) : null);
 export const spaced = (text) => text.replaceAll("_", " ");
 
 /** The course of an application, as it goes when nothing goes wrong. */
-export const COURSE = ["draft", "submitted", "identity_review", "domain_review", "approval", "approved", "granted"];
+export const COURSE = [
+  "draft",
+  "submitted",
+  "identity_review",
+  "domain_review",
+  "approval",
+  "approved",
+  "granted",
+];
 
-const KINDS = { granted: "good", approved: "good", rejected: "bad", lapsed: "bad", withdrawn: "", draft: "", returned: "warn" };
-export const stateOf = (application) => [spaced(application.state), KINDS[application.state] ?? "warn"];
+const KINDS = {
+  granted: "good",
+  approved: "good",
+  rejected: "bad",
+  lapsed: "bad",
+  withdrawn: "",
+  draft: "",
+  returned: "warn",
+};
+export const stateOf = (application) => [
+  spaced(application.state),
+  KINDS[application.state] ?? "warn",
+];
 
 export function grantState(grant, now = Date.now()) {
   if (grant.revoked_at) return ["revoked", "bad"];
   if (Date.parse(grant.expires_at) <= now) return ["expired", ""];
   if (grant.suspended_at) return ["suspended", "bad"];
-  if (grant.usage_review_due_at && Date.parse(grant.usage_review_due_at) <= now) return ["review overdue", "bad"];
+  if (grant.usage_review_due_at && Date.parse(grant.usage_review_due_at) <= now)
+    return ["review overdue", "bad"];
   return ["active", "good"];
 }
 
@@ -35,12 +55,20 @@ export function keyState(key, now = Date.now()) {
 }
 
 export const EVIDENCE = {
-  id_check: "Identity check", federation: "Login by my institution", orcid: "ORCID record with my employment",
-  referee: "A referee's word", training: "Training, for a domain", approval_letter: "Approval of a committee, for a domain",
+  id_check: "Identity check",
+  federation: "Login by my institution",
+  orcid: "ORCID record with my employment",
+  referee: "A referee's word",
+  training: "Training, for a domain",
+  approval_letter: "Approval of a committee, for a domain",
 };
 export const EVIDENCE_OF_A_DOMAIN = ["training", "approval_letter"];
 export const evidenceName = (kind) => EVIDENCE[kind] ?? spaced(kind);
 export const ASSERTED_BY = {
-  so: "the organisation (signing official)", system: "a system", peer: "a peer", dac: "an access committee",
-  self: "only the applicant", unknown: "unknown",
+  so: "the organisation (signing official)",
+  system: "a system",
+  peer: "a peer",
+  dac: "an access committee",
+  self: "only the applicant",
+  unknown: "unknown",
 };

@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 from tests.gateway.conftest import run_gateway
 from tests.gateway.console.reading import Reader, chromium
 from tests.gateway.identity.test_login import settings_with_provider
-from tests.servers import wait_for
 
 ROLES = {
     "ivy": ["identity_reviewer"],
@@ -66,7 +65,10 @@ def board(running, browser):
     for row in running.admin("GET", "/organisations").json():
         given = {"state": "verified"}
         assert running.admin("PATCH", f"/organisations/{row['id']}", json=given).is_success
-    terms = {"text": "Be careful.", "mandatory_from": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+    terms = {
+        "text": "Be careful.",
+        "mandatory_from": (datetime.now(UTC) - timedelta(days=1)).isoformat(),
+    }
     assert running.admin("POST", "/terms", json=terms).is_success
     yield readers
     for who, reader in readers.items():
@@ -162,6 +164,9 @@ def test_from_a_stranger_to_a_key_that_reaches_base(running, board, opened):
     assert running.chat(key, "smollm2:base").status_code == 200
     ada.page.get_by_role("button", name="Close").click()
     ada.go("/", "Your access")
+    expect(ada.section("What is open to you").get_by_text("active")).to_be_visible()
+    ada.section("Terms of use").locator("summary").click()
+    ada.page.get_by_role("button", name="Accept these terms").click()
     ada.fills("why", model="smollm2:base").click()
     expect(ada.page.get_by_text("covered by grants")).to_be_visible()
 
@@ -170,3 +175,117 @@ def test_from_a_stranger_to_a_key_that_reaches_base(running, board, opened):
     expect(dan.section("Closed doors")).to_contain_text("It looks wrong.")
     running.wait_until_seen()
     assert running.chat(key, "smollm2:base").status_code == 403
+    dan.page.get_by_text("Close every door").first.click()
+    dan.fills("close-every-door", reason="To be sure.", sure=True).click()
+    expect(dan.section("Closed doors")).to_contain_text("every domain")
+
+
+def test_what_people_call_themselves_is_text_on_every_page(running, board):
+    name = "<img src=x onerror=alert(1)>"
+    given = {"name": name, "organisation": f"{name} Ltd", "tier": "public"}
+    person = running.admin("POST", "/people", json=given).json()["id"]
+    root = board["root"].go("/people", "People")
+    expect(root.page.get_by_role("link", name=name)).to_be_visible()
+    root.go(f"/person/{person}", name)
+    for page in ("log", "grants"):
+        root.go(f"/{page}")
+    assert root.page.locator("img").count() == 0
+
+
+def test_a_long_list_comes_a_page_at_a_time(running, board):
+    for number in range(60):
+        given = {"name": f"One of many {number}", "organisation": "Many", "tier": "public"}
+        assert running.admin("POST", "/people", json=given).is_success
+    root = board["root"].go("/people", "People")
+    rows = root.section("Who is known here").get_by_role("row")
+    expect(rows).to_have_count(51)  # With its head.
+    root.page.get_by_role("link", name="More").click()
+    expect(root.page.get_by_role("link", name="Before")).to_be_visible()
+    assert rows.count() < 51
+
+
+def test_who_edits_beside_a_reviewer_is_not_judged_unread(running, board, opened):
+    """Nobody approves what they have not read: the page says so, and shows what there is now."""
+    cyn = opened("cyn").log_in("lab")
+    cyn.go("/apply", "Apply for access")
+    given = {"purpose": "one", "project": "P", "oversight_ref": "IRB 1"}
+    cyn.fills("apply", domains="capitals", **given).click()
+    application = cyn.application()
+    other = cyn.context.new_page()
+    other.goto(cyn.page.url)
+    other.get_by_text("Edit", exact=True).click()
+    other.locator("form#edit [name=purpose]").fill("two")
+    other.get_by_role("button", name="Keep the edit").click()
+    expect(other.get_by_text("two", exact=True).first).to_be_visible()
+    cyn.page.get_by_role("button", name="Hand it in").click()
+    expect(cyn.page.get_by_role("alert").filter(has_text="edited meanwhile")).to_be_visible()
+    cyn.go(f"/application/{application}")
+    cyn.page.get_by_role("button", name="Hand it in").click()
+    cyn.is_at("submitted")
+
+
+def test_who_is_logged_out_elsewhere_is_asked_to_log_in(running, opened):
+    dot = opened("dot").log_in("lab").go("/keys", "Your keys")
+    person = dot.page.evaluate("fetch('/admin/v1/me').then(r => r.json())")["person_id"]
+    assert running.admin("DELETE", f"/people/{person}/sessions").is_success
+    dot.fills("make-key", label="late").click()
+    dot.sees("Log in")
+    dot.page.get_by_role("link", name="Log in by lab").click()
+    dot.sees("Your keys")
+    dot.page.get_by_role("button", name="Log out").click()
+    dot.sees("Log in")
+    dot.go("/keys", "Log in")
+
+
+def test_what_goes_wrong_is_said_where_it_was_asked(running, opened):
+    eli = opened("eli").log_in("lab")
+    eli.page.get_by_text("I have a code").click()
+    eli.fills("first-administrator", code="000-000").click()
+    expect(eli.page.get_by_role("alert").filter(has_text="code")).to_be_visible()
+    eli.context.set_offline(True)
+    eli.fills("why", model="smollm2").click()
+    expect(eli.page.get_by_text("The gateway does not answer.")).to_be_visible()
+    eli.context.set_offline(False)
+    for hash_ in ("/none", "/%", "/application/none"):
+        eli.go(hash_)
+        expect(eli.page.get_by_role("heading", level=1)).to_have_text(
+            "There is no such page" if hash_ == "/none" else "This did not work"
+        )
+
+
+def test_an_auditor_sees_everything_and_is_offered_no_change(running, board, opened):
+    aud = opened("aud").log_in("board")
+    person = aud.page.evaluate("fetch('/admin/v1/me').then(r => r.json())")["person_id"]
+    roles = {"roles": ["auditor"]}
+    assert running.admin("PUT", f"/people/{person}/roles", json=roles).is_success
+    for page in ("reviews", "doors", "people", "grants", "log"):
+        aud.go(f"/{page}")
+        expect(aud.page.locator("main table").first).to_be_visible()
+        assert aud.page.locator("main button").all_inner_texts() == []
+
+
+PAGES = ["", "apply", "evidence", "keys", "reviews", "doors", "people", "grants", "log"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_can_be_read_aloud_and_on_a_small_screen(board, page):
+    root = board["root"]
+    root.page.set_viewport_size({"width": 360, "height": 740})
+    root.go(f"/{page}")
+    expect(root.page.get_by_role("heading", level=1)).to_have_count(1)
+    unnamed = root.page.evaluate(
+        "[...document.forms].flatMap(form => [...form.elements])"
+        ".filter(field => field.name && !field.labels.length).length"
+    )
+    assert unnamed == 0
+    assert root.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    root.page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_the_keyboard_goes_through_it(opened):
+    fay = opened("fay").log_in("lab")
+    fay.page.keyboard.press("Tab")
+    expect(fay.page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    fay.page.get_by_role("link", name="Your keys").press("Enter")
+    fay.sees("Your keys")
+    expect(fay.page.locator("main")).to_be_focused()

@@ -1,11 +1,12 @@
 // The first page: what one has, what one has asked for, and what to do next.
 
-import { get, post, quote } from "../api.js";
+import { call, get, post, quote } from "../api.js";
 import { badge, facts, h, link, note, section, table } from "../dom.js";
-import { field, folded, form } from "../forms.js";
+import { action, folded, form } from "../forms.js";
 import { page } from "../pages.js";
 import { me } from "../session.js";
-import { day, grantState, moment, spaced, stateOf } from "../words.js";
+import { day, moment, spaced, stateOf } from "../words.js";
+import { grantsTable } from "./grants.js";
 
 /** What an applicant is to do, by the state of an application. */
 const NEXT = {
@@ -26,22 +27,47 @@ const NEXT = {
 export const next = (application) => NEXT[application.state] ?? "";
 
 page("", async () => {
-  const [applications, grants] = await own();
+  const [[applications, grants], terms, mail] = await Promise.all([
+    own(),
+    get("/terms"),
+    get("/me/address"),
+  ]);
   return [
     h("h1", {}, "Your access"),
-    facts([["Name", me.name], ["Organisation", me.organisation], ["Tier", me.tier],
-      ["Duties", me.roles.map(spaced).join(", ")], ["Person", h("code", {}, me.person_id)]]),
-    section("What is open to you",
-      grants.length ? null : note("Everybody reaches the unlearned model. For a domain's knowledge apply for a grant."),
-      table("Your grants", ["Domain", "State", "Ends", "From"],
-        grants.map((grant) => [grant.domain, badge(grantState(grant)), moment(grant.expires_at),
-          link(`/application/${grant.application_id}`, "application")]), ""),
-      why()),
-    section("What you have applied for",
-      table("Newest first", ["For", "State", "Since", "What is next"], applications.map((one) => [
-        link(`/application/${one.id}`, one.domains.join(", ")), badge(stateOf(one)), day(one.since), next(one)]),
-        "Nothing yet."),
-      h("p", {}, h("a", { class: "button", href: "#/apply" }, "Apply for access"))),
+    facts([
+      ["Name", me.name],
+      ["Organisation", me.organisation],
+      ["Tier", me.tier],
+      ["Duties", me.roles.map(spaced).join(", ")],
+      ["Person", h("code", {}, me.person_id)],
+    ]),
+    section(
+      "What is open to you",
+      grants.length
+        ? null
+        : note(
+            "Everybody reaches the unlearned model. For a domain's knowledge apply for a grant.",
+          ),
+      grants.length ? grantsTable(grants) : null,
+      why(),
+    ),
+    section(
+      "What you have applied for",
+      table(
+        "Newest first",
+        ["For", "State", "Since", "What is next"],
+        applications.map((one) => [
+          link(`/application/${one.id}`, one.domains.join(", ")),
+          badge(stateOf(one)),
+          day(one.since),
+          next(one),
+        ]),
+        "Nothing yet.",
+      ),
+      h("p", {}, h("a", { class: "button", href: "#/apply" }, "Apply for access")),
+    ),
+    section("Mail", address(mail)),
+    terms.length ? section("Terms of use", terms.map(accepting)) : null,
     me.roles.length ? null : folded("I have a code of “airlock bootstrap”", first()),
   ];
 });
@@ -52,11 +78,69 @@ export async function own() {
   return [found, found.flatMap((application) => application.grants)];
 }
 
+function address(mail) {
+  return [
+    facts([
+      ["Notices go to", mail.email ?? "nobody: you are told nothing by mail"],
+      [
+        "Waits for its link",
+        mail.pending_email && `${mail.pending_email}, until ${moment(mail.pending_until)}`,
+      ],
+    ]),
+    folded(
+      "Change it",
+      form({
+        id: "address",
+        submit: "Send a link there",
+        fields: [
+          {
+            name: "email",
+            label: "Address",
+            type: "email",
+            required: true,
+            maxlength: 254,
+            hint: "It counts once you have opened the link.",
+          },
+        ],
+        send: (given, once) => call("PUT", "/me/address", given, { once }),
+      }),
+    ),
+    mail.email
+      ? action("Erase it", () => call("DELETE", "/me/address"), {
+          danger: true,
+          sure: "Be told nothing by mail any more?",
+        })
+      : null,
+  ];
+}
+
+function accepting(terms) {
+  return folded(
+    `Version of ${day(terms.created_at)}, mandatory from ${day(terms.mandatory_from)}`,
+    h("pre", { tabindex: 0 }, terms.text),
+    action(
+      "Accept these terms",
+      (once) => post(`/terms/${quote(terms.digest)}/accept`, undefined, { once }),
+      {
+        then: (accepted) => alert(`You have accepted them: ${moment(accepted.accepted_at)}.`),
+      },
+    ),
+  );
+}
+
 function why() {
   const place = h("div", { "aria-live": "polite" });
   const ask = form({
-    id: "why", submit: "Look",
-    fields: [field({ name: "model", label: "Would I be served this model, now?", required: true, placeholder: "family:base" })],
+    id: "why",
+    submit: "Look",
+    fields: [
+      {
+        name: "model",
+        label: "Would I be served this model, now?",
+        required: true,
+        placeholder: "family:base",
+      },
+    ],
     send: ({ model }) => get(`/explain?person_id=${quote(me.person_id)}&model=${quote(model)}`),
     then: (answer) => place.replaceChildren(...explained(answer)),
   });
@@ -66,16 +150,27 @@ function why() {
 export function explained(answer) {
   const yes = answer.effect === "allow";
   return [
-    h("p", {}, badge([yes ? "yes" : "no", yes ? "good" : "bad"]), " ", spaced(answer.rule),
+    h(
+      "p",
+      {},
+      badge([yes ? "yes" : "no", yes ? "good" : "bad"]),
+      " ",
+      spaced(answer.rule),
       answer.served ? [": ", h("code", {}, answer.served), " answers"] : null,
-      answer.missing.length ? `: a grant is missing for ${answer.missing.join(", ")}` : null),
-    h("ul", {}, answer.grounds.map((ground) => h("li", {}, h("code", {}, ground.row), ": ", ground.says))),
+      answer.missing.length ? `: a grant is missing for ${answer.missing.join(", ")}` : null,
+    ),
+    h(
+      "ul",
+      {},
+      answer.grounds.map((ground) => h("li", {}, h("code", {}, ground.row), ": ", ground.says)),
+    ),
   ];
 }
 
 function first() {
   return form({
-    id: "first-administrator", submit: "Become the first administrator",
+    id: "first-administrator",
+    submit: "Become the first administrator",
     fields: [{ name: "code", label: "Code", required: true, autocomplete: "off" }],
     send: (given, once) => post("/me/first-administrator", given, { once }),
   });

@@ -11,12 +11,30 @@ import { evidenceTable } from "./evidence.js";
 import { grantsTable } from "./grants.js";
 import { judging } from "./reviews.js";
 
-const EDITED = ["draft", "submitted", "identity_review", "domain_review", "approval", "approved", "returned", "appealed"];
+const EDITED = [
+  "draft",
+  "submitted",
+  "identity_review",
+  "domain_review",
+  "approval",
+  "approved",
+  "returned",
+  "appealed",
+];
 
 page("apply", async () => [
   h("h1", {}, "Apply for access"),
-  h("p", { class: "quiet" }, "A grant opens one hazard domain to you, for a time. Your application is a draft until you hand it in."),
-  section("What for", content("apply", {}, "Keep as a draft", (given, once) => post("/applications", given, { once }))),
+  h(
+    "p",
+    { class: "quiet" },
+    "A grant opens one hazard domain to you, for a time. Your application is a draft until you hand it in.",
+  ),
+  section(
+    "What for",
+    content("apply", {}, "Keep as a draft", (given, once) =>
+      post("/applications", given, { once }),
+    ),
+  ),
 ]);
 
 page("application", async (id) => {
@@ -25,14 +43,22 @@ page("application", async (id) => {
   return [
     h("h1", {}, `Application for ${application.domains.join(", ")}`),
     course(application),
-    section("What is applied for",
-      facts([["State", [badge(stateOf(application)), ` since ${moment(application.since)}`]], ["Next", isMine ? next(application) : null],
+    section(
+      "What is applied for",
+      facts([
+        ["State", [badge(stateOf(application)), ` since ${moment(application.since)}`]],
+        ["Next", isMine ? next(application) : null],
         ["Lapses", application.lapses_at && `${day(application.lapses_at)}, if nothing happens`],
-        ["Applicant", `${application.name}, ${application.organisation}`], ["Person", h("code", {}, application.person_id)],
-        ["Purpose", application.purpose], ["Project", application.project],
-        ["Overseen by", application.oversight_ref], ["Days", application.days],
-        ["Version", [`${application.version} `, h("code", {}, application.digest)]]]),
-      isMine ? await ownSteps(application) : null),
+        ["Applicant", `${application.name}, ${application.organisation}`],
+        ["Person", h("code", {}, application.person_id)],
+        ["Purpose", application.purpose],
+        ["Project", application.project],
+        ["Overseen by", application.oversight_ref],
+        ["Days", application.days],
+        ["Version", [`${application.version} `, h("code", {}, application.digest)]],
+      ]),
+      isMine ? await ownSteps(application) : null,
+    ),
     application.statements.length ? section("What was said of it", statements(application)) : null,
     application.grants.length ? section("Its grants", grantsTable(application.grants)) : null,
     isMine || !serves() ? null : await judged(application),
@@ -41,60 +67,161 @@ page("application", async (id) => {
 
 function course(application) {
   const at = COURSE.indexOf(application.state);
-  return h("ol", { class: "course", "aria-label": "The course of an application" }, COURSE.map((state, index) =>
-    h("li", { class: index < at || application.state === "granted" ? "done" : "", "aria-current": index === at ? "step" : null }, spaced(state))));
+  return h(
+    "ol",
+    { class: "course", "aria-label": "The course of an application" },
+    COURSE.map((state, index) =>
+      h(
+        "li",
+        {
+          class: index < at || application.state === "granted" ? "done" : "",
+          "aria-current": index === at ? "step" : null,
+        },
+        spaced(state),
+      ),
+    ),
+  );
 }
 
 function statements(application) {
-  return table("The newest last", ["When", "By", "As", "Word", "Reason", "Of"], application.statements.map((said) => [
-    moment(said.created_at), [short(said.person_id), `, ${said.organisation}`],
-    [spaced(said.kind), said.domain && ` (${said.domain})`], spaced(said.decision), said.rationale,
-    said.digest === application.digest || !said.digest ? "this version" : "an earlier version"]));
+  return table(
+    "The newest last",
+    ["When", "By", "As", "Word", "Reason", "Of"],
+    application.statements.map((said) => [
+      moment(said.created_at),
+      [short(said.person_id), `, ${said.organisation}`],
+      [spaced(said.kind), said.domain && ` (${said.domain})`],
+      spaced(said.decision),
+      said.rationale,
+      said.digest === application.digest || !said.digest ? "this version" : "an earlier version",
+    ]),
+  );
 }
 
 function content(id, given, submit, send) {
   return form({
-    id, submit,
+    id,
+    submit,
     fields: [
-      { name: "domains", label: "Hazard domains", required: true, value: given.domains?.join(", "), hint: "Separated by commas, as your operator names them: bio, cyber, chem." },
-      { name: "purpose", label: "Purpose", type: "area", required: true, maxlength: 4000, value: given.purpose, hint: "What you want to find out, and why it takes this knowledge." },
+      {
+        name: "domains",
+        label: "Hazard domains",
+        required: true,
+        value: given.domains?.join(", "),
+        hint: "Separated by commas, as your operator names them: bio, cyber, chem.",
+      },
+      {
+        name: "purpose",
+        label: "Purpose",
+        type: "area",
+        required: true,
+        maxlength: 4000,
+        value: given.purpose,
+        hint: "What you want to find out, and why it takes this knowledge.",
+      },
       { name: "project", label: "Project", required: true, maxlength: 200, value: given.project },
-      { name: "oversight_ref", label: "Overseen by", required: true, maxlength: 200, value: given.oversight_ref, hint: "The reference of your ethics or biosafety committee." },
-      { name: "days", label: "Days", type: "number", required: true, min: 1, max: 366, value: given.days ?? 90, hint: "As few as will do." },
+      {
+        name: "oversight_ref",
+        label: "Overseen by",
+        required: true,
+        maxlength: 200,
+        value: given.oversight_ref,
+        hint: "The reference of your ethics or biosafety committee.",
+      },
+      {
+        name: "days",
+        label: "Days",
+        type: "number",
+        required: true,
+        min: 1,
+        max: 366,
+        value: given.days ?? 90,
+        hint: "As few as will do.",
+      },
     ],
-    send: (typed, once) => send({ ...typed, domains: typed.domains.split(",").map((one) => one.trim()).filter(Boolean) }, once),
+    send: (typed, once) =>
+      send(
+        {
+          ...typed,
+          domains: typed.domains
+            .split(",")
+            .map((one) => one.trim())
+            .filter(Boolean),
+        },
+        once,
+      ),
     then: (answer) => go(`/application/${answer.id}`),
   });
 }
 
 async function ownSteps(application) {
-  const step = (name, more = {}) => (once) =>
-    post(`/applications/${application.id}/${name}`, { digest: application.digest, ...more }, { once });
+  const step =
+    (name, more = {}) =>
+    (once) =>
+      post(
+        `/applications/${application.id}/${name}`,
+        { digest: application.digest, ...more },
+        { once },
+      );
   const { state } = application;
   return [
-    h("div", { class: "row" },
+    h(
+      "div",
+      { class: "row" },
       state === "draft" ? action("Hand it in", step("submit"), { plain: false }) : null,
-      state === "rejected" ? action("Appeal", step("appeal"), { sure: "Appeal? You can do so once; other people judge then." }) : null,
-      EDITED.includes(state) ? action("Withdraw", step("withdraw"), { danger: true, sure: "Give this application up?" }) : null),
+      state === "rejected"
+        ? action("Appeal", step("appeal"), {
+            sure: "Appeal? You can do so once; other people judge then.",
+          })
+        : null,
+      EDITED.includes(state)
+        ? action("Withdraw", step("withdraw"), { danger: true, sure: "Give this application up?" })
+        : null,
+    ),
     state === "approved" ? await acceptance(application) : null,
-    EDITED.includes(state) ? folded("Edit", note("An edit makes it a draft again, and voids every review and approval."),
-      content("edit", application, "Keep the edit", (given) =>
-        call("PUT", `/applications/${application.id}`, { ...given, digest: application.digest }))) : null,
+    EDITED.includes(state)
+      ? folded(
+          "Edit",
+          note("An edit makes it a draft again, and voids every review and approval."),
+          content("edit", application, "Keep the edit", (given) =>
+            call("PUT", `/applications/${application.id}`, {
+              ...given,
+              digest: application.digest,
+            }),
+          ),
+        )
+      : null,
   ];
 }
 
 async function acceptance(application) {
   const terms = await inForce();
-  if (!terms) return note("No terms of use have been published yet; your grants are made once they are.");
+  if (!terms)
+    return note("No terms of use have been published yet; your grants are made once they are.");
   const [, grants] = await own();
   return [
     h("h2", {}, "Accept the terms of use"),
-    grants.length ? h("p", { class: "quiet" }, "A grant that you have now for one of these domains ends first.") : null,
+    grants.length
+      ? h("p", { class: "quiet" }, "A grant that you have now for one of these domains ends first.")
+      : null,
     h("pre", { tabindex: 0 }, terms.text),
     form({
-      id: "acceptance", submit: "Accept, and make my grants",
-      fields: [{ name: "accepted", type: "checkbox", required: true, label: "I have read these terms and accept them." }],
-      send: (_, once) => post(`/applications/${application.id}/grants`, { digest: application.digest, terms: terms.digest }, { once }),
+      id: "acceptance",
+      submit: "Accept, and make my grants",
+      fields: [
+        {
+          name: "accepted",
+          type: "checkbox",
+          required: true,
+          label: "I have read these terms and accept them.",
+        },
+      ],
+      send: (_, once) =>
+        post(
+          `/applications/${application.id}/grants`,
+          { digest: application.digest, terms: terms.digest },
+          { once },
+        ),
     }),
   ];
 }
@@ -102,7 +229,9 @@ async function acceptance(application) {
 /** The terms that count now: of those that are mandatory already, the last. */
 async function inForce() {
   const known = (await get("/terms")).filter((one) => Date.parse(one.mandatory_from) <= Date.now());
-  return known.sort((one, other) => Date.parse(one.mandatory_from) - Date.parse(other.mandatory_from)).at(-1);
+  return known
+    .sort((one, other) => Date.parse(one.mandatory_from) - Date.parse(other.mandatory_from))
+    .at(-1);
 }
 
 async function judged(application) {

@@ -1,10 +1,10 @@
 // Grants: everybody's, for those who watch over them, and what can be done to one.
 
-import { get, post } from "../api.js";
+import { post } from "../api.js";
 import { badge, h, link, section, table } from "../dom.js";
 import { action, folded, form } from "../forms.js";
 import { page } from "../pages.js";
-import { domainsReviewed, has, me, reads, restricts, serves } from "../session.js";
+import { domainsReviewed, has, me, reads, restricts } from "../session.js";
 import { day, grantState, moment } from "../words.js";
 import { paged } from "./paged.js";
 
@@ -14,16 +14,32 @@ page("grants", async (part) => {
 });
 
 export function grantsTable(grants, withPerson = false) {
-  const heads = ["Domain", "State", "Ends", "Use reviewed by", ...(withPerson ? ["Of"] : []), ...(serves() ? [""] : [])];
-  return table("Grants", heads, grants.map((grant) => [
-    [grant.domain, grant.suspended_reason && h("div", { class: "quiet" }, grant.suspended_reason)],
-    badge(grantState(grant)), moment(grant.expires_at), day(grant.usage_review_due_at),
-    ...(withPerson ? [holder(grant)] : []), ...(serves() ? [steps(grant)] : [])]));
+  const heads = ["Domain", "State", "Ends", "Use reviewed by", ...(withPerson ? ["Of"] : []), ""];
+  return table(
+    "Grants",
+    heads,
+    grants.map((grant) => [
+      [
+        grant.domain,
+        grant.suspended_reason && h("div", { class: "quiet" }, grant.suspended_reason),
+      ],
+      badge(grantState(grant)),
+      moment(grant.expires_at),
+      day(grant.usage_review_due_at),
+      ...(withPerson ? [holder(grant)] : []),
+      steps(grant),
+    ]),
+  );
 }
 
 function holder(grant) {
-  return [reads() ? link(`/person/${grant.person_id}`, "person") : null, " ",
-    grant.application_id ? link(`/application/${grant.application_id}`, "application") : "given directly"];
+  return [
+    reads() ? link(`/person/${grant.person_id}`, "person") : null,
+    " ",
+    grant.application_id
+      ? link(`/application/${grant.application_id}`, "application")
+      : "given directly",
+  ];
 }
 
 function steps(grant) {
@@ -33,20 +49,55 @@ function steps(grant) {
   const isOthers = grant.person_id !== me.person_id;
   const judges = isOthers && (has("approver") || domainsReviewed().includes(grant.domain));
   return [
-    restricts() && !grant.suspended_at ? folded("Suspend", form({
-      id: `suspend-${grant.id}`, submit: "Suspend at once", danger: true,
-      fields: [{ name: "reason", label: "Reason", required: true, maxlength: 500, hint: "Running answers end within a second. Another person resumes." }],
-      send: (given, once) => post(at("suspend"), given, { once }),
-    })) : null,
-    judges && grant.suspended_at ? action("Resume", (once) => post(at("resume"), undefined, { once }), { sure: "Resume this grant?" }) : null,
-    judges && grant.application_id ? folded("Review its use", form({
-      id: `usage-${grant.id}`, submit: "Record the review",
-      fields: [
-        { name: "outcome", label: "Outcome", type: "select", options: { continue: "Continue", suspend: "Suspend", revoke: "Revoke" } },
-        { name: "rationale", label: "Reason", required: true, maxlength: 500 },
-      ],
-      send: (given, once) => post(at("usage-reviews"), given, { once }),
-    })) : null,
-    has("administrator", "operator") ? action("Revoke", (once) => post(at("revoke"), undefined, { once }), { danger: true, sure: `Revoke this grant for ${grant.domain}, for ever?` }) : null,
+    (restricts() || !isOthers) && !grant.suspended_at
+      ? folded(
+          "Suspend",
+          form({
+            id: `suspend-${grant.id}`,
+            submit: "Suspend at once",
+            danger: true,
+            fields: [
+              {
+                name: "reason",
+                label: "Reason",
+                required: true,
+                maxlength: 500,
+                hint: "Running answers end within a second. Another person resumes.",
+              },
+            ],
+            send: (given, once) => post(at("suspend"), given, { once }),
+          }),
+        )
+      : null,
+    judges && grant.suspended_at
+      ? action("Resume", (once) => post(at("resume"), undefined, { once }), {
+          sure: "Resume this grant?",
+        })
+      : null,
+    judges && grant.application_id
+      ? folded(
+          "Review its use",
+          form({
+            id: `usage-${grant.id}`,
+            submit: "Record the review",
+            fields: [
+              {
+                name: "outcome",
+                label: "Outcome",
+                type: "select",
+                options: { continue: "Continue", suspend: "Suspend", revoke: "Revoke" },
+              },
+              { name: "rationale", label: "Reason", required: true, maxlength: 500 },
+            ],
+            send: (given, once) => post(at("usage-reviews"), given, { once }),
+          }),
+        )
+      : null,
+    has("administrator", "operator")
+      ? action("Revoke", (once) => post(at("revoke"), undefined, { once }), {
+          danger: true,
+          sure: `Revoke this grant for ${grant.domain}, for ever?`,
+        })
+      : null,
   ];
 }

@@ -10,24 +10,70 @@ page("keys", async () => {
   const [keys, sessions] = await Promise.all([get("/me/keys"), get("/me/sessions")]);
   return [
     h("h1", {}, "Your keys"),
-    section("Keys",
-      table("For programs that ask models in your name", ["Name", "For", "State", "Ends", "Last used", ""], keys.map((key) => [
-        key.label, key.kind === "workflow" ? "the workflow" : narrowed(key), badge(keyState(key)), moment(key.expires_at),
-        moment(key.last_used_at) ?? "never", keyState(key)[1] === "good" ? steps(key) : null]))),
-    section("Make a key", form({
-      id: "make-key", submit: "Make a key",
-      fields: [
-        { name: "label", label: "Name", required: true, maxlength: 200, hint: "Where it will be used." },
-        { name: "days", label: "Days", type: "number", min: 1, max: 366, hint: "Empty: 90, but no longer than the first grant that it uses." },
-        { name: "public_only", type: "checkbox", label: "For the unlearned model alone: none of my grants count for it." },
-      ],
-      send: ({ public_only, ...given }, once) => post("/me/keys", public_only ? { ...given, domains: [] } : given, { once }),
-      then: shown,
-    })),
-    section("Your logins",
-      table("Browsers that are logged in as you", ["By", "Since", "Last seen", "Ends", ""], sessions.map((one) => [
-        one.issuer, moment(one.created_at), moment(one.seen_at), moment(one.expires_at),
-        action("End", () => call("DELETE", `/me/sessions/${one.id}`), { danger: true, sure: "End this login?" })]))),
+    section(
+      "Keys",
+      table(
+        "For programs that ask models in your name",
+        ["Name", "For", "State", "Ends", "Last used", ""],
+        keys.map((key) => [
+          key.label,
+          key.kind === "workflow" ? "the workflow" : narrowed(key),
+          badge(keyState(key)),
+          moment(key.expires_at),
+          moment(key.last_used_at) ?? "never",
+          keyState(key)[1] === "good" ? steps(key) : null,
+        ]),
+      ),
+    ),
+    section(
+      "Make a key",
+      form({
+        id: "make-key",
+        submit: "Make a key",
+        fields: [
+          {
+            name: "label",
+            label: "Name",
+            required: true,
+            maxlength: 200,
+            hint: "Where it will be used.",
+          },
+          {
+            name: "days",
+            label: "Days",
+            type: "number",
+            min: 1,
+            max: 366,
+            hint: "Empty: 90, but no longer than the first grant that it uses.",
+          },
+          {
+            name: "public_only",
+            type: "checkbox",
+            label: "For the unlearned model alone: none of my grants count for it.",
+          },
+        ],
+        send: ({ public_only, ...given }, once) =>
+          post("/me/keys", public_only ? { ...given, domains: [] } : given, { once }),
+        then: shown,
+      }),
+    ),
+    section(
+      "Your logins",
+      table(
+        "Browsers that are logged in as you",
+        ["By", "Since", "Last seen", "Ends", ""],
+        sessions.map((one) => [
+          one.issuer,
+          moment(one.created_at),
+          moment(one.seen_at),
+          moment(one.expires_at),
+          action("End", () => call("DELETE", `/me/sessions/${one.id}`), {
+            danger: true,
+            sure: "End this login?",
+          }),
+        ]),
+      ),
+    ),
   ];
 });
 
@@ -38,8 +84,14 @@ function narrowed(key) {
 
 function steps(key) {
   return [
-    action("Rotate", (once) => post(`/me/keys/${key.id}/rotate`, { overlap_hours: 24 }, { once }), { sure: "Make a successor? This key works for another day.", then: shown }),
-    action("Revoke", (once) => post(`/me/keys/${key.id}/revoke`, undefined, { once }), { danger: true, sure: `Revoke “${key.label}”, for ever? What uses it stops within a second.` }),
+    action("Rotate", (once) => post(`/me/keys/${key.id}/rotate`, { overlap_hours: 24 }, { once }), {
+      sure: "Make a successor? This key works for another day.",
+      then: shown,
+    }),
+    action("Revoke", (once) => post(`/me/keys/${key.id}/revoke`, undefined, { once }), {
+      danger: true,
+      sure: `Revoke “${key.label}”, for ever? What uses it stops within a second.`,
+    }),
   ];
 }
 
@@ -50,6 +102,10 @@ async function shown(key) {
     await navigator.clipboard.writeText(key.key);
     copy.textContent = "Copied";
   });
-  dialog("Your new key", h("p", {}, "It is shown this once. Keep it where secrets are kept; whoever has it is you."),
-    h("pre", { id: "new-key", tabindex: 0 }, key.key), h("p", {}, copy));
+  dialog(
+    "Your new key",
+    h("p", {}, "It is shown this once. Keep it where secrets are kept; whoever has it is you."),
+    h("pre", { id: "new-key", tabindex: 0 }, key.key),
+    h("p", {}, copy),
+  );
 }

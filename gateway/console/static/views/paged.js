@@ -13,8 +13,11 @@ export async function paged(path, name, part = "0") {
   const at = Math.max(0, Number.parseInt(part, 10) || 0);
   const joint = path.includes("?") ? "&" : "?";
   const found = await get(`${path}${joint}limit=${ROWS + 1}&offset=${at * ROWS}`);
-  const pager = h("p", { class: "row" },
+  const pager = h(
+    "p",
+    { class: "row" },
     at > 0 ? link(`/${name}/${at - 1}`, "← Before") : null,
-    found.length > ROWS ? link(`/${name}/${at + 1}`, "More →") : null);
+    found.length > ROWS ? link(`/${name}/${at + 1}`, "More →") : null,
+  );
   return [found.slice(0, ROWS), pager];
 }
