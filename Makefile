@@ -25,8 +25,8 @@ demo: ## Run the main job end to end and serve both doors (CHECK=1: check them, 
 	  $(if $(CHECK),--check) $(if $(METHOD),--method $(METHOD))
 
 test: setup ## Pass every check and test, as CI does
-	@$(MAKE) --no-print-directory lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not timed and not real_engine" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types lint imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not timed and not real_engine" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m "timed or real_engine" tests/deploy tests/gateway tests/e2e
 
 check: test ## The same as test

@@ -14,6 +14,9 @@ import venv
 from pathlib import Path
 
 
+COMPILING = ("-q", "-j", "0", "-x", "/tests?/|/testing/|/transformers/models/")
+
+
 def run_with_spinner(words: list[str], label: str, log: Path) -> int:
     """Run `words` with its output in `log`; show a spinner and the seconds so far on a terminal."""
     started = time.monotonic()
@@ -56,12 +59,13 @@ def main(target: Path, locks: list[Path]) -> int:
     pip = [str(target / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     # The locks are complete, so pip neither resolves nor adds anything: --no-deps. It would also
     # compile on one processor alone; without byte code an engine needs half a minute more to start.
+    # Packages' own tests, and the hundreds of architectures of which one is loaded, can wait.
     install = [*pip, "install", "--no-deps", "--no-compile", "--no-input"]
     requirements = [word for lock in locks for word in ("--requirement", str(lock))]
     for label, words in (
         ("installing the locked packages", [*install, "--require-hashes", *requirements]),
         ("installing airlock", [*install, "--no-build-isolation", "--editable", "."]),
-        ("compiling", [pip[0], "-m", "compileall", "-q", "-j", "0", str(target / "lib")]),
+        ("compiling", [pip[0], "-m", "compileall", *COMPILING, str(target / "lib")]),
     ):
         status = run_with_spinner(words, label, log)
         # Some packages ship templates that are no Python; what cannot be compiled stays as it is.
