@@ -21,7 +21,11 @@ from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Role, Statement, conflict
 from gateway.policy.grants import USAGE_REVIEW_EVERY
-from gateway.tables import Application, ApplicationStatement, ApplicationVersion, Grant
+from gateway.tables import Application, ApplicationVersion, AuditEntry, Grant
+
+VOIDING = (Tag.APPLICATION_CREATED, Tag.APPLICATION_EDITED, Tag.APPLICATION_APPEALED)
+"""After any of these, what was approved before counts no more."""
+TAKING = (Tag.GRANT_SUSPENDED, Tag.GRANT_REVOKED)
 
 
 async def grant_domains(
@@ -86,23 +90,15 @@ async def _check_untaken(
     Raises:
         ConflictError: A grant for one of the domains has not ended, or was taken away meanwhile.
     """
-    approved_at = await session.scalar(
-        select(func.min(ApplicationStatement.created_at)).where(
-            ApplicationStatement.application_id == application.id,
-            ApplicationStatement.kind == "approval",
-            ApplicationStatement.digest == version.digest,
-            ApplicationStatement.round == application.round,
-            ApplicationStatement.person_id.in_({said.by for said in approvals}),
-        )
-    )
+    approved = await _first_approved(session, application, approvals)
     grants = await session.scalars(
         select(Grant)
         .where(Grant.person_id == application.person_id, Grant.domain.in_(version.domains))
         .order_by(Grant.created_at, Grant.id)
     )
     for grant in grants:
-        taken_at = grant.revoked_at or grant.suspended_at
-        if taken_at is not None and (approved_at is None or taken_at >= approved_at):
+        is_taken = grant.revoked_at is not None or grant.suspended_at is not None
+        if is_taken and await _was_taken_since(session, grant.id, approved):
             done = "suspended" if grant.revoked_at is None else "revoked"
             raise ConflictError(
                 f"The grant '{grant.id}' for {grant.domain} was {done} after this application was "
@@ -114,6 +110,37 @@ async def _check_untaken(
                 f"The grant '{grant.id}' for {grant.domain} is there until {ends_at.isoformat()}; "
                 "another one takes its place after that."
             )
+
+
+async def _first_approved(
+    session: AsyncSession, application: Application, approvals: Iterable[Statement]
+) -> int | None:
+    """Return the number of the log's entry that has the first of the approvals that count.
+
+    By the log, whose order is one for all gateways; by their clocks what one of them took away
+    just after another one's approval could be older than that.
+    """
+    of_it = AuditEntry.subject == application.id
+    voided = select(func.max(AuditEntry.seq)).where(of_it, AuditEntry.tag.in_(map(str, VOIDING)))
+    first: int | None = await session.scalar(
+        select(func.min(AuditEntry.seq)).where(
+            of_it,
+            AuditEntry.tag == str(Tag.APPLICATION_APPROVED),
+            AuditEntry.actor.in_({f"person:{said.by}" for said in approvals}),
+            AuditEntry.seq > voided.scalar_subquery(),
+        )
+    )
+    return first
+
+
+async def _was_taken_since(session: AsyncSession, grant_id: str, approved: int | None) -> bool:
+    """Whether a grant was taken away after an entry of the log; unknown of either, it was."""
+    last: int | None = await session.scalar(
+        select(func.max(AuditEntry.seq)).where(
+            AuditEntry.subject == grant_id, AuditEntry.tag.in_(map(str, TAKING))
+        )
+    )
+    return approved is None or last is None or last > approved
 
 
 def _approvers(approvals: Iterable[Statement], domain: str) -> list[str]:

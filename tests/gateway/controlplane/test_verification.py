@@ -162,6 +162,23 @@ def test_who_has_had_a_grant_taken_away_does_not_take_it_back_alone(fresh):
     assert workflow.base() == 200
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_was_taken_away_first_is_so_by_no_gateways_clock(fresh, hours):
+    """One that runs behind another, or ahead of it, dates what it does so."""
+    workflow = Workflow(fresh)
+    workflow.verify()
+    before = workflow.to_approved()
+    grant = workflow.to_grant()["grants"][0]["id"]
+    workflow.admin("POST", f"/grants/{grant}/revoke")
+    by_its_clock = update(Grant).where(Grant.id == grant)
+    by_its_clock = by_its_clock.values(revoked_at=datetime.now(UTC) + timedelta(hours=hours))
+    in_transaction(fresh.settings, lambda session: session.execute(by_its_clock))
+    after = workflow.to_approved()
+    accept = {"terms": workflow.terms}
+    assert code(workflow.step("ada", before, "grants", **accept)) == (409, "conflict")
+    assert workflow.step("ada", after, "grants", **accept).status_code == 200
+
+
 def test_a_renewal_waits_for_the_end_of_what_it_renews(fresh):
     workflow = Workflow(fresh)
     workflow.verify()
