@@ -33,17 +33,21 @@ async def publish_terms(
     digest = "sha256:" + hashlib.sha256(given.text.encode()).hexdigest()
     if given.mandatory_from.tzinfo is None:
         raise InvalidRequestError("A moment needs a time zone.", "mandatory_from")
-    if await session.get(Terms, digest) is not None:
+    # Before what there is is read, since it takes the log's head: of two who publish at once, the
+    # second sees the first one's version and is held to it. What is refused leaves no entry.
+    begins = given.mandatory_from.isoformat()
+    await record_change(
+        session, Tag.TERMS_PUBLISHED, digest, actor=actor, now=now, mandatory_from=begins
+    )
+    versions = await list_terms(session)
+    if any(version.digest == digest for version in versions):
         raise ConflictError(f"These terms were published before, as {digest}.", "text")
     # Every later version begins after it, so that one of a year 9999 would be the last for ever.
     if given.mandatory_from > now + ANNOUNCED_AT_MOST:
         raise InvalidRequestError("Terms begin within a year.", "mandatory_from")
     # A version in between would let an older acceptance count for longer than it does now.
-    for version in await list_terms(session):
-        if given.mandatory_from <= version.mandatory_from:
-            raise InvalidRequestError(
-                "A new version begins after those that exist.", "mandatory_from"
-            )
+    if any(given.mandatory_from <= version.mandatory_from for version in versions):
+        raise InvalidRequestError("A new version begins after those that exist.", "mandatory_from")
     row = Terms(
         digest=digest,
         text=given.text,
@@ -51,19 +55,7 @@ async def publish_terms(
         actor=actor,
         created_at=now,
     )
-    try:
-        async with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:  # By somebody else, at the same moment.
-        raise ConflictError(f"These terms were published before, as {digest}.", "text") from error
-    await record_change(
-        session,
-        Tag.TERMS_PUBLISHED,
-        digest,
-        actor=actor,
-        now=now,
-        mandatory_from=given.mandatory_from.isoformat(),
-    )
+    session.add(row)
     return row
 
 

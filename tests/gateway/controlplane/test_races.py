@@ -34,7 +34,7 @@ from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
 from gateway.controlplane.verification_schemas import ApplicationIn, OrganisationChange, TermsIn
 from gateway.db import Database
-from gateway.errors import ConflictError
+from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.login import LoggedIn
 from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Member
@@ -80,11 +80,13 @@ def postgresql(request, tmp_path):
     return make_settings(request, tmp_path, "postgresql")
 
 
-async def meanwhile(database: Database, first: Step, second: Step) -> None:
+async def meanwhile(
+    database: Database, first: Step, second: Step, refusal: type[Exception] = ConflictError
+) -> None:
     """Take a step while another one is taken and not committed yet; it must be refused."""
 
     async def other() -> None:
-        with pytest.raises(ConflictError):
+        with pytest.raises(refusal):
             async with database.transaction() as session:
                 await second(session)
 
@@ -352,6 +354,21 @@ def publish(session: AsyncSession) -> Awaitable[Terms]:
 
 async def test_terms_that_are_being_published_were_published_before(database):
     await meanwhile(database, publish, publish)
+
+
+@pytest.mark.parametrize("days", [0, -1])
+async def test_of_two_versions_of_terms_at_once_the_second_begins_after_the_first(database, days):
+    """Two that begin together, or one before another, would leave open which is in force."""
+
+    def other(session: AsyncSession) -> Awaitable[Terms]:
+        given = TermsIn(text="Be bold.", mandatory_from=NOW + timedelta(days=days))
+        return terms.publish_terms(session, given, actor="b", now=NOW)
+
+    await meanwhile(database, publish, other, InvalidRequestError)
+    async with database.transaction() as session:
+        assert [version.actor for version in await terms.list_terms(session)] == ["a"]
+        said = select(AuditEntry.actor).where(AuditEntry.tag == str(Tag.TERMS_PUBLISHED))
+        assert list(await session.scalars(said)) == ["a"]
 
 
 async def test_of_two_who_accept_the_same_terms_for_one_person_at_once_neither_is_refused(database):
