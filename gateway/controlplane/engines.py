@@ -6,9 +6,10 @@ from datetime import datetime
 
 from cryptography.fernet import Fernet
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.schemas import EngineIn
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
 from gateway.identity.secret import Secret
@@ -53,7 +54,11 @@ async def add_engine(
         api_key_encrypted=cipher.encrypt(given.api_key.encode()),
         created_at=now,
     )
-    session.add(engine)
+    try:
+        async with session.begin_nested():
+            session.add(engine)
+    except IntegrityError as error:  # By somebody else, at the same moment.
+        raise ConflictError(f"There is an engine at {given.url} already.", "url") from error
     await record_change(
         session,
         Tag.ENGINE_ADDED,
@@ -74,7 +79,7 @@ async def remove_engine(
     Raises:
         NotFoundError: There is none of that id.
     """
-    engine = await session.get(Engine, engine_id)
+    engine = await locked(session, Engine, engine_id)
     if engine is None:
         raise NotFoundError(f"There is no engine '{engine_id}'.")
     await session.delete(engine)

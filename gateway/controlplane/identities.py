@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_change
+from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.people import get_person
 from gateway.controlplane.sessions import end_identitys_sessions
@@ -79,7 +79,7 @@ async def unbind_identity(
     Raises:
         NotFoundError: There is none of that id.
     """
-    identity = await session.get(Identity, identity_id)
+    identity = await locked(session, Identity, identity_id)
     if identity is None:
         raise NotFoundError(f"There is no identity '{identity_id}'.")
     await end_identitys_sessions(session, identity, actor=actor, now=now)

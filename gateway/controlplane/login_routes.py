@@ -4,6 +4,7 @@ Nothing here is cached, and no address here holds a secret of ours. The OpenAPI 
 these out, since they are for browsers and providers; `docs/login.md` describes them.
 """
 
+import contextlib
 import re
 from urllib.parse import parse_qsl
 
@@ -138,7 +139,8 @@ async def _end_current(request: Request, session: Session, parts: Parts, now: No
     except InvalidSessionError:
         return
     actor = f"person:{row.person_id}"
-    await end_session(session, row.id, row.person_id, actor=actor, now=now)
+    with contextlib.suppress(NotFoundError):  # Somebody has ended it at this moment.
+        await end_session(session, row.id, row.person_id, actor=actor, now=now)
 
 
 def _callback(parts: Parts, name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, record_change
@@ -129,7 +130,11 @@ async def revoke_checkpoint(
     if await session.get(Revocation, checkpoint) is not None:
         raise ConflictError(f"{checkpoint} is revoked already.", "checkpoint")
     row = Revocation(checkpoint=checkpoint, reason=reason[:MAX_REASON], actor=actor, created_at=now)
-    session.add(row)
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:  # By somebody else, at the same moment.
+        raise ConflictError(f"{checkpoint} is revoked already.", "checkpoint") from error
     # First, since it takes the log's head: whoever promotes meanwhile has done so, or will see it.
     await record_change(
         session, Tag.CHECKPOINT_REVOKED, checkpoint, actor=actor, now=now, reason=row.reason

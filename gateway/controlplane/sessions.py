@@ -5,13 +5,14 @@ for a step that takes a stronger proof, begins a new session and ends the one be
 """
 
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.controlplane.changes import Tag, record_event
+from gateway.controlplane.changes import Tag, locked, record_event
 from gateway.db import Database
 from gateway.errors import NotFoundError
 from gateway.identity.cookie import SECRET_LENGTH, new_secret, secret_hmac
@@ -145,36 +146,36 @@ async def end_session(
         NotFoundError: They have none of that id.
     """
     row = await session.get(LoginSession, session_id)
-    if row is None or whose not in (None, row.person_id) or row.ended_at is not None:
+    is_theirs = row is not None and whose in (None, row.person_id)
+    if not is_theirs or not await _end(session, [session_id], actor, now):
         raise NotFoundError(f"There is no session '{session_id[:40]}'.")
-    await _end(session, [row], actor, now)
 
 
 async def end_sessions(session: AsyncSession, person_id: str, *, actor: str, now: datetime) -> None:
     """End every session of a person."""
-    query = select(LoginSession).where(
+    query = select(LoginSession.id).where(
         LoginSession.person_id == person_id, LoginSession.ended_at.is_(None)
     )
-    await _end(session, list(await session.scalars(query)), actor, now)
+    await _end(session, await session.scalars(query), actor, now)
 
 
 async def end_identitys_sessions(
     session: AsyncSession, identity: Identity, *, actor: str, now: datetime
 ) -> None:
     """End every session that a provider's subject has begun."""
-    query = select(LoginSession).where(
+    query = select(LoginSession.id).where(
         LoginSession.issuer == identity.issuer,
         LoginSession.subject == identity.subject,
         LoginSession.ended_at.is_(None),
     )
-    await _end(session, list(await session.scalars(query)), actor, now)
+    await _end(session, await session.scalars(query), actor, now)
 
 
 async def end_logged_out(session: AsyncSession, said: LoggedOut, now: datetime) -> None:
     """End the sessions that a provider says are over."""
     # By the provider's clock, which may be as far behind ours; a login since then is made again.
     until = datetime.fromtimestamp(said.at + CLOCK_SECONDS, UTC)
-    query = select(LoginSession).where(
+    query = select(LoginSession.id).where(
         LoginSession.issuer == said.issuer,
         LoginSession.ended_at.is_(None),
         LoginSession.created_at <= until,
@@ -183,12 +184,17 @@ async def end_logged_out(session: AsyncSession, said: LoggedOut, now: datetime) 
         query = query.where(LoginSession.subject == said.subject)
     if said.provider_session is not None:
         query = query.where(LoginSession.provider_session == said.provider_session)
-    await _end(session, list(await session.scalars(query)), f"issuer:{said.issuer}"[:200], now)
+    await _end(session, await session.scalars(query), f"issuer:{said.issuer}"[:200], now)
 
 
-async def _end(session: AsyncSession, rows: list[LoginSession], actor: str, now: datetime) -> None:
-    for row in rows:
+async def _end(session: AsyncSession, ids: Iterable[str], actor: str, now: datetime) -> int:
+    """End sessions that nobody has ended meanwhile; return how many those are."""
+    # Every row before the first entry, since who holds the log's head waits for nobody.
+    held = [await locked(session, LoginSession, session_id) for session_id in sorted(ids)]
+    live = [row for row in held if row is not None and row.ended_at is None]
+    for row in live:
         row.ended_at = now
         await record_event(
             session, Tag.SESSION_ENDED, row.id, actor=actor, now=now, person=row.person_id
         )
+    return len(live)

@@ -68,5 +68,7 @@ async def remove_sponsor(
     Raises:
         NotFoundError: There is none.
     """
+    # The grant, as who names one has it: of two at once the last word stands, and each is logged.
+    await locked(session, Grant, grant_id)
     await session.delete(await get_sponsor(session, grant_id))
     await record_event(session, Tag.SPONSOR_REMOVED, grant_id, actor=actor, now=now)

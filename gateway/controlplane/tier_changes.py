@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change, record_event
@@ -19,6 +20,7 @@ from gateway.identity.principal import Administrator, Member
 from gateway.policy import tiers as policy
 from gateway.tables import Tier, TierChange
 
+CHANGED = "The tier was changed meanwhile; propose it again."
 Which = Literal["open", "in_force", "withdrawn"]
 
 
@@ -207,10 +209,14 @@ async def _put_in_force(
 ) -> None:
     tier = await locked(session, Tier, change.tier)
     if (0 if tier is None else tier.version) != change.base_version:
-        raise ConflictError("The tier was changed meanwhile; propose it again.")
+        raise ConflictError(CHANGED)
     change.version, change.in_force_at = change.base_version + 1, now
     if tier is None:
-        session.add(Tier(name=change.tier, version=change.version, **change.terms))
+        try:
+            async with session.begin_nested():
+                session.add(Tier(name=change.tier, version=change.version, **change.terms))
+        except IntegrityError as error:  # Another new tier of this name, at the same moment.
+            raise ConflictError(CHANGED) from error
     else:
         tier.version = change.version
         for name, value in change.terms.items():

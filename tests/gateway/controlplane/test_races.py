@@ -15,6 +15,7 @@ from gateway.cli.tables import operator
 from gateway.controlplane import (
     addresses,
     applications,
+    engines,
     grants,
     identities,
     institution_mail,
@@ -25,13 +26,18 @@ from gateway.controlplane import (
     people,
     person_changes,
     serving,
+    sessions,
+    sponsors,
     terms,
+    tier_changes,
 )
 from gateway.controlplane.addresses import Owner
 from gateway.controlplane.changes import Tag
+from gateway.controlplane.contact_schemas import SponsorIn
 from gateway.controlplane.identity_schemas import IdentityIn
 from gateway.controlplane.key_schemas import KeyIn
-from gateway.controlplane.schemas import GrantIn, PersonChange, PersonIn
+from gateway.controlplane.schemas import EngineIn, GrantIn, PersonChange, PersonIn
+from gateway.controlplane.tier_schemas import TierProposal, TierTermsIn
 from gateway.controlplane.verification_schemas import ApplicationIn, OrganisationChange, TermsIn
 from gateway.db import Database
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -561,3 +567,128 @@ async def test_a_subject_that_is_being_bound_is_bound_already(database):
         return identities.bind_identity(session, given, issuer, actor="a", now=NOW)
 
     await meanwhile(database, bind, bind)
+
+
+async def said(database: Database, tag: Tag) -> list[str]:
+    """Return the subjects of the log's entries of a tag."""
+    async with database.transaction() as session:
+        query = select(AuditEntry.subject).where(AuditEntry.tag == str(tag))
+        return list(await session.scalars(query.order_by(AuditEntry.seq)))
+
+
+async def test_a_subject_that_is_being_unbound_is_not_unbound_once_more(database):
+    person = await added(database)
+    issuer = IssuerSetting(name="one", issuer="https://one.example", audience="api")
+    async with database.transaction() as session:
+        given = IdentityIn(issuer="one", subject="s", person_id=person, label="x")
+        identity = await identities.bind_identity(session, given, issuer, actor="a", now=NOW)
+
+    def unbind(session: AsyncSession) -> Awaitable[object]:
+        return identities.unbind_identity(session, identity.id, actor="a", now=NOW)
+
+    await meanwhile(database, unbind, unbind, NotFoundError)
+    assert await said(database, Tag.IDENTITY_UNBOUND) == [identity.id]
+
+
+async def granted(database: Database) -> tuple[str, str]:
+    """Return the ids of a grant and of its organisation."""
+    async with database.transaction() as session:
+        ada = PersonIn(name="Ada", organisation="o", tier="researcher")
+        person = await people.add_person(session, ada, actor="a", now=NOW)
+        given = GrantIn(person_id=person.id, domain="capitals", reason="r")
+        grant = await grants.create_grant(session, given, actor="a", now=NOW)
+        organisation = await organisations.named_organisation(session, "o", NOW)
+        return grant.id, organisation.id
+
+
+@pytest.mark.parametrize("second", ["removed", "named"])
+async def test_a_sponsor_who_is_being_removed_is_removed_once_or_named_again(database, second):
+    grant, organisation = await granted(database)
+    given = SponsorIn(organisation_id=organisation)
+
+    def name(session: AsyncSession) -> Awaitable[object]:
+        return sponsors.set_sponsor(session, grant, given, actor="a", now=NOW)
+
+    def remove(session: AsyncSession) -> Awaitable[object]:
+        return sponsors.remove_sponsor(session, grant, actor="a", now=NOW)
+
+    async with database.transaction() as session:
+        await name(session)
+    if second == "removed":
+        await meanwhile(database, remove, remove, NotFoundError)
+        assert await said(database, Tag.SPONSOR_REMOVED) == [grant]
+        return
+    await after(database, remove, name)
+    async with database.transaction() as session:
+        assert (await sponsors.get_sponsor(session, grant)).organisation_id == organisation
+
+
+async def test_an_engine_that_is_being_added_or_removed_is_so_once(database):
+    url = "http://10.0.0.1:8000"
+    given = EngineIn(url=url, digest="sha256:" + "0" * 64, api_key="k")
+    how = {"cipher": Fernet(Fernet.generate_key()), "must_attest": False}
+
+    def add(session: AsyncSession) -> Awaitable[object]:
+        return engines.add_engine(session, given, actor="a", now=NOW, **how)
+
+    await meanwhile(database, add, add)
+    async with database.transaction() as session:
+        (engine,) = await engines.list_engines(session, 10, 0)
+
+    def remove(session: AsyncSession) -> Awaitable[object]:
+        return engines.remove_engine(session, engine.id, actor="a", now=NOW)
+
+    await meanwhile(database, remove, remove, NotFoundError)
+    assert await said(database, Tag.ENGINE_REMOVED) == [engine.id]
+
+
+async def test_a_checkpoint_that_is_being_revoked_is_revoked_already(database):
+    digest = "sha256:" + "0" * 64
+
+    def revoke(session: AsyncSession) -> Awaitable[object]:
+        return serving.revoke_checkpoint(session, digest, "it leaks", actor="a", now=NOW)
+
+    await meanwhile(database, revoke, revoke)
+    assert await said(database, Tag.CHECKPOINT_REVOKED) == [digest]
+
+
+async def test_a_session_that_is_being_ended_has_ended(database, settings):
+    proof = Proof("https://one.example", "s", NOW.timestamp() + 60, Assurance("one", None))
+    person = await added(database)
+    async with database.transaction() as session:
+        begun = await sessions.begin_session(
+            session, LoggedIn(proof, "P", None), person, pepper=b"p", settings=settings, now=NOW
+        )
+
+    def end(session: AsyncSession) -> Awaitable[object]:
+        return sessions.end_session(session, begun.row.id, None, actor="a", now=NOW)
+
+    await meanwhile(database, end, end, NotFoundError)
+    assert await said(database, Tag.SESSION_ENDED) == [begun.row.id]
+
+
+async def with_role(database: Database, name: str, *roles: str) -> Member:
+    """Return a person of a verified organisation of their own."""
+    person = await named(database, name)
+    async with database.transaction() as session:
+        (await organisations.named_organisation(session, name, NOW)).state = "verified"
+        await organisations.set_roles(session, person, list(roles), actor="a", now=NOW)
+    return Member("key", person)
+
+
+async def test_of_two_new_tiers_of_one_name_that_are_approved_at_once_one_is_made(database):
+    one, two = [await with_role(database, name, "approver") for name in ("One", "Two")]
+    proposed = []
+    for priority in (1, 2):
+        given = TierProposal(tier="lab", change=TierTermsIn(priority=priority), reason="r")
+        async with database.transaction() as session:
+            proposed.append(await tier_changes.propose(session, given, caller=one, now=NOW))
+
+    def approve(number: int) -> Step:
+        change = proposed[number]
+        return lambda session: tier_changes.approve(
+            session, change.id, change.digest, member=two, now=NOW
+        )
+
+    await meanwhile(database, approve(0), approve(1))
+    assert await said(database, Tag.TIER_CREATED) == ["lab"]
