@@ -229,8 +229,11 @@ async def accept_and_grant(
     loaded = await take_step(
         session, application_id, Action.ACCEPT_TERMS, given.digest, "", member=member, now=now
     )
-    counted = (await facts(session, loaded)).approvals()
-    of = (loaded.row, loaded.version, counted)
+    after = await facts(session, loaded)
+    # The step holds the log's head: a role that was taken away before it is gone for certain.
+    if not after.is_approved():
+        raise ConflictError(f"Refused: {policy.UNAPPROVED}.")
+    of = (loaded.row, loaded.version, after.approvals())
     return loaded._replace(grants=await grant_domains(session, *of, given.terms, member, now))
 
 

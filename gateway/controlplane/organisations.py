@@ -144,20 +144,21 @@ async def party(session: AsyncSession, person_id: str) -> Party:
     """
     row = (
         await session.execute(
-            select(Person, Organisation.state)
+            select(Person.organisation, Person.state, Organisation.state)
             .join(Organisation, Organisation.name == Person.organisation)
             .where(Person.id == person_id)
         )
     ).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no person '{person_id}'.")
-    person, state = row
+    # Not the person's row, which is read once in a transaction, however long that waits.
+    organisation, state, organisation_state = row
     return Party(
-        id=person.id,
-        organisation=person.organisation,
+        id=person_id,
+        organisation=organisation,
         # A state that this code does not know is no verified one.
-        organisation_state=STATES.get(state, "unverified"),
-        is_active=person.state == "active",
+        organisation_state=STATES.get(organisation_state, "unverified"),
+        is_active=state == "active",
         roles=await roles_of(session, person_id),
     )
 

@@ -35,6 +35,7 @@ from gateway.policy.evidence import (
 )
 
 LAPSES_AFTER = timedelta(days=30)
+UNAPPROVED = "a domain has not two approvals by people who may still give them"
 
 
 class State(StrEnum):
@@ -137,6 +138,10 @@ class Application:
     def approvals(self) -> tuple[Statement, ...]:
         """Return the approvals that count."""
         return approvals(self.statements, self.applicant, self.version, self.round, self.people)
+
+    def is_approved(self) -> bool:
+        """Whether each domain has enough of the approvals that count."""
+        return self.domains <= approved_domains(self.approvals())
 
 
 def state_at(state: State, since: datetime, now: datetime) -> State:
@@ -246,8 +251,8 @@ def _lacks(
         missing = unverified(domain, held, needed, now)
         if missing:
             return f"not verified for {domain}: {', '.join(missing)}"
-    if action is Action.ACCEPT_TERMS and domains - approved_domains(application.approvals()):
-        return "a domain has not two approvals by people who may still give them"
+    if action is Action.ACCEPT_TERMS and not application.is_approved():
+        return UNAPPROVED
     return None
 
 
@@ -284,5 +289,5 @@ def _is_complete(application: Application, action: Action) -> bool:
         passed = current(application.statements, "domain", application.version, application.round)
         return application.domains <= {statement.domain for statement in passed}
     if action is Action.APPROVE:
-        return application.domains <= approved_domains(application.approvals())
+        return application.is_approved()
     return True

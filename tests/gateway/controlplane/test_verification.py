@@ -1,13 +1,17 @@
 """The verification workflow through HTTP, on SQLite and on PostgreSQL."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import pytest
 from sqlalchemy import select, update
 
 from gateway.cli.tables import in_transaction
+from gateway.controlplane import organisations, person_changes
 from gateway.controlplane.changes import Tag
+from gateway.controlplane.schemas import PersonChange
 from gateway.tables import Grant
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow, acceptance, content
@@ -177,6 +181,33 @@ def test_what_was_taken_away_first_is_so_by_no_gateways_clock(fresh, hours):
     accept = {"terms": workflow.terms}
     assert code(workflow.step("ada", before, "grants", **accept)) == (409, "conflict")
     assert workflow.step("ada", after, "grants", **accept).status_code == 200
+
+
+@pytest.mark.parametrize("taken", ["role", "state"])
+def test_a_grant_takes_two_who_may_approve_also_at_that_moment(fresh, taken):
+    """One approver's role was taken away, or they were suspended, while the grant was made."""
+    workflow = Workflow(fresh)
+    workflow.verify()
+    application, app = workflow.to_approved(), workflow.people["app"]
+    held = threading.Event()
+
+    async def take(session) -> None:
+        by = {"actor": "test", "now": datetime.now(UTC)}
+        if taken == "role":
+            await organisations.set_roles(session, app, [], **by)
+        else:
+            change = PersonChange(state="suspended")
+            await person_changes.change_person(session, app, change, **by)
+        held.set()
+        await anyio.sleep(0.5)  # By now the last step has read who may approve, or waits.
+
+    with ThreadPoolExecutor(1) as threads:
+        taking = threads.submit(in_transaction, fresh.settings, take)
+        assert held.wait(10)
+        answer = workflow.step("ada", application, "grants", terms=workflow.terms)
+        taking.result()
+    assert code(answer) == (409, "conflict"), answer.text
+    assert "two approvals" in answer.json()["error"]["message"]
 
 
 def test_a_renewal_waits_for_the_end_of_what_it_renews(fresh):
