@@ -131,13 +131,7 @@ async def confirm(
         raise NotFoundError(f"There is no opening '{opening_id}'.")
     if opening.confirmed_at is not None:
         raise ConflictError("It was confirmed before.")
-    beneficiary = await party(session, opening.person_id) if opening.person_id else None
-    request = policy.Request(opening.requested_by, opening.requested_at, opening.domain)
-    second = await party(session, member.person_id)
-    _check(policy.confirmation_refusal(request, second, beneficiary, now))
-    # Who asked must still be one who may: a role may have been taken away for a reason.
-    first = await party(session, opening.requested_by)
-    _check(policy.refusal(first, opening.domain, beneficiary))
+    await _check_both(session, opening, member, now)
     opening.confirmed_by, opening.confirmed_at = member.person_id, now
     both = f"person:{opening.requested_by}, person:{member.person_id}"
     if opening.closure_id is not None:
@@ -156,7 +150,21 @@ async def confirm(
         grant=opening.grant_id,
         domain=opening.domain,
     )
+    # Once more, since the log's head is held by now: what was taken away before it is gone.
+    await _check_both(session, opening, member, now)
     return opening
+
+
+async def _check_both(
+    session: AsyncSession, opening: Opening, member: Member, now: datetime
+) -> None:
+    beneficiary = await party(session, opening.person_id) if opening.person_id else None
+    request = policy.Request(opening.requested_by, opening.requested_at, opening.domain)
+    second = await party(session, member.person_id)
+    _check(policy.confirmation_refusal(request, second, beneficiary, now))
+    # Who asked must still be one who may: a role may have been taken away for a reason.
+    first = await party(session, opening.requested_by)
+    _check(policy.refusal(first, opening.domain, beneficiary))
 
 
 async def _grant(

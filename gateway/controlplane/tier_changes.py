@@ -144,6 +144,19 @@ async def approve(
             version of the tier that is in force.
     """
     change = await _open_change(session, change_id)
+    await _check_both(session, change, member, now)
+    if digest != change.digest:
+        raise ConflictError("This is not the digest of the change; look at it again.", "digest")
+    change.approved_by = member.actor
+    await _put_in_force(session, change, actor=member.actor, now=now)
+    # Once more, since the log's head is held by now: what was taken away before it is gone.
+    await _check_both(session, change, member, now)
+    return change
+
+
+async def _check_both(
+    session: AsyncSession, change: TierChange, member: Member, now: datetime
+) -> None:
     proposer = change.proposed_by.removeprefix("person:")
     approver = await party(session, member.person_id)
     reason = policy.approval_refusal(proposer, change.proposed_at, approver, now)
@@ -151,11 +164,6 @@ async def approve(
     reason = reason or policy.proposal_refusal(await party(session, proposer))
     if reason is not None:
         raise NotPermittedError(f"Not permitted: {reason}.")
-    if digest != change.digest:
-        raise ConflictError("This is not the digest of the change; look at it again.", "digest")
-    change.approved_by = member.actor
-    await _put_in_force(session, change, actor=member.actor, now=now)
-    return change
 
 
 async def withdraw(

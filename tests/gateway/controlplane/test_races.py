@@ -15,6 +15,7 @@ from gateway.cli.tables import operator
 from gateway.controlplane import (
     addresses,
     applications,
+    breakglass,
     engines,
     grants,
     identities,
@@ -32,6 +33,7 @@ from gateway.controlplane import (
     tier_changes,
 )
 from gateway.controlplane.addresses import Owner
+from gateway.controlplane.breakglass_schemas import EmergencyIn
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.contact_schemas import SponsorIn
 from gateway.controlplane.identity_schemas import IdentityIn
@@ -40,7 +42,7 @@ from gateway.controlplane.schemas import EngineIn, GrantIn, PersonChange, Person
 from gateway.controlplane.tier_schemas import TierProposal, TierTermsIn
 from gateway.controlplane.verification_schemas import ApplicationIn, OrganisationChange, TermsIn
 from gateway.db import Database
-from gateway.errors import ConflictError, InvalidRequestError, NotFoundError
+from gateway.errors import ConflictError, InvalidRequestError, NotFoundError, NotPermittedError
 from gateway.identity.login import LoggedIn
 from gateway.identity.peppers import Peppers
 from gateway.identity.principal import Member
@@ -692,3 +694,32 @@ async def test_of_two_new_tiers_of_one_name_that_are_approved_at_once_one_is_mad
 
     await meanwhile(database, approve(0), approve(1))
     assert await said(database, Tag.TIER_CREATED) == ["lab"]
+
+
+@pytest.mark.parametrize("taken", ["who asked", "who agrees"])
+@pytest.mark.parametrize("of", ["a tier", "a grant"])
+async def test_who_loses_a_role_at_this_moment_is_no_longer_one_of_two(database, of, taken):
+    one, two = [await with_role(database, name, "approver") for name in ("One", "Two")]
+    ada = await with_role(database, "Ada")
+    gone = (one if taken == "who asked" else two).person_id
+    async with database.transaction() as session:
+        change = PersonChange(tier="researcher")
+        await person_changes.change_person(session, ada.person_id, change, actor="a", now=NOW)
+        tier = TierProposal(tier="lab", change=TierTermsIn(priority=1), reason="r")
+        change = await tier_changes.propose(session, tier, caller=one, now=NOW)
+        given = EmergencyIn(person_id=ada.person_id, domain="bio", minutes=5, reason="r")
+        opening = await breakglass.ask_for_access(session, given, member=one, now=NOW)
+
+    def agree(session: AsyncSession) -> Awaitable[object]:
+        if of == "a grant":
+            return breakglass.confirm(session, opening.id, member=two, now=NOW)
+        given = (change.id, change.digest)
+        return tier_changes.approve(session, *given, member=two, now=NOW)
+
+    await meanwhile(
+        database,
+        lambda session: organisations.set_roles(session, gone, [], actor="a", now=NOW),
+        agree,
+        NotPermittedError,
+    )
+    assert await said(database, Tag.GRANT_CREATED) == await said(database, Tag.TIER_CREATED) == []
