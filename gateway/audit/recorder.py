@@ -16,6 +16,9 @@ from gateway.audit.intents import DENIED, ENDED, KEY_REFUSED, Draft, Intent
 from gateway.audit.writer import Writer
 from gateway.policy.routing import Family, Routed, missing_grants
 
+MOST_TOKENS = 2**53 - 1
+"""The largest integer of canonical JSON."""
+
 
 class Caller(Struct, frozen=True):
     """Who asks, by which key."""
@@ -97,10 +100,11 @@ class Recorder:
         kept: Mapping[str, str] | None = None,
     ) -> None:
         """Record how a request that was intended has ended; never waits, never fails."""
+        # An engine's own counts: one beyond what an entry can hold would keep all others out.
         detail: dict[str, object] = {
-            "completion_tokens": completion_tokens,
+            "completion_tokens": max(0, min(completion_tokens, MOST_TOKENS)),
             "outcome": outcome,
-            "prompt_tokens": prompt_tokens,
+            "prompt_tokens": max(0, min(prompt_tokens, MOST_TOKENS)),
         }
         if kept is not None:
             detail["kept"] = dict(kept)

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from gateway.audit import writer as module
 from gateway.audit.entry import Entry, read_leaf
+from gateway.audit.recorder import Caller, Recorder
 from gateway.audit.writer import Writer
 from gateway.db import Database
 from gateway.errors import AuditUnavailableError, GrantRevokedError, NotReadyError
@@ -143,6 +144,19 @@ def test_one_refused_draft_does_not_stop_its_group(settings):
             assert sorted([await task for task in good]) == [0, 1]
 
     anyio.run(main)
+
+
+def test_no_count_of_an_engines_keeps_the_log_from_going_on(settings):
+    async def main() -> list[Entry]:
+        async with writing(settings) as (writer, database):
+            counts = (2**60, -(2**60))
+            Recorder(writer, b"k").end("r", Caller("p", "k"), "ok", *counts)
+            await writer.write(entry(1))
+            return await leaves(database)
+
+    ended, then = anyio.run(main)
+    assert (ended.detail["prompt_tokens"], ended.detail["completion_tokens"]) == (2**53 - 1, 0)
+    assert then.subject == "thing-1"
 
 
 def test_too_much_waiting_refuses_but_never_an_outcome(settings, monkeypatch):
