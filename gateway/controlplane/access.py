@@ -195,7 +195,7 @@ async def _body(request: Request) -> dict[str, object]:
     """Return a body's fields; one that is no object is refused by its schema, later."""
     try:
         body = json.loads(await request.body() or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # The latter of one that is nested too deep.
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -148,6 +148,13 @@ def test_refusals(running, method, path, json, expected):
     assert code(answer) == expected
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_a_body_that_is_nested_without_end_is_no_fault_of_the_gateways(running, kind):
+    path, deep = f"/people/{running.people['public']}", b"[" * 100_000
+    answer = running.admin("PATCH", path, content=deep, headers={"content-type": kind})
+    assert code(answer) == (400, "invalid_request")
+
+
 def test_grants_follow_their_tier(running):
     grant = {"person_id": running.people["public"], "domain": "capitals", "reason": "x"}
     assert code(running.admin("POST", "/grants", json=grant)) == (400, "invalid_request")
