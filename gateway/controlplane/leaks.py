@@ -57,14 +57,16 @@ async def _end(parts: ControlPlane, keys: dict[str, ParsedKey], address: str) ->
     now = datetime.now(UTC)
     async with parts.database.transaction() as session:
         records = await load_keys(session, ApiKey.id.in_(sorted(keys)))
-        for key_id, parsed in sorted(keys.items()):
-            record = records.get(key_id)
-            if record is None:
-                parts.peppers.matches(parsed, None)  # As long as for a key that is known.
-                continue
-            if not parts.peppers.matches(parsed, record.hmac, record.pepper_version):
-                continue
-            with contextlib.suppress(ConflictError):  # It has ended before.
+    for key_id, parsed in sorted(keys.items()):
+        record = records.get(key_id)
+        if record is None:
+            parts.peppers.matches(parsed, None)  # As long as for a key that is known.
+            continue
+        if not parts.peppers.matches(parsed, record.hmac, record.pepper_version):
+            continue
+        with contextlib.suppress(ConflictError):  # It has ended before.
+            # Each by itself: who holds the log's head, as after the first, waits for no key.
+            async with parts.database.transaction() as session:
                 await revoke_key(
                     session,
                     key_id,
@@ -73,7 +75,7 @@ async def _end(parts: ControlPlane, keys: dict[str, ParsedKey], address: str) ->
                     tag=Tag.KEY_LEAKED,
                     reported_from=address,
                 )
-                log.warning("a leaked key was ended", extra={"airlock": {"key": key_id}})
+            log.warning("a leaked key was ended", extra={"airlock": {"key": key_id}})
 
 
 async def _body(request: Request, parts: ControlPlane) -> bytes:

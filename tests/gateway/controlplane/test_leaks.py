@@ -1,11 +1,16 @@
 """Leak reports: a whole key ends at once, and nobody learns anything from the answer."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from types import SimpleNamespace
 
+import anyio
 import httpx
 import pytest
 
+from gateway.cli.tables import in_transaction
+from gateway.controlplane import keys
 from gateway.controlplane.leaks import PATH
 from gateway.controlplane.throttle import PER_ADDRESS, PER_MINUTE, Throttle
 from gateway.errors import NotReadyError, RateLimitedError
@@ -79,10 +84,27 @@ def test_every_answer_is_the_same_and_what_is_not_a_whole_key_ends_nothing(runni
 
 
 def test_several_keys_in_one_report(running):
-    keys = [made(running, "public") for _ in range(3)]
-    assert report(running, *(key["key"] for key in keys), mint("key")[1]).status_code == 202
+    found = [made(running, "public") for _ in range(3)]
+    assert report(running, *(key["key"] for key in found), mint("key")[1]).status_code == 202
     running.wait_until_seen()
-    assert {running.chat(key["key"]).status_code for key in keys} == {401}
+    assert {running.chat(key["key"]).status_code for key in found} == {401}
+
+
+def test_a_report_and_a_revocation_at_once_do_not_wait_for_each_other(fresh):
+    found = sorted((made(fresh, "public") for _ in range(2)), key=lambda key: key["id"])
+    texts = [key["key"] for key in found]
+    with ThreadPoolExecutor(1) as threads:
+
+        async def revoke(session) -> Future[httpx.Response]:
+            await keys.key_to_change(session, found[1]["id"])
+            reported = threads.submit(report, fresh, *texts)
+            await anyio.sleep(0.5)  # By now the report has ended the first, and waits.
+            await keys.revoke_key(session, found[1]["id"], actor="a", now=datetime.now(UTC))
+            return reported
+
+        assert in_transaction(fresh.settings, revoke).result().status_code == 202
+    fresh.wait_until_seen()
+    assert {code(fresh.chat(text)) for text in texts} == {(401, "revoked_api_key")}
 
 
 BAD = {
