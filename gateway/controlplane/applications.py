@@ -13,6 +13,7 @@ from gateway.controlplane.changes import Tag, record_event
 from gateway.controlplane.evidence import held_by
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
+from gateway.controlplane.renewals import hold_running
 from gateway.controlplane.tiers import get_tier
 from gateway.controlplane.verification_schemas import (
     AcceptanceIn,
@@ -218,11 +219,13 @@ async def accept_and_grant(
         NotFoundError: There is no such application or version of the terms.
         NotPermittedError: By somebody else.
         ConflictError: It is not approved, something it rests on has lapsed, the terms are not those
-            in force, or a grant for one of its domains is there or was taken away.
+            in force, or a grant for one of its domains is there for long or was taken away.
     """
     # Before the application: of two of one person, the second must see the first one's grants.
     await get_person(session, member.person_id, to_change=True)
     loaded = await load(session, application_id, to_change=True)
+    await hold_running(session, member.person_id, loaded.version.domains, now)
+    lapses_at = loaded.row.since + policy.LAPSES_AFTER
     is_mine = loaded.row.person_id == member.person_id
     if is_mine and loaded.row.state == State.GRANTED and loaded.version.digest == given.digest:
         return loaded
@@ -233,8 +236,9 @@ async def accept_and_grant(
     # The step holds the log's head: a role that was taken away before it is gone for certain.
     if not after.is_approved():
         raise ConflictError(f"Refused: {policy.UNAPPROVED}.")
-    of = (loaded.row, loaded.version, after.approvals())
-    return loaded._replace(grants=await grant_domains(session, *of, given.terms, member, now))
+    of = (loaded.row, loaded.version, after.approvals(), given.terms)
+    grants = await grant_domains(session, *of, lapses_at=lapses_at, member=member, now=now)
+    return loaded._replace(grants=grants)
 
 
 def _row(

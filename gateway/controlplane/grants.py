@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.people import get_person
+from gateway.controlplane.renewals import renewals_of
 from gateway.controlplane.schemas import GrantIn
 from gateway.controlplane.tiers import get_tier
 from gateway.errors import ConflictError, InvalidRequestError, NotFoundError, NotPermittedError
@@ -73,19 +74,20 @@ async def add_grant(
     now: datetime,
     **detail: object,
 ) -> Grant:
-    """Let a grant begin now; receipts look for the entry that this makes, under the grant's id.
+    """Let a grant begin; receipts look for the entry that this makes, under the grant's id.
 
     Args:
         session: The transaction.
-        grant: Whose, for what, why, by whose approval, and what else it rests on.
+        grant: Whose, for what, why, by whose approval, and what else it rests on; also from when,
+            if not from now.
         lasts: How long, at most.
         actor: Who makes it.
         now: The moment.
         detail: What the entry says besides.
     """
     grant.id = str(uuid.uuid4())
-    grant.created_at = grant.not_before = now
-    grant.expires_at = now + lasts
+    grant.created_at, grant.not_before = now, grant.not_before or now
+    grant.expires_at = grant.not_before + lasts
     session.add(grant)
     await session.flush()  # The row must exist before an opening that refers to it.
     await record_change(
@@ -96,6 +98,7 @@ async def add_grant(
         now=now,
         person=grant.person_id,
         domain=grant.domain,
+        not_before=grant.not_before.isoformat(),
         expires_at=grant.expires_at.isoformat(),
         **detail,
     )
@@ -103,7 +106,7 @@ async def add_grant(
 
 
 async def revoke_grant(session: AsyncSession, grant_id: str, *, actor: str, now: datetime) -> Grant:
-    """End a grant for ever; running streams that rest on it are cut within a second.
+    """End a grant for ever, and its renewal; streams that rest on it are cut within a second.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -114,6 +117,7 @@ async def revoke_grant(session: AsyncSession, grant_id: str, *, actor: str, now:
         raise NotFoundError(f"There is no grant '{grant_id}'.")
     if grant.revoked_at is not None:
         raise ConflictError("The grant was revoked before.")
-    grant.revoked_at, grant.revoked_by = now, actor
-    await record_change(session, Tag.GRANT_REVOKED, grant_id, actor=actor, now=now)
+    for each in (grant, *await renewals_of(session, grant, now)):
+        each.revoked_at, each.revoked_by = now, actor
+        await record_change(session, Tag.GRANT_REVOKED, each.id, actor=actor, now=now)
     return grant

@@ -7,13 +7,13 @@ the domain who is neither the holder, nor of the holder's organisation, nor the 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.controlplane.changes import Tag, locked, record_change
 from gateway.controlplane.grants import add_grant, revoke_grant
 from gateway.controlplane.organisations import party
 from gateway.controlplane.people import get_person
+from gateway.controlplane.renewals import beginnings, renewals_of
 from gateway.controlplane.terms import accept_terms, terms_in_force
 from gateway.controlplane.tiers import get_tier
 from gateway.controlplane.verification_schemas import UsageReviewIn
@@ -21,11 +21,7 @@ from gateway.errors import ConflictError, NotFoundError, NotPermittedError
 from gateway.identity.principal import Administrator, Member
 from gateway.policy.approval import Duty, Role, Statement, conflict
 from gateway.policy.grants import USAGE_REVIEW_EVERY
-from gateway.tables import Application, ApplicationVersion, AuditEntry, Grant
-
-VOIDING = (Tag.APPLICATION_CREATED, Tag.APPLICATION_EDITED, Tag.APPLICATION_APPEALED)
-"""After any of these, what was approved before counts no more."""
-TAKING = (Tag.GRANT_SUSPENDED, Tag.GRANT_REVOKED)
+from gateway.tables import Application, ApplicationVersion, Grant
 
 
 async def grant_domains(
@@ -34,14 +30,18 @@ async def grant_domains(
     version: ApplicationVersion,
     approvals: Sequence[Statement],
     terms: str,
+    *,
+    lapses_at: datetime,
     member: Member,
     now: datetime,
 ) -> list[Grant]:
     """Make one grant for each domain of an approved application.
 
+    It begins now, or as the one ends that it renews; `lapses_at` is as in `beginnings`.
+
     Raises:
         ConflictError: The terms are not those in force, the person's tier holds no grants, or a
-            grant of theirs for one of the domains is there or was taken away meanwhile.
+            grant of theirs for one of the domains is there for long or was taken away meanwhile.
         NotFoundError: There are no such terms.
     """
     if terms != await terms_in_force(session, now):
@@ -53,7 +53,8 @@ async def grant_domains(
             f"Members of the tier '{tier.name}' hold no grants; an administrator moves the person."
         )
     longest = timedelta(days=tier.max_grant_days)
-    await _check_untaken(session, application, version, approvals, longest, now)
+    of = (application, version, approvals, longest)
+    begins = await beginnings(session, *of, lapses_at=lapses_at, now=now)
     await accept_terms(session, terms, person_id=person.id, actor=member.actor, now=now)
     days = min(version.days, tier.max_grant_days)
     grants = []
@@ -64,83 +65,14 @@ async def grant_domains(
             reason=f"application {application.id}, version {version.number}",
             approved_by=", ".join(_approvers(approvals, domain)),
             application_id=application.id,
-            usage_review_due_at=now + USAGE_REVIEW_EVERY,
+            not_before=begins[domain],
+            usage_review_due_at=begins[domain] + USAGE_REVIEW_EVERY,
         )
         detail = {"application": application.id, "digest": version.digest, "terms": terms}
         detail["approved_by"] = grant.approved_by
         lasts = timedelta(days=days)
         grants.append(await add_grant(session, grant, lasts, actor=member.actor, now=now, **detail))
     return grants
-
-
-async def _check_untaken(
-    session: AsyncSession,
-    application: Application,
-    version: ApplicationVersion,
-    approvals: Iterable[Statement],
-    longest: timedelta,
-    now: datetime,
-) -> None:
-    """Raise where its applicant alone would take back what somebody else has taken away.
-
-    Any number of applications may be approved at a time. What was revoked or suspended comes back
-    by the word of people who could know of it. Of two grants for one domain, suspending one would
-    close nothing; a renewal waits for the end of what it renews.
-
-    Raises:
-        ConflictError: A grant for one of the domains has not ended, or was taken away meanwhile.
-    """
-    approved = await _first_approved(session, application, approvals)
-    grants = await session.scalars(
-        select(Grant)
-        .where(Grant.person_id == application.person_id, Grant.domain.in_(version.domains))
-        .order_by(Grant.created_at, Grant.id)
-    )
-    for grant in grants:
-        is_taken = grant.revoked_at is not None or grant.suspended_at is not None
-        if is_taken and await _was_taken_since(session, grant.id, approved):
-            done = "suspended" if grant.revoked_at is None else "revoked"
-            raise ConflictError(
-                f"The grant '{grant.id}' for {grant.domain} was {done} after this application was "
-                "approved: apply again."
-            )
-        ends_at = min(grant.expires_at, grant.not_before + longest)
-        if grant.revoked_at is None and now < ends_at:
-            raise ConflictError(
-                f"The grant '{grant.id}' for {grant.domain} is there until {ends_at.isoformat()}; "
-                "another one takes its place after that."
-            )
-
-
-async def _first_approved(
-    session: AsyncSession, application: Application, approvals: Iterable[Statement]
-) -> int | None:
-    """Return the number of the log's entry that has the first of the approvals that count.
-
-    By the log, whose order is one for all gateways; by their clocks what one of them took away
-    just after another one's approval could be older than that.
-    """
-    of_it = AuditEntry.subject == application.id
-    voided = select(func.max(AuditEntry.seq)).where(of_it, AuditEntry.tag.in_(map(str, VOIDING)))
-    first: int | None = await session.scalar(
-        select(func.min(AuditEntry.seq)).where(
-            of_it,
-            AuditEntry.tag == str(Tag.APPLICATION_APPROVED),
-            AuditEntry.actor.in_({f"person:{said.by}" for said in approvals}),
-            AuditEntry.seq > voided.scalar_subquery(),
-        )
-    )
-    return first
-
-
-async def _was_taken_since(session: AsyncSession, grant_id: str, approved: int | None) -> bool:
-    """Whether a grant was taken away after an entry of the log; unknown of either, it was."""
-    last: int | None = await session.scalar(
-        select(func.max(AuditEntry.seq)).where(
-            AuditEntry.subject == grant_id, AuditEntry.tag.in_(map(str, TAKING))
-        )
-    )
-    return approved is None or last is None or last > approved
 
 
 def _approvers(approvals: Iterable[Statement], domain: str) -> list[str]:
@@ -157,7 +89,7 @@ async def suspend_grant(
     caller: Administrator | Member | str,
     now: datetime,
 ) -> Grant:
-    """Suspend a grant; its running streams are cut within a second.
+    """Suspend a grant, and its renewal; its running streams are cut within a second.
 
     Raises:
         NotFoundError: There is none of that id.
@@ -173,8 +105,12 @@ async def suspend_grant(
     if grant.suspended_at is not None:
         raise ConflictError("The grant is suspended already.")
     actor = caller if isinstance(caller, str) else caller.actor
-    grant.suspended_at, grant.suspended_by, grant.suspended_reason = now, actor, reason
-    await record_change(session, Tag.GRANT_SUSPENDED, grant_id, actor=actor, now=now, reason=reason)
+    for each in (grant, *await renewals_of(session, grant, now)):
+        if each.suspended_at is None:
+            each.suspended_at, each.suspended_by, each.suspended_reason = now, actor, reason
+            await record_change(
+                session, Tag.GRANT_SUSPENDED, each.id, actor=actor, now=now, reason=reason
+            )
     return grant
 
 
@@ -194,8 +130,12 @@ async def resume_grant(
         raise ConflictError("The grant is not suspended by anybody.")
     if grant.suspended_by == member.actor:
         raise NotPermittedError("Who has suspended a grant does not resume it.")
-    grant.suspended_at = grant.suspended_by = grant.suspended_reason = None
-    await record_change(session, Tag.GRANT_RESUMED, grant_id, actor=member.actor, now=now)
+    word = (grant.suspended_at, grant.suspended_by)
+    for each in (grant, *await renewals_of(session, grant, now)):
+        # What was suspended with it; of another's word it is asked by itself.
+        if (each.suspended_at, each.suspended_by) == word:
+            each.suspended_at = each.suspended_by = each.suspended_reason = None
+            await record_change(session, Tag.GRANT_RESUMED, each.id, actor=member.actor, now=now)
     return grant
 
 

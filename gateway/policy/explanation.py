@@ -137,6 +137,8 @@ def _grant(terms: GrantTerms, now: datetime) -> Ground:
     says = f"{terms.domain}: {state}"
     if state == "active":
         says += f" until {terms.ends_at.isoformat()}"
+    elif state == "pending":
+        says += f", begins at {terms.not_before.isoformat()}"
     elif state == "suspended":
         lapsed = terms.basis.lapsed(now) if terms.basis is not None else ()
         by_hand = ("somebody has suspended it",) if terms.suspended else ()

@@ -1,5 +1,6 @@
 """The verification workflow through HTTP, on SQLite and on PostgreSQL."""
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,12 @@ import pytest
 from sqlalchemy import select, update
 
 from gateway.cli.tables import in_transaction
-from gateway.controlplane import organisations, person_changes
+from gateway.controlplane import applications, organisations, person_changes
 from gateway.controlplane.changes import Tag
 from gateway.controlplane.schemas import PersonChange
+from gateway.controlplane.verification_schemas import AcceptanceIn
+from gateway.identity.grant_terms import load_grants
+from gateway.identity.principal import Member
 from gateway.tables import Grant
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.controlplane.workflow import Workflow, acceptance, content
@@ -223,13 +227,132 @@ def test_a_renewal_waits_for_the_end_of_what_it_renews(fresh):
 
     now = datetime.now(UTC)
     overdue = {"usage_review_due_at": now - timedelta(days=1)}
-    in_transaction(fresh.settings, lambda session: end(session, **overdue))
+    # The end is when the renewal has lapsed: nothing begins so long after its approval.
+    late = overdue | {"expires_at": now + timedelta(days=30, minutes=1)}
+    in_transaction(fresh.settings, lambda session: end(session, **late))
     assert code(workflow.step("ada", renewal, "grants", **accept)) == (409, "conflict")
     over = {"not_before": now - timedelta(days=90), "expires_at": now - timedelta(seconds=1)}
     in_transaction(fresh.settings, lambda session: end(session, **over))
     renewed = workflow.step("ada", renewal, "grants", **accept)
     assert (renewed.status_code, renewed.json()["state"]) == (200, "granted")
     assert workflow.base() == 200
+
+
+@pytest.fixture
+def renewed(fresh) -> tuple[Workflow, dict[str, str], datetime]:
+    """A workflow, the ids of a grant and of its renewal, and when the one ends."""
+    workflow = Workflow(fresh)
+    workflow.verify()
+    first, renewal = workflow.to_grant()["grants"][0]["id"], workflow.to_approved()
+    ends_at = datetime.now(UTC) + timedelta(days=29)
+    soon = update(Grant).where(Grant.id == first).values(expires_at=ends_at)
+    in_transaction(fresh.settings, lambda session: session.execute(soon))
+    accepted = workflow.step("ada", renewal, "grants", terms=workflow.terms)
+    assert accepted.status_code == 200, accepted.text
+    (grant,) = accepted.json()["grants"]
+    return workflow, {"first": first, "renewal": grant["id"]}, ends_at
+
+
+def states(workflow: Workflow, ids: dict[str, str]) -> dict[str, str | None]:
+    """Return what was done to grants, by their names here."""
+    shown = workflow.admin("GET", f"/grants?person_id={workflow.people['ada']}").json()
+    rows = {row["id"]: row for row in shown}
+    return {
+        name: rows[grant]["revoked_by"] or rows[grant]["suspended_by"]
+        for name, grant in ids.items()
+    }
+
+
+def test_a_renewal_that_is_accepted_before_the_end_begins_at_it(renewed):
+    workflow, ids, ends_at = renewed
+    shown = workflow.admin("GET", f"/grants?person_id={workflow.people['ada']}").json()
+    grant = next(row for row in shown if row["id"] == ids["renewal"])
+    begins, due = (
+        datetime.fromisoformat(grant[name]) for name in ("not_before", "usage_review_due_at")
+    )
+    assert begins == ends_at
+    assert due == ends_at + timedelta(days=45)
+    assert datetime.fromisoformat(grant["expires_at"]) == ends_at + timedelta(days=90)
+    terms = in_transaction(
+        workflow.running.settings, lambda session: load_grants(session, {workflow.people["ada"]})
+    )[workflow.people["ada"]]
+    moment = timedelta(microseconds=1)
+    for now in (ends_at - timedelta(days=20), ends_at - moment, ends_at, ends_at + moment):
+        live = [each.id for each in terms if each.state(now) == "active"]
+        assert live == [ids["first" if now < ends_at else "renewal"]]
+    assert workflow.base() == 200
+    third = workflow.to_approved()
+    refused = workflow.step("ada", third, "grants", terms=workflow.terms)
+    assert code(refused) == (409, "conflict"), "one grant waits at most"
+
+
+def test_a_renewal_is_taken_away_with_what_it_renews(renewed):
+    workflow, ids, _ = renewed
+    dan, path = f"person:{workflow.people['dan']}", f"/grants/{ids['first']}"
+    workflow.must("dan", "POST", f"{path}/suspend", reason="odd use")
+    assert states(workflow, ids) == {"first": dan, "renewal": dan}
+    assert code(workflow.call("dan", "POST", f"/grants/{ids['renewal']}/resume")) == (
+        (403, "not_permitted")
+    )
+    workflow.must("app", "POST", f"{path}/resume")
+    assert states(workflow, ids) == {"first": None, "renewal": None}
+    review = {"outcome": "revoke", "rationale": "misuse"}
+    workflow.must("dan", "POST", f"{path}/usage-reviews", **review)
+    assert states(workflow, ids) == {"first": dan, "renewal": dan}
+    events = workflow.admin("GET", f"/audit-events?subject={ids['renewal']}").json()
+    assert [event["tag"] for event in events] == [
+        Tag.GRANT_REVOKED,
+        Tag.GRANT_RESUMED,
+        Tag.GRANT_SUSPENDED,
+        Tag.GRANT_CREATED,
+    ]
+
+
+def test_what_is_suspended_or_no_grant_of_the_workflow_is_not_renewed_before_its_end(fresh):
+    """Nor one that a shorter tier ends: in a longer one it could go on beside its renewal."""
+    workflow = Workflow(fresh)
+    workflow.verify()
+    first = workflow.to_grant()["grants"][0]["id"]
+    workflow.must("dan", "POST", f"/grants/{first}/suspend", reason="odd use")
+    renewal, now = workflow.to_approved(), datetime.now(UTC)
+    soon = {"expires_at": now + timedelta(days=9)}
+    usual = soon | {"suspended_at": None, "suspended_by": None}
+    by_hand = usual | {"application_id": None, "usage_review_due_at": None}
+    shortened = usual | {"not_before": now - timedelta(days=175)}
+
+    async def change(session, **values) -> None:
+        await session.execute(update(Grant).where(Grant.id == first).values(**values))
+
+    for values in (soon, by_hand, shortened):
+        in_transaction(fresh.settings, functools.partial(change, **values))
+        refused = workflow.step("ada", renewal, "grants", terms=workflow.terms)
+        assert "is there until" in refused.json()["error"]["message"], values
+
+
+def test_of_a_revocation_and_a_renewal_at_once_no_renewal_is_left(fresh):
+    workflow = Workflow(fresh)
+    workflow.verify()
+    first, renewal = workflow.to_grant()["grants"][0]["id"], workflow.to_approved()
+    soon = update(Grant).where(Grant.id == first)
+    soon = soon.values(expires_at=datetime.now(UTC) + timedelta(days=9))
+    in_transaction(fresh.settings, lambda session: session.execute(soon))
+    member, held = Member("key", workflow.people["ada"]), threading.Event()
+    given = AcceptanceIn(digest=renewal["digest"], terms=workflow.terms)
+
+    async def accept(session) -> None:
+        now = datetime.now(UTC)
+        await applications.accept_and_grant(session, renewal["id"], given, member=member, now=now)
+        held.set()
+        await anyio.sleep(0.5)  # By now the revocation has read what there is, or waits.
+
+    with ThreadPoolExecutor(1) as threads:
+        accepting = threads.submit(in_transaction, fresh.settings, accept)
+        assert held.wait(10)
+        workflow.admin("POST", f"/grants/{first}/revoke")
+        accepting.result()
+    shown = workflow.admin("GET", f"/grants?person_id={workflow.people['ada']}").json()
+    assert len(shown) == 2
+    assert all(row["revoked_at"] for row in shown)
 
 
 def test_of_applications_that_are_accepted_at_once_one_makes_a_grant(fresh):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.policy.breakglass import Closures
 from gateway.policy.explanation import KeyUsed, explain
-from gateway.policy.grants import Standing, live_domains
+from gateway.policy.grants import ALWAYS, NEVER, Basis, GrantTerms, Standing, live_domains
 from gateway.policy.key_terms import KeyTerms
 from gateway.policy.routing import Alias, Family, Routed, route
 from tests.gateway.policy.test_grants import GRANTS, NOW, PUBLIC, RESEARCHER
@@ -76,8 +76,6 @@ def test_a_key_takes_what_it_is_narrowed_to_and_never_gives(model, standing, gra
 
 
 def test_a_suspended_grant_says_everything_that_suspends_it():
-    from gateway.policy.grants import ALWAYS, NEVER, Basis, GrantTerms
-
     hour = timedelta(hours=1)
     basis = Basis(NEVER, ALWAYS, datetime(2026, 1, 1, tzinfo=UTC))
     terms = GrantTerms("bio", NOW - hour, NOW + hour, None, "g", suspended=True, basis=basis)
@@ -89,3 +87,11 @@ def test_a_suspended_grant_says_everything_that_suspends_it():
         "missing and the review of its use is overdue"
     )
     assert (said.rule, said.missing) == ("grant_required", ("cyber",))
+
+
+def test_a_grant_that_has_not_begun_says_when_it_does():
+    hour = timedelta(hours=1)
+    terms = GrantTerms("bio", NOW + hour, NOW + 2 * hour, None, "g")
+    said = explain("m", FAMILIES, {}, "ada", Standing(RESEARCHER, is_active=True), [terms], NOW)
+    (ground,) = [each for each in said.grounds if each.row == "grant:g"]
+    assert ground.says == f"bio: pending, begins at {(NOW + hour).isoformat()}"
