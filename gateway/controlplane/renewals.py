@@ -25,15 +25,19 @@ TAKING = (Tag.GRANT_SUSPENDED, Tag.GRANT_REVOKED)
 async def hold_running(
     session: AsyncSession, person_id: str, domains: Iterable[str], now: datetime
 ) -> None:
-    """Hold a person's grants that have not ended, as whoever takes one away holds it.
+    """Hold a person's grants that may be renewed, as whoever takes one away holds it.
 
     So what is to renew one is there before it is taken away, or not at all.
     """
-    running = select(Grant.id).where(
-        Grant.person_id == person_id, Grant.domain.in_(domains), Grant.expires_at > now
+    ids = await session.scalars(
+        select(Grant.id).where(
+            Grant.person_id == person_id,
+            Grant.domain.in_(domains),
+            Grant.not_before <= now,
+            Grant.expires_at > now,
+        )
     )
-    # What is renewed before what renews it, in the order of `renewals_of`.
-    for grant_id in list(await session.scalars(running.order_by(Grant.not_before, Grant.id))):
+    for grant_id in sorted(ids):
         await locked(session, Grant, grant_id)
 
 
