@@ -88,9 +88,7 @@ async def approve(
     opening = await _opening(session, opening_id)
     if opening.approved_at is not None:
         raise ConflictError("Somebody has agreed before.")
-    second = await party(session, member.person_id)
-    asked = (opening.asked_by, opening.asked_at, opening.about)
-    _check(policy.approval_refusal(*asked, second, now))
+    await _check_second(session, opening, member, now)
     opening.approved_by, opening.approved_at = member.person_id, now
     await record_event(
         session,
@@ -101,7 +99,17 @@ async def approve(
         request=opening.request_id,
         asked_by=f"person:{opening.asked_by}",
     )
+    # Once more, since the log's head is held by now: what was taken away before it is gone.
+    await _check_second(session, opening, member, now)
     return opening
+
+
+async def _check_second(
+    session: AsyncSession, opening: ContentOpening, member: Member, now: datetime
+) -> None:
+    second = await party(session, member.person_id)
+    asked = (opening.asked_by, opening.asked_at, opening.about)
+    _check(policy.approval_refusal(*asked, second, now))
 
 
 async def release(
@@ -115,10 +123,7 @@ async def release(
         NotPermittedError: To somebody else, or too late, or nobody has agreed.
     """
     opening = await _opening(session, opening_id)
-    asking = await party(session, member.person_id)
-    agreed = await party(session, opening.approved_by) if opening.approved_by else None
-    word = (opening.asked_by, opening.approved_at, agreed)
-    _check(policy.release_refusal(*word, asking, now))
+    await _check_both(session, opening, member, now)
     if opening.released_at is not None:
         raise ConflictError("They were handed out before; ask again.")
     parts = await _kept(session, opening.request_id)
@@ -137,6 +142,7 @@ async def release(
         reason=opening.reason,
         about=f"person:{opening.about}",
     )
+    await _check_both(session, opening, member, now)  # Once more, as who agrees is.
     note = await sign_head(session, signer, now)
 
     async def prove(subject: str, tag: str) -> ProvenEntry | None:
@@ -162,6 +168,15 @@ async def release(
             for row in parts
         ),
     )
+
+
+async def _check_both(
+    session: AsyncSession, opening: ContentOpening, member: Member, now: datetime
+) -> None:
+    asking = await party(session, member.person_id)
+    agreed = await party(session, opening.approved_by) if opening.approved_by else None
+    word = (opening.asked_by, opening.approved_at, agreed)
+    _check(policy.release_refusal(*word, asking, now))
 
 
 async def forget_expired(database: Database) -> None:

@@ -109,9 +109,7 @@ async def approve(
         raise NotFoundError(f"There is no destruction '{destruction_id[:40]}'.")
     if row.approved_at is not None:
         raise ConflictError("Somebody has agreed before.")
-    asking = await party(session, row.asked_by)
-    second = await party(session, member.person_id)
-    _check(policy.destruction_refusal(asking, row.asked_at, row.about, second, now))
+    await _check_both(session, row, member, now)
     found = await _concerned(session, row.request_id, row.grant_id, now)
     await _check_unopened(session, found.requests, now)
     if dry_run:
@@ -132,7 +130,17 @@ async def approve(
         reason=row.reason,
         **done.model_dump(),
     )
+    # Once more, since the log's head is held by now: what was taken away before it is gone.
+    await _check_both(session, row, member, now)
     return DestructionStepOut(concerned=done, destruction=DestructionOut.model_validate(row))
+
+
+async def _check_both(
+    session: AsyncSession, row: ContentDestruction, member: Member, now: datetime
+) -> None:
+    asking = await party(session, row.asked_by)
+    second = await party(session, member.person_id)
+    _check(policy.destruction_refusal(asking, row.asked_at, row.about, second, now))
 
 
 async def _destroy(

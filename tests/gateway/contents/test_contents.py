@@ -1,6 +1,9 @@
 """Contents over HTTP: kept where they must be, opened by two people, gone when it is time."""
 
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +26,7 @@ from gateway.contents.bundle import Bundle, open_bundle, read_bundle
 from gateway.contents.holder import make_holder, read_private
 from gateway.contents.keeping import Keeping
 from gateway.contents.sealing import Place, commit, new_part_key, seal, to_text
+from gateway.controlplane import organisations
 from gateway.controlplane.contents import destroy_key, forget
 from gateway.db import Database
 from gateway.errors import AuditFileError, NotReadyError
@@ -123,6 +127,41 @@ def asked(running, parts: int = 2, **extra) -> httpx.Response:
 
     wait_for(lambda: in_transaction(running.settings, count) == parts)
     return answer
+
+
+def as_a_role_goes(board: Board, who: str, step: Callable[[], httpx.Response]) -> httpx.Response:
+    """Return the answer to a step while somebody's role is taken away; they have it again then."""
+    running, held = board.running, threading.Event()
+
+    async def take(session) -> None:
+        by = {"actor": "test", "now": datetime.now(UTC)}
+        await organisations.set_roles(session, board.people[who], [], **by)
+        held.set()
+        await anyio.sleep(0.5)  # By now the step has read who may take it, or waits.
+
+    with ThreadPoolExecutor(1) as threads:
+        taking = threads.submit(in_transaction, running.settings, take)
+        assert held.wait(10)
+        answer = step()
+        taking.result()
+    given = running.admin(
+        "PUT", f"/people/{board.people[who]}/roles", json={"roles": [PEOPLE[who]]}
+    )
+    assert given.status_code == 200, given.text
+    return answer
+
+
+@pytest.mark.parametrize("who", ["ulla", "app"])
+@pytest.mark.parametrize("step", ["approve", "release"])
+def test_who_loses_a_role_at_this_moment_is_no_longer_one_of_two(running, board, step, who):
+    opening = board.ask(asked(running).headers["x-request-id"])
+    if step == "release":
+        assert board.call("app", f"/{opening}/approve").status_code == 200
+    by = "app" if step == "approve" else "ulla"
+    answer = as_a_role_goes(board, who, lambda: board.call(by, f"/{opening}/{step}"))
+    # An auditor who asked and is none any more is not handed out what another one agrees to.
+    is_asked = (step, who) == ("approve", "ulla")
+    assert answer.status_code == (200 if is_asked else 403), answer.text
 
 
 @pytest.mark.parametrize("extra", [{}, {"stream": True}], ids=["whole", "stream"])

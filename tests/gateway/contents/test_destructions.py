@@ -14,7 +14,14 @@ from gateway.contents.bundle import open_bundle
 from gateway.contents.holder import read_private
 from gateway.tables import ContentDestruction, ContentKey, KeptContent
 from tests.gateway.conftest import make_settings, run_gateway
-from tests.gateway.contents.test_contents import Board, asked, keeping_of, log_key_of, with_holder
+from tests.gateway.contents.test_contents import (
+    Board,
+    as_a_role_goes,
+    asked,
+    keeping_of,
+    log_key_of,
+    with_holder,
+)
 from tests.gateway.controlplane.test_admin_api import code
 from tests.gateway.dataplane.test_audit import entries
 
@@ -168,6 +175,15 @@ def test_it_takes_two_people_neither_the_caller(running, board):
     assert request_id in kept(running)
     assert board.agree(destruction).status_code == 200
     assert code(board.agree(destruction, "otto")) == (409, "conflict")
+
+
+@pytest.mark.parametrize("who", ["ulla", "app"])
+def test_who_loses_a_role_at_this_moment_is_no_longer_one_of_two(running, board, who):
+    request_id = asked(running).headers["x-request-id"]
+    destruction = board.propose(request_id=request_id)
+    answer = as_a_role_goes(board, who, lambda: board.agree(destruction))
+    assert answer.status_code == 403, answer.text
+    assert request_id in kept(running)
 
 
 def test_what_somebody_has_asked_to_read_is_not_destroyed(running, board):
