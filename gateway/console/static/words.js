@@ -38,6 +38,7 @@ export function grantState(grant, now = Date.now()) {
   if (grant.suspended_at) return ["suspended", "bad"];
   if (grant.usage_review_due_at && Date.parse(grant.usage_review_due_at) <= now)
     return ["review overdue", "bad"];
+  if (Date.parse(grant.not_before) > now) return ["begins later", ""];
   return ["active", "good"];
 }
 

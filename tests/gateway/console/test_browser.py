@@ -1,10 +1,14 @@
 """The console in a real browser, on a real provider: what people do there, and what they see."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import update
 
+from gateway.cli.tables import in_transaction
+from gateway.tables import Grant
 from tests.gateway.conftest import run_gateway
 from tests.gateway.console.reading import Reader, chromium
 from tests.gateway.identity.test_login import settings_with_provider
@@ -190,6 +194,19 @@ def test_what_people_call_themselves_is_text_on_every_page(running, board):
     for page in ("log", "grants"):
         root.go(f"/{page}")
     assert root.page.locator("img").count() == 0
+
+
+def test_a_grant_that_begins_later_is_not_called_active(running, board):
+    given = {"person_id": running.people["researcher"], "domain": "lakes", "reason": "r"}
+    grant = running.admin("POST", "/grants", json=given).json()["id"]
+    later = update(Grant).where(Grant.id == grant)
+    later = later.values(not_before=datetime.now(UTC) + timedelta(days=1))
+    with ThreadPoolExecutor(1) as threads:  # The browser's own loop runs in this one.
+        change = threads.submit(in_transaction, running.settings, lambda s: s.execute(later))
+    change.result()
+    root = board["root"].go("/grants", "Grants")
+    row = root.section("Everybody's").get_by_role("row").filter(has_text="lakes")
+    expect(row.get_by_text("begins later")).to_be_visible()
 
 
 def test_a_long_list_comes_a_page_at_a_time(running, board):
