@@ -13,7 +13,6 @@ import time
 import venv
 from pathlib import Path
 
-
 COMPILING = ("-q", "-j", "0", "-x", "/tests?/|/testing/|/transformers/models/")
 
 
