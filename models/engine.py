@@ -151,8 +151,13 @@ class EngineSpec:
 
 
 def engine_name(alias: str) -> str:
-    """Return the name of an alias's files: `family-label`."""
-    return alias.replace(":", "-")
+    """Return the name of an alias's files, which no other alias's have: `family-label`.
+
+    The last dash separates the two, so a label with dashes of its own is set off by a plus, which
+    no name holds: of `a-b:c` it is `a-b-c`, of `a:b-c` it is `a+b-c`.
+    """
+    family, _, label = alias.partition(":")
+    return f"{family}{'+' if '-' in label else '-'}{label}"
 
 
 def facts_path(home: Path, alias: str) -> Path:

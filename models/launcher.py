@@ -16,23 +16,36 @@ from models.attestation import Attestation
 from models.documents import canonical_json, read_document, write_bytes
 from models.engine import EngineSpec, engine_name
 from models.errors import EngineError
+from models.locks import locked
 from models.pinned import PinnedCheckpoint
 from models.profile import merged, serving_words
-from models.release import Release, Seen, current_release
+from models.release import Release, Seen, current_release, has_release
 from models.signing import seal
 from models.store import CheckpointStore
 from models.supervisor import Running
 from models.trust import read_trust
 
 
-def read_seen(home: Path, alias: str) -> Seen | None:
-    """Return the newest release that was accepted under a home directory.
+def read_seen(store: CheckpointStore, home: Path, alias: str) -> Seen | None:
+    """Return the newest release of an alias that was accepted under a home directory.
 
     Raises:
         DocumentError: What is remembered cannot be read; that is no reason to forget it.
     """
-    path = _seen_path(home, alias)
-    return read_document(path, Seen) if path.exists() else None
+    own = _seen_path(home, alias)
+    shared = own.with_name(f"{alias.replace(':', '-')}.json")
+    path = own if own.exists() else shared
+    if not path.exists():
+        return None
+    seen = read_document(path, Seen)
+    # Aliases that differ in where the colon is once had one file. What it says is another's when
+    # that alias has the release, and has taken it over into a file of its own: none is forgotten.
+    dashes = [place for place, sign in enumerate(shared.stem) if sign == "-" and path == shared]
+    names = {f"{shared.stem[:place]}:{shared.stem[place + 1 :]}" for place in dashes} - {alias}
+    is_anothers = any(
+        _seen_path(home, name).exists() and has_release(store, name, seen) for name in names
+    )
+    return None if is_anothers else seen
 
 
 def _seen_path(home: Path, alias: str) -> Path:
@@ -71,13 +84,16 @@ class Launcher:
             DocumentError: The trust store cannot be read.
         """
         family, _, label = self.alias.partition(":")
-        seen = read_seen(self.home, self.alias)
-        trust = read_trust(self.home)
-        release = current_release(self.store, trust, family, label, self.now(), seen)
-        accepted = Seen(version=release.version, digest=release.document_digest)
-        if accepted != seen:
-            content = canonical_json(accepted.model_dump(mode="json"))
-            write_bytes(_seen_path(self.home, self.alias), content)
+        path = _seen_path(self.home, self.alias)
+        # From reading to writing, or who looked earlier would put an older version back: the
+        # side-car asks in threads of its own, and a second launcher before it is refused.
+        with locked(path.with_name(f"{path.name}.lock")):
+            seen = read_seen(self.store, self.home, self.alias)
+            trust = read_trust(self.home)
+            release = current_release(self.store, trust, family, label, self.now(), seen)
+            accepted = Seen(version=release.version, digest=release.document_digest)
+            if accepted != seen or not path.exists():
+                write_bytes(path, canonical_json(accepted.model_dump(mode="json")))
         return release
 
     def spec(self, release: Release, where: Placement) -> EngineSpec:

@@ -203,17 +203,16 @@ def _follow_chain(store: CheckpointStore, release: Release, seen: Seen | None) -
         ReleaseInvalidError: A link is missing or is another than was signed.
     """
     oldest = seen.version if seen else 1
-    link, version = release.document_digest, release.version
-    while version > oldest:
-        earlier = _peek(store, release.family, release.label, version)
-        version -= 1
-        if earlier.previous is None:
-            raise ReleaseInvalidError(release.alias, f"version {version + 1} names none before it")
-        link = earlier.previous
-        before = _peek(store, release.family, release.label, version)
-        if before.document_digest != link:
-            raise ReleaseInvalidError(release.alias, f"version {version} is not what was signed")
-    if seen is not None and link != seen.digest:
+    link = release
+    while link.version > oldest:
+        # What was verified says which comes before it: a file that is read again may be another.
+        before = _peek(store, release.family, release.label, link.version - 1)
+        if before.document_digest != link.previous:
+            raise ReleaseInvalidError(
+                release.alias, f"version {before.version} is not what was signed"
+            )
+        link = before
+    if seen is not None and link.document_digest != seen.digest:
         raise ReleaseInvalidError(
             release.alias, f"version {seen.version} is not the one that was seen"
         )
@@ -226,6 +225,15 @@ def history(store: CheckpointStore, family: str, label: str) -> list[Release]:
         ReleaseInvalidError: A file cannot be read or is not what its name says.
     """
     return [_peek(store, family, label, version) for version in versions(store, family, label)]
+
+
+def has_release(store: CheckpointStore, alias: str, seen: Seen) -> bool:
+    """Whether the very release that somebody has seen is there, as one of this alias."""
+    family, _, label = alias.partition(":")
+    try:
+        return _peek(store, family, label, seen.version).document_digest == seen.digest
+    except ReleaseInvalidError:
+        return False
 
 
 def newest_releases(store: CheckpointStore) -> list[Release]:

@@ -5,12 +5,15 @@ import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import httpx
 import pytest
 
+from models import launcher
 from models.attestation import process_start_ticks, verify_attestation
-from models.engine import EngineSpec
+from models.documents import write_bytes
+from models.engine import EngineSpec, engine_name
 from models.errors import (
     CheckpointCorruptError,
     EngineError,
@@ -20,15 +23,16 @@ from models.errors import (
 )
 from models.launcher import Launcher, Placement, read_seen
 from models.profile import serving_words
-from models.release import release_path
+from models.release import Release, Seen, current_release, release_path
 from models.revocation import revoke
 from models.sidecar import SideCar
+from models.signing import seal
 from models.store import CheckpointStore
 from models.supervisor import Running
 from models.trust import TrustStore
 from tests.models.checkpoints import NOW, PROFILE, put_base, put_candidate, put_report, trusted
 from tests.models.test_gate import report
-from tests.models.trusting import ALICE, ENGINE, TRUST, point, trust_in
+from tests.models.trusting import ALICE, BOB, ENGINE, TRUST, point, trust_in
 
 LATER = NOW + timedelta(hours=1)
 RUNNING = Running(pid=os.getpid(), pid_start_ticks=7, started_at=NOW)
@@ -140,12 +144,69 @@ def test_another_engine_version_or_engine_is_refused(house: House):
 def test_the_newest_version_is_remembered_across_starts(house: House):
     second = house.promote()
     assert house.launcher().release() == second
-    seen = read_seen(house.home, "smollm2:base")
+    seen = read_seen(house.store, house.home, "smollm2:base")
     assert seen is not None
     assert seen.version == 2
     release_path(house.store, "smollm2", "base", 2).unlink()
     with pytest.raises(ReleaseInvalidError, match="older than 2"):
         house.launcher().release()
+
+
+def test_no_two_aliases_share_the_name_of_their_files():
+    families, labels = ("a", "a-b", "a-b-", "a."), ("b", "b-c", "c", "b-", "b--c", "c.d")
+    aliases = [f"{family}:{label}" for family in families for label in labels]
+    assert len({engine_name(alias) for alias in aliases}) == len(aliases)
+    assert engine_name("zephyr-7b:unlearned") == "zephyr-7b-unlearned"
+
+
+def test_what_was_remembered_under_a_name_of_two_aliases_stays_remembered(house: House):
+    candidate = put_candidate(house.store, house.digest, b"unlearned").digest
+    put_report(house.store, report(), house.digest, candidate)
+    for _ in range(2):
+        newest = point(house.store, candidate, "x-base")
+    other = house.launcher().release().model_copy(update={"family": "smollm2-x"})
+    write_bytes(release_path(house.store, "smollm2-x", "base", 1), seal(other, (ALICE, BOB)))
+    mine, namesake = (
+        Launcher(house.store, house.home, alias, ENGINE, lambda: LATER)
+        for alias in ("smollm2:x-base", "smollm2-x:base")
+    )
+    seen = Seen(version=2, digest=newest.document_digest)
+    write_bytes(house.home / "seen/smollm2-x-base.json", seen.model_dump_json().encode())
+    with pytest.raises(ReleaseInvalidError, match="older than 2"):
+        namesake.release()
+    assert mine.release() == newest
+    assert namesake.release() == other
+    assert mine.release() == newest
+    release_path(house.store, "smollm2", "x-base", 2).unlink()
+    with pytest.raises(ReleaseInvalidError, match="older than 2"):
+        mine.release()
+    assert namesake.release() == other
+
+
+def test_who_looked_earlier_does_not_put_an_older_version_back(house: House, monkeypatch):
+    """The side-car asks in threads of its own, while the supervisor starts the engine anew."""
+    first, is_read, is_promoted = current_release, Event(), Event()
+
+    def slow(*args) -> Release:
+        found = first(*args)
+        is_read.set()
+        is_promoted.wait(1)
+        return found
+
+    monkeypatch.setattr(launcher, "current_release", slow)
+    early = Thread(target=house.launcher().release)
+    early.start()
+    is_read.wait()
+    monkeypatch.setattr(launcher, "current_release", first)
+    second = house.promote()
+    late = Thread(target=house.launcher().release)
+    late.start()
+    late.join(0.2)
+    is_promoted.set()
+    early.join()
+    late.join()
+    seen = read_seen(house.store, house.home, "smollm2:base")
+    assert seen == Seen(version=2, digest=second.document_digest)
 
 
 def test_the_engine_gets_the_files_that_were_hashed(house: House):
