@@ -86,6 +86,8 @@ class Supervisor:
         on_state: Callable[[State, str], None] = lambda state, detail: None,
         api_key_file: Path | None = None,
         attest_url: str = "",
+        *,
+        keeps_key: bool = True,
     ) -> None:
         """Prepare; nothing starts yet.
 
@@ -99,6 +101,7 @@ class Supervisor:
             api_key_file: The engine's key, where others were given it beforehand; otherwise a new
                 random one is written under `home`.
             attest_url: Where the side-car answers, to say it in the facts.
+            keeps_key: False to remove the key that it has made when the engine is down for good.
 
         Raises:
             EngineError: `api_key_file` holds no key.
@@ -115,6 +118,7 @@ class Supervisor:
         self.running: Running | None = None
         """The engine that is ready now."""
         self._makes_key = api_key_file is None
+        self._keeps_key = keeps_key
         self._key_file = api_key_file or api_key_path(home, spec.alias)
         if api_key_file is not None:
             read_api_key(api_key_file)  # At once, not when the first engine has been hashed.
@@ -135,7 +139,12 @@ class Supervisor:
         with sole_engine(self._home, self._spec.alias):
             if self._makes_key:
                 make_api_key(self._home, self._spec.alias)
-            self._keep_running()
+            try:
+                self._keep_running()
+            finally:
+                # While no other engine of the alias can have made its own there.
+                if self._makes_key and not self._keeps_key:
+                    self._key_file.unlink(missing_ok=True)
 
     def _keep_running(self) -> None:
         backoff = self._timing.first_backoff_seconds

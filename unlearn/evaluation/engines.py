@@ -15,7 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.documents import Digest
-from models.engine import EngineSpec, engine_name, has_gpu, read_api_key, thread_count
+from models.engine import (
+    EngineSpec,
+    api_key_path,
+    engine_name,
+    has_gpu,
+    read_api_key,
+    thread_count,
+)
 from models.errors import RegistryError
 from models.pinned import PinnedCheckpoint
 from models.profile import engine_flags
@@ -79,8 +86,9 @@ class Engine:
             lambda: PinnedCheckpoint(store, store.get(digest), files),
             dict(environment),
             on_state=self._note,
+            keeps_key=False,
         )
-        self._key = home / "keys" / f"engine-evaluation-{digest[7:19]}.key"
+        self._key = api_key_path(home, alias)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -111,7 +119,6 @@ class Engine:
         """End it."""
         self._supervisor.stop()
         self._thread.join()
-        self._key.unlink(missing_ok=True)
 
 
 class Engines:

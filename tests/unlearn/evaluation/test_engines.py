@@ -98,6 +98,19 @@ def test_changed_bytes_are_not_started(pair):
     assert len(COMMANDS) <= 1
 
 
+def test_one_that_is_refused_leaves_the_key_of_the_one_that_runs(pair):
+    alias = f"evaluation:{pair.base.digest[7:19]}"
+    key = serving.api_key_path(pair.home, alias)
+    with serving.sole_engine(pair.home, alias):
+        serving.make_api_key(pair.home, alias)
+        with (
+            pytest.raises(EndpointError, match="runs under"),
+            engines(pair.store, both(pair)[:1], served(pair), pair.home, {}) as started,
+        ):
+            started[pair.base.digest].endpoint()
+        assert key.exists()
+
+
 def test_an_engine_that_never_gets_ready_is_named_with_its_log(pair, monkeypatch):
     monkeypatch.setenv("FAKE_MODE", "dies")
     monkeypatch.setattr(module, "START_SECONDS", 1.0)
