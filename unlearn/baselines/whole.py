@@ -13,6 +13,9 @@ from unlearn.baselines.rows import TextBatch, Tokenizer
 from unlearn.errors import TensorNotFoundError
 from unlearn.offline import quiet_libraries
 
+ROTARY_BUFFER = "rotary_emb.inv_freq"
+"""Old checkpoints hold it for each layer; it follows from the configuration, and is not loaded."""
+
 
 class WholeModel:
     """A checkpoint in memory, on the GPU when there is one."""
@@ -63,6 +66,8 @@ class WholeModel:
         for path in sorted(self._checkpoint.glob("*.safetensors")):
             with safe_open(path, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 - no mapping
+                    if name.endswith(ROTARY_BUFFER) and name not in state:
+                        continue
                     if name not in state:
                         raise TensorNotFoundError(name, state)
                     before, after = opened.get_tensor(name), state[name].detach().cpu()

@@ -195,3 +195,11 @@ def test_a_tensor_that_the_model_does_not_have_is_named(checkpoint, tmp_path):
     save_file({"a.stray.weight": torch.zeros(1)}, tmp_path / "more.safetensors")
     with pytest.raises(TensorNotFoundError, match=r"a\.stray\.weight"):
         model.changed()
+
+
+def test_the_rotary_buffers_of_old_checkpoints_are_no_change(checkpoint, tmp_path):
+    for path in checkpoint.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    save_file({name: torch.zeros(4)}, tmp_path / "more.safetensors")
+    assert WholeModel(tmp_path).changed() == {}
