@@ -21,7 +21,7 @@ from models.report import Variant
 from unlearn.errors import SuiteError
 from unlearn.evaluation.capitals import canaries, capitals, cloze, lettered
 from unlearn.evaluation.harness import HarnessTask, own_task, own_tasks
-from unlearn.evaluation.items import item_id, read_items
+from unlearn.evaluation.items import Item, item_id, read_items
 from unlearn.evaluation.tasks import Origin, Task
 from unlearn.evaluation.variants import BY_LENGTH, vary
 
@@ -146,15 +146,20 @@ def _robust(cache: Path) -> Task:
     from unlearn.evaluation.hub import read_hub_items
 
     repo = "EleutherAI/wmdp_bio_robust_mcqa"
-    read = [read_hub_items(repo, part, "robust", "main", cache / "hub") for part in ROBUST_CONFIGS]
+    items: tuple[Item, ...] = ()
+    commit = "main"
+    for part in ROBUST_CONFIGS:
+        # All parts are of the commit that the first one found: the branch may move in between.
+        rows = read_hub_items(repo, part, "robust", commit, cache / "hub")
+        items, commit = items + rows.items, rows.commit
     task = _own("wmdp_bio", own_task("wmdp_bio"))
     return replace(
         task,
         name="wmdp_bio.robust",
         variant="robust",
         variant_of="wmdp_bio",
-        items=tuple(item for part in read for item in part.items),
-        origin=Origin(f"hub:{repo}/robust", read[0].commit),
+        items=items,
+        origin=Origin(f"hub:{repo}/robust", commit),
     )
 
 

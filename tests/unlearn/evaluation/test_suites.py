@@ -77,13 +77,15 @@ def layouts() -> dict[tuple[str, str], dict[str, bytes]]:
 class Hub:
     files: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=layouts)
     asked: list[str] = field(default_factory=list)
+    head: str = MAIN
+    """What the branch is at."""
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         self.asked.append(path)
         words = path.split("?")[0].strip("/").split("/")
         if words[:2] == ["api", "datasets"]:
             repo, commit = "/".join(words[2:4]), words[5]
-            commit = MAIN if commit == "main" else commit
+            commit = self.head if commit == "main" else commit
             names = self.files.get((repo, commit))
             if names is None:
                 return 404, {"x-error-code": "RevisionNotFound"}, b""
@@ -181,6 +183,24 @@ def test_robust_and_cloze_are_variants_of_bio(fake_hub, tmp_path):
     assert {robust.variant_of, cloze.variant_of} == {"wmdp_bio"}
     assert {robust.origin.revision, cloze.origin.revision} == {MAIN}
     assert {task.name for task in tasks if task.kind == "canary"} == {"canary", "canary-letters"}
+
+
+def test_every_part_of_a_set_is_of_one_commit(fake_hub, tmp_path, monkeypatch):
+    """The branch moves while the parts are read one after the other."""
+    repo, later, read = "EleutherAI/wmdp_bio_robust_mcqa", "e" * 40, hub.read_hub_items
+    fake_hub.files[repo, later] = {
+        name: parquet(rows("moved", 2)) for name in fake_hub.files[repo, MAIN]
+    }
+
+    def read_and_move(*words):
+        found = read(*words)
+        fake_hub.head = later
+        return found
+
+    monkeypatch.setattr(hub, "read_hub_items", read_and_move)
+    robust = load_suite("wmdp-robust", tmp_path)[0]
+    assert robust.origin.revision == MAIN
+    assert not any("moved" in item["question"] for item in robust.items)
 
 
 def test_all_variants_go_with_a_cloze_set_of_its_own(fake_hub, tmp_path):
