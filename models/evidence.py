@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from models.depth import DEPTH_SUITE, Key, attack_key
 from models.documents import Digest
 from models.errors import CheckpointNotFoundError, DocumentError, RegistryError, SignatureError
-from models.gate import Facts
+from models.gate import CLOCK_SKEW, Facts
 from models.manifest import Manifest
-from models.plan import Plan, plan_path, signed_by, verify_chain
+from models.plan import Plan, contradicting, plan_path, signed_by, verify_chain
 from models.report import AttackResult, Profile, Report
 from models.signing import peek, unseal
 from models.store import SEALED, CheckpointStore
@@ -76,7 +76,7 @@ def collect_file(
     report, faults = _open(path, trust, now)
     hazards, lineage_faults = _lineage(store, report)
     faults += lineage_faults
-    plan, plan_faults = _plan(store, trust, report)
+    plan, plan_faults = _plan(store, trust, report, now)
     faults += plan_faults
     attacks, attack_faults = _attacks(store, trust, report.candidate, now)
     faults += attack_faults
@@ -179,7 +179,7 @@ def _corpora(candidate: Manifest) -> dict[str, Digest]:
 
 
 def _plan(
-    store: CheckpointStore, trust: TrustStore, report: Report
+    store: CheckpointStore, trust: TrustStore, report: Report, now: datetime
 ) -> tuple[Plan | None, list[str]]:
     """Return the plan that a report names, and what is wrong with the chain that it is part of."""
     try:
@@ -200,6 +200,12 @@ def _plan(
         for other in family
     ):
         faults.append("another report carries out the same plan: each run needs its own")
+    other = None if plan is None else contradicting(chain, plan, now + CLOCK_SKEW)
+    if plan is not None and other is not None:
+        faults.append(
+            f"plan {plan.number} is of {plan.announced_at}, plan {other.number} of "
+            f"{other.announced_at}: one of their clocks was wrong, so neither carries a report"
+        )
     return plan, faults
 
 

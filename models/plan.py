@@ -6,8 +6,13 @@ Each plan holds the digest of the one before, so a plan that is changed, left ou
 the chain, and nothing of that family passes the gate. A plan counts as an attempt whether or not a
 report follows. What the chain cannot show by itself is that its newest plans were deleted; a stored
 report that names a missing plan shows that (`models.evidence`).
+
+The order is the chain's; a time is what its evaluator's clock said. Where two plans' times say
+another order than the chain, one of the clocks was wrong, and neither plan carries a report, unless
+whoever judges sees by their own clock that the other one was ahead.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,6 +62,7 @@ def announce(
     suite: str,
     subsets: tuple[str, ...],
     now: datetime,
+    newest_was_ahead: bool = False,
 ) -> Plan:
     """Append a plan to its family's chain and return it.
 
@@ -71,10 +77,11 @@ def announce(
         suite: By what.
         subsets: The names of all subsets that the report will hold.
         now: The moment; the run must start after it.
+        newest_was_ahead: Whether the newest plan may be of a later moment: its clock was ahead.
 
     Raises:
         SignatureError: The key is no trusted evaluator's at this moment; nothing is announced.
-        DocumentError: The chain is broken, or `now` is before its newest plan.
+        DocumentError: The chain is broken, or `now` is before its newest plan, unless that is said.
     """
     while True:
         chain = read_chain(store, family)
@@ -92,8 +99,12 @@ def announce(
             announced_at=now,
         )
         path = _directory(store, family) / f"{plan.number:06d}.dsse.json"
-        if chain and now < chain[-1].announced_at:
-            raise DocumentError(path, "would be announced before the plan that it follows")
+        if chain and now < chain[-1].announced_at and not newest_was_ahead:
+            raise DocumentError(
+                path,
+                f"would be announced before the plan that it follows, of {chain[-1].announced_at}: "
+                "put this clock right; if that one was ahead, `airlock evaluate --clock-was-ahead`",
+            )
         sealed = seal(plan, [key])
         try:
             unseal(sealed, Plan, trust, "evaluator", threshold=1, now=now)
@@ -124,8 +135,6 @@ def read_chain(store: CheckpointStore, family: str) -> list[Plan]:
             raise DocumentError(path, f"is not the plan {number} of {family}: one is missing")
         if plan.previous != (chain[-1].document_digest if chain else None):
             raise DocumentError(path, "does not follow the plan before it: the chain is broken")
-        if chain and plan.announced_at < chain[-1].announced_at:
-            raise DocumentError(path, "was announced before the plan that it follows")
         before = _attempts_before(chain, plan.base, plan.announced_at, plan.window_days)
         if plan.attempt != before + 1:
             raise DocumentError(path, f"says attempt {plan.attempt}, but it is {before + 1}")
@@ -161,6 +170,25 @@ def signed_by(path: Path, plan: Plan, trust: TrustStore) -> None:
         raise DocumentError(path, str(error)) from error
 
 
+def contradicting(chain: Sequence[Plan], plan: Plan, now: datetime) -> Plan | None:
+    """Return a plan whose time and a given one's say another order than their chain, if any.
+
+    One that lies after `now` does not count: its clock was ahead, and this one's need not have been
+    wrong. Among all others nobody can tell who dated a plan back, so that what was measured before
+    it was announced, or an attempt, would not show.
+    """
+    return next(
+        (
+            other
+            for other in chain
+            if other.announced_at <= now
+            and (other.number < plan.number) == (other.announced_at > plan.announced_at)
+            and other.announced_at != plan.announced_at
+        ),
+        None,
+    )
+
+
 def plan_path(store: CheckpointStore, plan: Plan) -> Path:
     """Return where a plan is stored."""
     return _directory(store, plan.family) / f"{plan.number:06d}.dsse.json"
@@ -168,11 +196,16 @@ def plan_path(store: CheckpointStore, plan: Plan) -> Path:
 
 def _attempts_before(chain: list[Plan], base: Digest, moment: datetime, days: int) -> int:
     since = moment - timedelta(days=days)
-    # Attacking weights is not another try at passing, so its runs spend nothing.
-    return sum(
-        plan.base == base and plan.suite != DEPTH_SUITE and plan.announced_at > since
-        for plan in chain
-    )
+    attempts, latest = 0, since
+    for plan in chain:
+        # One that was dated back is as late as any before it, or it would leave the window early.
+        # A clock that was ahead of `moment` keeps its own plan in the window, and no other.
+        if plan.announced_at <= moment:
+            latest = max(latest, plan.announced_at)
+        # Attacking weights is not another try at passing, so its runs spend nothing.
+        if plan.base == base and plan.suite != DEPTH_SUITE:
+            attempts += max(plan.announced_at, latest) > since
+    return attempts
 
 
 def _directory(store: CheckpointStore, family: str) -> Path:

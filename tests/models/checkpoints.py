@@ -73,6 +73,7 @@ def put_report(
     policy: Policy = POLICY,
     key: Ed25519PrivateKey = EVALUATOR,
     now: datetime | None = None,
+    newest_was_ahead: bool = False,
 ) -> Report:
     """Announce a run, and store its report signed, as an evaluation would; trust the demo's keys.
 
@@ -90,6 +91,7 @@ def put_report(
         suite=made.suite,
         subsets=tuple(subset.name for subset in made.subsets),
         now=now or made.started_at,
+        newest_was_ahead=newest_was_ahead,
     )
     given = {"base": base, "candidate": candidate, "plan": plan.document_digest}
     report = made.model_copy(update=given)

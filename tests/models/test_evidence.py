@@ -141,6 +141,39 @@ def test_harm_to_the_plans_makes_every_report_of_the_family_invalid(store, harm)
     assert [verdict(store, made).outcome for made in reports] == ["INVALID", "INVALID"]
 
 
+def stored_after(store, ahead: timedelta, **changes) -> list[Report]:
+    """Two reports; the first one's clock was ahead, which the second one says."""
+    base = put_base(store, b"base").digest
+    times = {"started_at": NOW + ahead, "ended_at": NOW + ahead}
+    first = put_candidate(store, base, b"first").digest
+    second = put_candidate(store, base, b"second").digest
+    return [
+        put_report(store, report(**times), base, first),
+        put_report(store, report(**changes), base, second, newest_was_ahead=True),
+    ]
+
+
+def test_a_report_counts_while_the_clock_before_it_is_seen_to_have_been_ahead(store):
+    _, after = stored_after(store, timedelta(days=10))
+    found = verdict(store, after)
+    assert (found.outcome, found.attempt) == ("PASS", 2), found.complaint
+    late = verdict(store, after, now=NOW + timedelta(days=10))
+    assert (late.outcome, "clocks was wrong" in faults(late)) == ("INVALID", True)
+
+
+def test_a_plan_that_later_ones_are_dated_before_carries_no_report(store):
+    """Or a low attempt could be had in advance, and used after as many others as one likes."""
+    ahead, _ = stored_after(store, timedelta(days=10))
+    found = verdict(store, ahead, now=NOW + timedelta(days=11))
+    assert (found.outcome, "clocks was wrong" in faults(found)) == ("INVALID", True)
+
+
+def test_a_run_that_was_dated_back_is_invalid(store):
+    """What was measured before it was announced would be announced as if it had been before."""
+    _, back = stored_after(store, timedelta(hours=-1), started_at=NOW - timedelta(days=1))
+    assert verdict(store, back).outcome == "INVALID"
+
+
 def test_a_plan_by_a_key_that_was_revoked_since_then_carries_no_report(store):
     made = stored(store)
     both = TrustStore(

@@ -125,6 +125,25 @@ def test_harm_to_the_chain_is_noticed(store, harm):
         announce_one(store, 9)
 
 
+def test_a_clock_that_was_ahead_stops_nobody_who_says_so(store):
+    announce_one(store)
+    ahead = announce_one(store, 400)
+    with pytest.raises(DocumentError, match=r"if that one was ahead.*--clock-was-ahead"):
+        announce_one(store, 1)
+    after = announce_one(store, 1, newest_was_ahead=True)
+    assert (ahead.attempt, after.attempt) == (1, 3), "each before it is an attempt, when ever"
+    assert announce_one(store, 2).attempt == 4, "it is said once"
+    assert announce_one(store, 365.5).attempt == 4, "what is out of the window is out"
+    assert len(verify_chain(store, TRUST, "smollm2")) == 5
+
+
+def test_a_plan_that_is_dated_back_does_not_leave_the_window_early(store):
+    announce_one(store, 300)
+    assert announce_one(store, 0, newest_was_ahead=True).attempt == 2
+    assert announce_one(store, 366).attempt == 3
+    assert announce_one(store, 666).attempt == 2
+
+
 def test_a_plan_by_no_evaluator_breaks_the_chain(store):
     announce_one(store, key=WALT)
     with pytest.raises(DocumentError, match="evaluator"):

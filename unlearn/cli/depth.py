@@ -104,6 +104,7 @@ def measure_depth(
             policy=policy,
             serving=None,
             is_again=args.again,
+            newest_was_ahead=args.clock_was_ahead,
             attack=partial(_attack, args, store, run, order),
         )
     for one in report.attacks:

@@ -80,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limit = "only N items a subset: no evidence"
     parser.add_argument("--limit", type=whole(1, LARGEST), metavar="N", help=limit)
     parser.add_argument("--again", action="store_true", help="also when a current report is there")
+    parser.add_argument(
+        "--clock-was-ahead",
+        action="store_true",
+        help="announce although the family's newest plan is of a later moment: its clock was ahead",
+    )
     parser.add_argument("--chat-judge", metavar="URL", help="grade conversations through this API")
     parser.add_argument("--judge-model", metavar="MODEL", help="the judge's name there")
     parser.add_argument(
@@ -163,6 +168,7 @@ def measure(
             policy=policy,
             serving=serving,
             is_again=args.again,
+            newest_was_ahead=args.clock_was_ahead,
             judge=grader,
         )
     for subset in report.subsets:

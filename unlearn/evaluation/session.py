@@ -54,6 +54,7 @@ def measure_run(
     policy: Policy,
     serving: EngineSpec | None,
     is_again: bool,
+    newest_was_ahead: bool = False,
     judge: Endpoint | None = None,
     attack: Attack | None = None,
 ) -> Report:
@@ -69,6 +70,7 @@ def measure_run(
         policy: What the report is to be judged by.
         serving: How both would be served, to be asked in that way; None to ask in this process.
         is_again: Whether answers that are known are thrown away first.
+        newest_was_ahead: Whether the family's newest plan may be of a later moment.
         judge: Who grades conversations.
         attack: Attacks both checkpoints after they have answered, and shows how far it is.
 
@@ -87,7 +89,15 @@ def measure_run(
             raise SuiteError(run.suite, problem) from error
         for digest in run.checkpoints if is_again else ():
             Answers(answers_path(cache, digest, run.profile, harness_version())).forget()
-        plan = _announce(store, run, home, key, policy, is_again=is_again)
+        plan = _announce(
+            store,
+            run,
+            home,
+            key,
+            policy,
+            is_again=is_again,
+            newest_was_ahead=newest_was_ahead,
+        )
         lane, started = stack.enter_context(_scorers(store, run, home, environment, serving))
         # Imported here, while engines start: half the time of a short run would go into it.
         from unlearn.evaluation.measure import evaluate
@@ -159,6 +169,7 @@ def _announce(
     policy: Policy,
     *,
     is_again: bool,
+    newest_was_ahead: bool,
 ) -> Digest | None:
     """Announce the run before it starts, and return its plan: the one place where that is done.
 
@@ -182,6 +193,7 @@ def _announce(
         suite=run.suite,
         subsets=tuple(task.name for task in run.tasks),
         now=now,
+        newest_was_ahead=newest_was_ahead,
     )
     note(cache, plan, run)
     return plan.document_digest
