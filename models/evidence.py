@@ -15,7 +15,7 @@ from models.documents import Digest
 from models.errors import CheckpointNotFoundError, DocumentError, RegistryError, SignatureError
 from models.gate import CLOCK_SKEW, Facts
 from models.manifest import Manifest
-from models.plan import Plan, contradicting, plan_path, signed_by, verify_chain
+from models.plan import Plan, contradicting, plan_path, read_chain, signed_by, verify_chain
 from models.report import AttackResult, Profile, Report
 from models.signing import peek, unseal
 from models.store import SEALED, CheckpointStore
@@ -103,15 +103,22 @@ def collect_file(
     )
 
 
-def report_to_judge(store: CheckpointStore, candidate: Digest) -> Digest | None:
+def report_to_judge(store: CheckpointStore, candidate: Digest, now: datetime) -> Digest | None:
     """Return the newest report on a candidate that is no depth report; None without any.
 
-    The newest decides: an older, better one must not outvote what was measured since.
+    The newest decides: an older, better one must not outvote what was measured since. One that lies
+    in the future, by a clock that was ahead, stays the newest until a later plan is carried out.
 
     Raises:
         DocumentError: A stored report cannot be read; it might be the one that forbids.
     """
     mine = [report for report in store.reports_for(candidate) if report.suite != DEPTH_SUITE]
+    timely = [report for report in mine if report.ended_at <= now + CLOCK_SKEW]
+    if len(timely) < len(mine):
+        chain = read_chain(store, store.get(candidate).family)
+        numbers = {plan.document_digest: plan.number for plan in chain}
+        last = max(mine, key=lambda report: numbers.get(report.plan or "", 0))
+        mine = timely if last in timely else mine
     return mine[-1].document_digest if mine else None
 
 

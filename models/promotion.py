@@ -105,7 +105,7 @@ def examine(
             f"{digest} is a base checkpoint, from which nothing was unlearned; "
             f"it may only be called {BASE_LABEL}"
         )
-    report = report_to_judge(store, digest)
+    report = report_to_judge(store, digest, now)
     if report is None:
         raise PromotionRefusedError(f"{digest} has no report; run `airlock evaluate` on it first")
     # What attacks bring back must not be more than in what is released now.

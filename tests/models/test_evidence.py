@@ -217,8 +217,21 @@ def test_the_newest_report_decides_and_depth_reports_are_not_among_them(store):
     newest = stored(store, started_at=late, ended_at=late)
     assert first.candidate == newest.candidate
     depth(store, newest, 0.1, at=NOW + timedelta(days=2))
-    assert report_to_judge(store, first.candidate) == newest.document_digest
-    assert report_to_judge(store, first.base) is None
+    assert report_to_judge(store, first.candidate, NOW) == newest.document_digest
+    assert report_to_judge(store, first.base, NOW) is None
+
+
+def test_a_report_from_the_future_is_the_newest_until_a_later_plan_is_carried_out(store):
+    times = {"started_at": NOW + timedelta(days=10), "ended_at": NOW + timedelta(days=10)}
+    ahead = stored(store, **times)
+    assert report_to_judge(store, ahead.candidate, NOW) == ahead.document_digest
+    unannounced = ahead.model_copy(update={"plan": None, "ended_at": NOW - timedelta(hours=1)})
+    store.put_report(unannounced, [EVALUATOR])
+    assert report_to_judge(store, ahead.candidate, NOW) == ahead.document_digest
+    after = put_report(store, report(), ahead.base, ahead.candidate, newest_was_ahead=True)
+    assert report_to_judge(store, ahead.candidate, NOW) == after.document_digest
+    late = NOW + timedelta(days=11)
+    assert report_to_judge(store, ahead.candidate, late) == ahead.document_digest
 
 
 def attack(recovered: float, **changes) -> AttackResult:

@@ -187,13 +187,15 @@ def _is_current(
     from unlearn.attacks.suite import keys_of
     from unlearn.evaluation.currency import announced_policy, is_current
 
+    now = datetime.now(UTC)
     same_run = is_current(
         report,
         run.base,
         run.tasks,
         run.profile,
-        announced_for=announced_policy(store, report),
+        announced_for=announced_policy(store, report, now),
         policy=policy.document_digest if is_announced else None,
-        not_before=datetime.now(UTC) - timedelta(days=policy.validity.max_age_days),
+        not_before=now - timedelta(days=policy.validity.max_age_days),
+        now=now,
     )
     return same_run and [attack_key(attack) for attack in report.attacks] == keys_of(order)

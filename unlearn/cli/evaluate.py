@@ -139,7 +139,8 @@ def measure(
         profile=profile,
         is_limited=args.limit is not None,
     )
-    newest = report_to_judge(store, candidate)
+    now = datetime.now(UTC)
+    newest = report_to_judge(store, candidate, now)
     is_new = newest is None or args.again or asked.is_limited
     report = None if newest is None or is_new else store.get_report(newest)
     if report is not None and is_current(
@@ -147,9 +148,10 @@ def measure(
         base,
         tasks,
         profile,
-        announced_for=announced_policy(store, report),
+        announced_for=announced_policy(store, report, now),
         policy=policy.document_digest if key else None,
-        not_before=datetime.now(UTC) - timedelta(days=policy.validity.max_age_days),
+        not_before=now - timedelta(days=policy.validity.max_age_days),
+        now=now,
     ):
         console.print("a current report is in the store already")
     else:

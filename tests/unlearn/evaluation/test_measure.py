@@ -71,6 +71,7 @@ def test_a_report_pairs_base_and_candidate_item_by_item(pair, serve):
         "announced_for": "sha256:today",
         "policy": "sha256:today",
         "not_before": report.ended_at - timedelta(days=1),
+        "now": report.ended_at,
     }
     assert is_current(report, pair.base.digest, TASKS, profile, **today)
     assert not is_current(report, pair.base.digest, TASKS[:1], profile, **today)
@@ -79,6 +80,8 @@ def test_a_report_pairs_base_and_candidate_item_by_item(pair, serve):
     assert not is_current(report, pair.base.digest, TASKS, other, **today)
     expired = {**today, "not_before": report.ended_at}
     assert not is_current(report, pair.base.digest, TASKS, profile, **expired)
+    from_the_future = {**today, "now": report.started_at - timedelta(days=1)}
+    assert not is_current(report, pair.base.digest, TASKS, profile, **from_the_future)
     for announced in ("sha256:yesterday", None):
         changed = {**today, "announced_for": announced}
         assert not is_current(report, pair.base.digest, TASKS, profile, **changed)

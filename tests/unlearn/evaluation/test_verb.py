@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from models.locks import locked
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY
 from models.report import Report
-from models.signing import make_private_key, peek, signers
+from models.signing import make_private_key, peek, read_private_key, signers
 from models.trust import TrustStore
-from tests.models.checkpoints import trusted, write_trust
+from tests.models.checkpoints import NOW, put_report, trusted, write_trust
 from unlearn.cli.evaluate import add_arguments as add_evaluate
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -50,6 +51,25 @@ def test_a_key_that_does_not_count_spoils_no_family(pair, rows, tmp_path, capsys
     assert main([*words, "--key", str(tmp_path / "other.pem")]) == 28
     assert "nothing was announced" in capsys.readouterr().err
     assert read_chain(pair.store, "smollm2") == []
+
+
+def test_a_family_goes_on_after_a_clock_was_ahead(pair, rows, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlearn.offline.go_offline", lambda cache: None)
+    words = ["--home", str(pair.home), "evaluate", pair.candidate.digest[7:19]]
+    words += ["--suite", f"file:{rows}", "--engine", "in-process"]
+    key = evaluator(pair.home, tmp_path)
+    words += ["--key", str(key)]
+    assert main(words) == 0
+    (report,) = pair.store.reports_for(pair.candidate.digest)
+    ahead = dict.fromkeys(("started_at", "ended_at"), NOW + timedelta(days=9000))
+    made = report.model_copy(update=ahead)
+    put_report(pair.store, made, made.base, made.candidate, key=read_private_key(key))
+    assert main(words) == 23
+    assert "--clock-was-ahead" in capsys.readouterr().err
+    for word in (["--clock-was-ahead"], []):
+        assert main([*words, *word]) == 0
+    assert "current report" in capsys.readouterr().err
+    assert len(read_chain(pair.store, "smollm2")) == 3
 
 
 def test_it_measures_once_signs_and_shows_a_page(pair, rows, tmp_path, capsys, monkeypatch):
@@ -128,7 +148,10 @@ def test_a_limited_run_is_no_attempt_and_no_evidence(pair, rows, tmp_path, capsy
     assert signers(path.read_bytes()) == ()
     assert len(read_chain(pair.store, "smollm2")) == 1
     (report,) = pair.store.reports_for(pair.candidate.digest)
-    assert report_to_judge(pair.store, pair.candidate.digest) == report.document_digest
+    assert (
+        report_to_judge(pair.store, pair.candidate.digest, report.ended_at)
+        == report.document_digest
+    )
     assert main(words) == 0
     assert capsys.readouterr().out == whole
     assert main(["--home", str(pair.home), "gate", str(path)]) == 3
