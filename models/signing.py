@@ -200,6 +200,10 @@ def _document(payload: bytes, kind: type[AnyDocument]) -> AnyDocument:
         where = ".".join(map(str, first["loc"])) or "document"
         raise SignatureError(f"the signed document's {where}: {first['msg']}") from error
     # One document has one digest: a second spelling of the same values is refused.
-    if canonical_json(document.model_dump(mode="json")) != payload:
+    try:
+        is_canonical = canonical_json(document.model_dump(mode="json")) == payload
+    except ValueError as error:  # NaN or infinity, where a document takes any JSON.
+        raise SignatureError(f"the signed document is no JSON: {error}") from error
+    if not is_canonical:
         raise SignatureError("the signed document is not canonical JSON")
     return document

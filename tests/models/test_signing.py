@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import JsonValue
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
@@ -55,6 +56,18 @@ TRUST = TrustStore(keys=(trusted(ALICE, "alice"), trusted(BOB, "bob"), trusted(S
 
 def opened(raw: bytes, trust=TRUST, role="releaser", threshold=2, now=NOW, kind=Note):
     return unseal(raw, kind, trust, role, threshold=threshold, now=now)
+
+
+class Settings(Document):
+    values: dict[str, JsonValue]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_what_is_no_number_in_any_json_is_refused(number: str):
+    payload = f'{{"values":{{"x":{number}}}}}'.encode()
+    raw = canonical_json(Envelope(payload, payload_type(Settings), {}).to_dict())
+    with pytest.raises(SignatureError):
+        peek(raw, Settings)
 
 
 def test_two_holders_open_a_document():
