@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -103,12 +104,23 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o444, replace: bool 
                 Path(scratch).replace(path)
             else:
                 os.link(scratch, path)
+            _flush(path.parent)
         finally:
             Path(scratch).unlink(missing_ok=True)
     except FileExistsError:
         raise
     except OSError as error:
         raise translate(error, path) from error
+
+
+def _flush(directory: Path) -> None:
+    """Write to the disk which files a directory has: a revocation must outlast a power cut."""
+    with suppress(OSError):  # Not every file system does that, nor everybody who may write.
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def translate(error: OSError, path: Path) -> OSError | RegistryError:

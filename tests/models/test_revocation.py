@@ -1,5 +1,6 @@
 """Revocations: one person, at once, for ever."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def test_one_releaser_is_enough_and_the_first_reason_stays(store: CheckpointStor
     assert revoke(store, TRUST, digest, BOB, reason="again", now=NOW) == first
     assert revocation_of(store, digest) == "leaks"
     assert verified_revocations(store, TRUST) == {digest: first}
+
+
+def test_it_outlasts_a_power_cut(store: CheckpointStore, monkeypatch):
+    """Its name is on the disk too, when the verb says that it is done."""
+    flushed, flush = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    digest = put_base(store, b"base").digest
+    revoke(store, TRUST, digest, ALICE, reason="leaks", now=NOW)
+    assert flushed[-1] == revocation_path(store, digest).parent.resolve()
 
 
 def test_nobody_else_can_revoke(store: CheckpointStore):
