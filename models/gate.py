@@ -115,6 +115,7 @@ def _announcement(report: Report, policy: Policy, facts: Facts) -> list[RuleResu
             ("suite", plan.suite == report.suite),
             ("subsets", plan.subsets == names),
             ("policy", plan.policy == policy.document_digest),
+            ("window", plan.window_days == policy.statistics.window_days),
             ("attempt", plan.attempt == facts.attempts),
         )
         if not same

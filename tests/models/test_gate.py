@@ -388,6 +388,7 @@ PLANS = {
     "a subset more": {"subsets": ("canary", "capitals", "capitals-few-shot", "general")},
     "announced after it started": {"announced_at": NOW + timedelta(seconds=1)},
     "another attempt than counted": {"attempt": 2},
+    "attempts of another window": {"window_days": 1},
 }
 
 
