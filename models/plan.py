@@ -152,9 +152,8 @@ def verify_chain(store: CheckpointStore, trust: TrustStore, family: str) -> list
         DocumentError: As `read_chain`, or a plan is not signed by an evaluator.
     """
     chain = read_chain(store, family)
-    ever = TrustStore(keys=tuple(key.model_copy(update={"revoked_at": None}) for key in trust.keys))
     for path, plan in zip(_paths(store, family), chain, strict=True):
-        signed_by(path, plan, ever)
+        signed_by(path, plan, trust.ever())
     return chain
 
 

@@ -5,6 +5,7 @@ What a release claims is examined when it is drafted, and again by whoever appro
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -109,13 +110,32 @@ def examine(
     if report is None:
         raise PromotionRefusedError(f"{digest} has no report; run `airlock evaluate` on it first")
     # What attacks bring back must not be more than in what is released now.
-    earlier = history(store, manifest.family, label)
-    released = earlier[-1].checkpoint if earlier else None
+    released = _released(store, trust, manifest.family, label)
     evidence = collect(store, trust, report, now, profile, released=released)
     verdict = judge(evidence.report, policy, evidence.facts)
     if verdict.outcome != "PASS":
         raise PromotionRefusedError(f"the gate says {verdict.outcome}: {verdict.complaint}")
     return verdict
+
+
+def _released(store: CheckpointStore, trust: TrustStore, family: str, label: str) -> Digest | None:
+    """Return the checkpoint of an alias's newest release that two people signed, if any.
+
+    Who writes to the store could put a release there that nobody signed, of a checkpoint that was
+    never attacked. Where none can be checked, since a new trust store has other keys, the newest
+    counts.
+
+    Raises:
+        ReleaseInvalidError: A release cannot be read.
+    """
+    releases = history(store, family, label)
+    for one in reversed(releases):
+        raw = release_path(store, family, label, one.version).read_bytes()
+        with suppress(SignatureError):
+            return unseal(
+                raw, Release, trust.ever(), "releaser", threshold=SIGNERS, now=one.created_at
+            ).checkpoint
+    return releases[-1].checkpoint if releases else None
 
 
 def draft(

@@ -70,6 +70,12 @@ class TrustStore(Document):
         """Return the keys that count for a role at a moment."""
         return [key for key in self.keys if key.counts(role, now)]
 
+    def ever(self) -> "TrustStore":
+        """Return the store as if no key had been revoked, to ask who signed what is past."""
+        return TrustStore(
+            keys=tuple(key.model_copy(update={"revoked_at": None}) for key in self.keys)
+        )
+
     def holder(self, keyid: str) -> str:
         """Return who holds a key of this store."""
         return next(key.holder for key in self.keys if key.keyid == keyid)

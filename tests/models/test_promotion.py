@@ -19,10 +19,12 @@ from models.errors import (
 from models.fingerprint import Answer, Fingerprint
 from models.promotion import Wanted, draft, rollback_target
 from models.release import Release, current_releases, history, proposal_path, release_path
+from models.report import Report
 from models.revocation import revoke
 from models.signing import seal
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, PROFILE, put_base, put_candidate, put_report
+from tests.models.test_evidence import depth
 from tests.models.test_gate import report, subset, utility
 from tests.models.trusting import ALICE, ALICES_SPARE, BOB, ENGINE, POLICY, TRUST, point, propose
 
@@ -134,6 +136,34 @@ def test_adapters_and_another_checkpoints_fingerprint_are_refused(store: Checkpo
     )
     with pytest.raises(ValueError, match="fingerprint"):
         point(store, gated(store), fingerprint=foreign)
+
+
+def test_a_release_that_nobody_signed_lowers_nothing(store: CheckpointStore):
+    """Or who writes to the store would choose what the next candidate is compared with."""
+    released = point(store, gated(store))
+    depth(store, report_of(store, released.checkpoint), 0.2)
+    attacked = gated(store, b"worse")
+    depth(store, report_of(store, attacked), 0.5)
+    with pytest.raises(PromotionRefusedError, match="than in the released checkpoint"):
+        point(store, attacked)
+    assert released.verdict is not None
+    forged = released.verdict.model_copy(update={"candidate": attacked})
+    planted = released.model_copy(
+        update={
+            "version": 2,
+            "previous": released.document_digest,
+            "checkpoint": attacked,
+            "verdict": forged,
+            "verdict_digest": forged.document_digest,
+        }
+    )
+    write_bytes(release_path(store, "smollm2", "unlearned", 2), seal(planted, [ALICE]))
+    with pytest.raises(PromotionRefusedError, match="than in the released checkpoint"):
+        point(store, attacked)
+
+
+def report_of(store: CheckpointStore, candidate: str) -> Report:
+    return store.reports_for(candidate)[0]
 
 
 def test_two_people_one_after_the_other(store: CheckpointStore):
