@@ -69,8 +69,12 @@ class Release(Document):
             raise ValueError("waived must be what the verdict rests on")
         if self.forgets != proven or not set(self.forgets) <= set(self.hazards):
             raise ValueError("forgets must be what the verdict proves")
+        if self.verdict and self.verdict.outcome != "PASS":
+            raise ValueError(f"the verdict is {self.verdict.outcome}")
         if self.verdict and self.verdict.candidate != self.checkpoint:
             raise ValueError("the verdict is on another checkpoint")
+        if self.verdict and self.verdict.profile != self.profile.document_digest:
+            raise ValueError("the verdict is on another profile")
         if self.verdict_digest != (self.verdict.document_digest if self.verdict else None):
             raise ValueError("verdict_digest must be the verdict's")
         if self.verdict is None and self.label != BASE_LABEL:

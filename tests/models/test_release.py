@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models import release as module
 from models.errors import ReleaseInvalidError
 from models.release import Release, Seen, current_release, current_releases, release_path
 from models.revocation import revoke
@@ -143,6 +144,23 @@ def test_an_older_pointer_from_a_backup_is_known_by_what_was_seen(store: Checkpo
     assert current(store, seen=seen_of(other)) == other
 
 
+def test_the_chain_is_that_of_the_release_that_was_verified(store: CheckpointStore, monkeypatch):
+    """Its file may be another one when it is read again."""
+    seen = point(store, gated(store, b"one"))
+    file_of(store, 1).unlink()
+    point(store, gated(store, b"fork"))
+    newest = point(store, gated(store, b"two"))
+    unsigned = newest.model_copy(update={"previous": seen.document_digest})
+
+    def swap(*_) -> None:
+        file_of(store, 2).write_bytes(seal(unsigned, []))
+        file_of(store, 1).write_bytes(seal(seen, []))
+
+    monkeypatch.setattr(module, "revocation_of", swap)
+    with pytest.raises(ReleaseInvalidError, match="not what was signed"):
+        current(store, seen=seen_of(seen))
+
+
 def test_releases_before_the_one_that_was_seen_need_not_be_kept(store: CheckpointStore):
     point(store, gated(store, b"one"))
     second = point(store, gated(store, b"two"))
@@ -161,12 +179,20 @@ def test_a_revoked_checkpoint_ends_its_alias(store: CheckpointStore):
 
 def test_what_a_release_may_not_claim(store: CheckpointStore):
     release = point(store, gated(store))
+    assert release.verdict is not None
+    failed = release.verdict.model_copy(update={"outcome": "FAIL", "forgets": ()})
+    digest = failed.document_digest
     for changes, why in (
         ({"forgets": ()}, "what the verdict proves"),
         ({"label": "base", "verdict": None, "verdict_digest": None}, "what the verdict proves"),
         ({"verdict": None, "verdict_digest": None, "forgets": ()}, "only the base"),
         ({"verdict_digest": "sha256:" + "0" * 64}, "must be the verdict's"),
         ({"checkpoint": "sha256:" + "0" * 64}, "another checkpoint"),
+        ({"profile": PROFILE.model_copy(update={"dtype": "int4"})}, "another profile"),
+        (
+            {"label": "x", "forgets": (), "verdict": failed, "verdict_digest": digest},
+            "the verdict is FAIL",
+        ),
         ({"hazards": ("capitals", "rivers")}, "every hazard"),
         ({"version": 2}, "names the one before"),
         ({"expires_at": NOW}, "must expire after"),
