@@ -132,6 +132,12 @@ class Score(Document):
     lower: float
     upper: float
 
+    @model_validator(mode="after")
+    def _is_a_share(self) -> Self:
+        if self.k > self.n:
+            raise ValueError("more right answers than items")
+        return self
+
     @property
     def accuracy(self) -> float:
         """The share of right answers."""

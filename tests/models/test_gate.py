@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
+from pydantic import ValidationError
 
 from models.gate import Facts, judge
 from models.plan import Plan
 from models.policy import WMDP_POLICY, DatasetPin, Policy
-from models.report import Dataset, Harness, ItemResult, Profile, Prompt, Report, Subset
+from models.report import Dataset, Harness, ItemResult, Profile, Prompt, Report, Score, Subset
 from models.waiver import Waiver
 from tests.models.checkpoints import PROFILE
 
@@ -397,6 +398,12 @@ def test_a_run_other_than_announced_is_invalid(changes: dict):
     verdict = examined(report(), plan=announced(report(), **changes))
     assert verdict.outcome == "INVALID"
     assert broken(verdict) <= {"plan.matches", "plan.first"}
+
+
+def test_no_score_has_more_right_answers_than_items():
+    """A base that knew more than everything would make any attack bring back little."""
+    with pytest.raises(ValidationError, match="more right answers"):
+        Score(k=3, n=2, lower=0, upper=1)
 
 
 def test_a_run_that_was_not_announced_is_invalid():
