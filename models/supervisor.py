@@ -172,6 +172,9 @@ class Supervisor:
         Returns:
             How long it was ready (seconds), and why it ended.
         """
+        if self._is_healthy():
+            # vLLM shares a port with whoever lets it: what answers would be taken for this engine.
+            return 0.0, f"something else answers on {self._spec.url}"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         parent = os.getpid()
         spec = replace(self._spec, checkpoint=checkpoint.directory)

@@ -9,7 +9,9 @@ import sys
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -27,6 +29,15 @@ class Files:
 
     def __init__(self, verify=lambda: None) -> None:
         self.verify = self.check = verify
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 FAKE = Path(__file__).resolve().parents[1] / "fakes/engine.py"
@@ -57,8 +68,11 @@ def free_port() -> int:
 class Run:
     """A supervisor in a thread."""
 
-    def __init__(self, home: Path, mode: str = "ok", pin=lambda: nullcontext(Files())) -> None:
-        self.spec = FakeSpec("f:l", "sha256:" + "0" * 64, home, port=free_port(), mode=mode)
+    def __init__(
+        self, home: Path, mode: str = "ok", pin=lambda: nullcontext(Files()), port: int = 0
+    ) -> None:
+        port = port or free_port()
+        self.spec = FakeSpec("f:l", "sha256:" + "0" * 64, home, port=port, mode=mode)
         self.states: list[str] = []
         self.error: Exception | None = None
         self.supervisor = Supervisor(
@@ -163,6 +177,17 @@ def test_an_engine_that_dies_at_once_is_tried_again_and_again(start):
     run = start("dies")
     wait_for(lambda: run.states.count("restarting") >= 3)
     assert "ready" not in run.states
+
+
+def test_what_else_answers_on_its_port_is_not_taken_for_it(start):
+    """Nothing would be attested of weights that are still being loaded."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        run = start(port=other.server_port)
+        wait_for(lambda: run.states.count("restarting") >= 2)
+        other.shutdown()
+    assert "ready" not in run.states
+    wait_for(lambda: "ready" in run.states)
 
 
 def test_a_hung_engine_is_restarted(start):
