@@ -31,6 +31,7 @@ from gateway.controlplane.faults import answer_faults
 from gateway.controlplane.idempotency import forget_answers
 from gateway.controlplane.leaks import PATH as LEAKS_PATH
 from gateway.controlplane.monitoring import answer_monitoring
+from gateway.controlplane.pace import Pace
 from gateway.controlplane.registry import Registry
 from gateway.controlplane.restored import Epoch
 from gateway.controlplane.routers import ROUTERS
@@ -273,6 +274,7 @@ class Gateway:
             self._idempotency_key,
             self.gate,
             Throttle(),
+            Pace(self.settings, self.metrics),
             self._notice_keys,
             self._visa_key,
         )
@@ -283,7 +285,6 @@ class Gateway:
         answer_faults(app)
         app.add_middleware(Bounded, seconds=self.settings.body_timeout_seconds)
         app.add_middleware(RequestIds)
-
         answer_monitoring(
             app, self.settings, self.not_ready, self.metrics.render, self._render_engine_metrics
         )

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.logs import Level
 from gateway.setting_file import file_of
@@ -54,6 +50,9 @@ class Settings(BaseSettings):
     """The header in which they give it; the other one is never read."""
     terminal_key_seconds: int = Field(86_400, ge=60, le=86_400)
     """How long a key that was made on the server's terminal takes steps that ask for a login."""
+    admin_requests_per_minute: int = Field(600, ge=1)
+    """How many requests to the admin API each gateway takes of one person, or of an administrator's
+    key, in a minute; what revokes, suspends or closes is not among them."""
     direct_grants: bool = False
     """Whether one administrator may give grants that nobody applied for and no two people approved:
     for trying things out, and until there are reviewers."""

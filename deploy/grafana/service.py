@@ -115,7 +115,7 @@ REQUEST_ROW = Row(
         ),
         Panel(
             "Turned away by a limit",
-            "Requests that a limit of their tier turned away, by the limit.",
+            "Requests that a limit of a tier, a key or the admin API turned away, by the limit.",
             "reqps",
             (
                 Query(

@@ -1,6 +1,7 @@
 """What an admin route needs: the transaction, who is calling, the gateway's parts."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from gateway import clock
 from gateway.audit.checkpoint import SignerKey
 from gateway.controlplane.idempotency import begin
 from gateway.controlplane.keyholders import check_address, find_holder
+from gateway.controlplane.pace import Pace
 from gateway.controlplane.permissions import is_partly_writable
 from gateway.controlplane.sessions import find_session, note_seen, proof_of
-from gateway.controlplane.steps import Step, admit
+from gateway.controlplane.steps import Step, admit, only_ends
 from gateway.controlplane.throttle import Throttle
 from gateway.db import Database
 from gateway.errors import InvalidKeyError
@@ -61,6 +63,8 @@ class ControlPlane:
     """Lets keys in by address."""
     throttle: Throttle
     """Of leak reports."""
+    pace: Pace
+    """Of requests to the admin API."""
     notices: NoticeKeys
     visa_key: ECKey
     """Signs visas of grants."""
@@ -160,13 +164,16 @@ async def authenticate(
 ) -> Administrator | Member:
     """Return who is calling, once the route's row lets them in and write what they send.
 
-    Keys, people and duties are looked up in the database, never in a cache.
+    Keys, people and duties are looked up in the database, never in a cache. What ends something is
+    not counted: nobody waits to close a door.
     """
     found = vouched or await by_key(request, parts, session)
     route = request.scope["route"]
     path = route.path_format.removeprefix("/admin/v1")
     body = await _body(request) if is_partly_writable(request.method, path) else {}
     step = Step(request.method, path, body)
+    if not only_ends(step):
+        parts.pace.count(found.actor, request, time.monotonic())
     who = await admit(session, found, step, parts.settings, clock.now())
     request.state.once = await begin(request, parts.database, parts.idempotency, found.actor)
     session.autoflush = True

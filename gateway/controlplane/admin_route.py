@@ -1,5 +1,6 @@
 """The route class of the admin API: what goes around a handler and its dependencies."""
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,16 +9,23 @@ from fastapi.routing import APIRoute
 
 from gateway.controlplane.access import control_plane
 from gateway.controlplane.idempotency import HEADER, AnsweredBefore, Once, keep, release
+from gateway.controlplane.steps import may_end
 
 
 class AdminRoute(APIRoute):
-    """Keeps the answer to a POST with an idempotency key in the transaction of its change."""
+    """Turns away who has asked enough, and keeps the answer to a POST with an idempotency key.
+
+    The latter in the transaction of its change.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with what goes around it."""
         handle = super().get_route_handler()
+        path = self.path_format.removeprefix("/admin/v1")
 
         async def handle_once(request: Request) -> Response:
+            if not may_end(request.method, path):
+                control_plane(request).pace.check(request, time.monotonic())
             if request.method != "POST" or HEADER not in request.headers:
                 return await handle(request)
             database = control_plane(request).database

@@ -42,6 +42,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     412: {"model": ErrorOut, "description": "If-Match names another version."},
     422: {"model": ErrorOut, "description": "The idempotency key came with another request."},
     428: {"model": ErrorOut, "description": "This change needs If-Match."},
+    429: {"model": ErrorOut, "description": "Too many requests in this minute."},
     503: {"model": ErrorOut, "description": "The database is down."},
 }
 router = APIRouter(

@@ -17,6 +17,7 @@ from gateway.controlplane.permissions import (
     ADMINISTRATORS,
     PEOPLE,
     Who,
+    is_partly_writable,
     only_restricts,
     refusal,
     unwritable,
@@ -109,6 +110,21 @@ async def admit(
 def waits(method: str, path: str) -> bool:
     """Whether a step waits for a fresh and strong login, unless it only restricts."""
     return method != "GET" and (method, path) not in AT_ANY_AGE
+
+
+def only_ends(step: Step) -> bool:
+    """Whether a step ends something and does nothing else: it revokes, suspends or closes.
+
+    Not the narrowing of a key, which may be done over and over.
+    """
+    if step.method == "PATCH":
+        return only_restricts(step.method, step.path, step.body)
+    return scope_of(step.method, step.path) is Scope.RESTRICT
+
+
+def may_end(method: str, path: str) -> bool:
+    """Whether there are such steps of a route, perhaps beside others."""
+    return is_partly_writable(method, path) or only_ends(Step(method, path))
 
 
 async def duties(session: AsyncSession, caller: Administrator | Member) -> frozenset[Who]:
