@@ -6,7 +6,8 @@ let csrf = null;
 /** What the API answers when it does not do what it was asked; `message` is for people. */
 export class ApiError extends Error {
   constructor(status, { message, code, param }, headers = new Headers()) {
-    super(message);
+    const wait = status === 429 ? headers.get("retry-after") : null;
+    super(wait ? `${message} Try again in ${wait} seconds.` : message);
     this.status = status;
     this.code = code;
     this.param = param;

@@ -1,5 +1,6 @@
 """The console in a real browser, on a real provider: what people do there, and what they see."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -268,6 +269,17 @@ def test_what_goes_wrong_is_said_where_it_was_asked(running, opened):
         expect(eli.page.get_by_role("heading", level=1)).to_have_text(
             "There is no such page" if hash_ == "/none" else "This did not work"
         )
+
+
+def test_who_has_asked_too_much_is_told_when_to_go_on(running, opened, monkeypatch):
+    gus, pace = opened("gus").log_in("lab"), running.gateway.http.state.control_plane.pace
+    with monkeypatch.context() as patch:
+        patch.setattr(pace, "_most", 0)
+        gus.go("/keys", "This did not work")
+        said = gus.page.get_by_role("alert")
+        expect(said).to_have_text(re.compile(r"per minute\. Try again in \d+ seconds\.$"))
+    pace._spent.clear()
+    gus.go("/keys", "Your keys")
 
 
 def test_an_auditor_sees_everything_and_is_offered_no_change(running, board, opened):
