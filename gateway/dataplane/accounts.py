@@ -1,12 +1,14 @@
 """What one person or organisation has used, in fixed windows of a minute and of a day (UTC)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec import Struct
 
 MINUTE, DAY = 60.0, 86_400
 NEVER = float("-inf")
+Name = tuple[str, str]
+"""Of what kind somebody is, and who."""
 
 
 class Moment(Struct, frozen=True):
@@ -47,10 +49,13 @@ class Told(NamedTuple):
 NOTHING_TOLD = Told()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Account:
     """What one person or organisation has used here, and what it has elsewhere."""
 
+    name: Name
+    changed: "dict[Name, Account]" = field(repr=False)
+    """Everybody's that others are to be told of, in the order in which they changed."""
     minute_began: float = -MINUTE
     requests: int = 0
     tokens: int = 0
@@ -66,6 +71,10 @@ class Account:
         tokens, day_tokens = self.tokens, self.day_tokens
         return self.minute_began, self.requests, tokens, self.day, day_tokens, self.running
 
+    def note(self) -> None:
+        """Have others told of it: among thousands that rest nobody looks for one that changed."""
+        self.changed[self.name] = self
+
     def turn(self, now: Moment) -> None:
         """Start the windows anew whose time is over; a clock that is set back starts none.
 
@@ -73,10 +82,12 @@ class Account:
         """
         if now.monotonic >= self.minute_began + MINUTE:
             self.minute_began, self.requests, self.tokens = now.monotonic, 0, 0
+            self.note()
             if now.monotonic >= self.others.read_at + MINUTE:
                 self.others = self.others.only_the_day()
         day = int(now.wall // DAY)
         if day > self.day:
             self.day, self.day_tokens = day, 0
+            self.note()
             if now.wall - (now.monotonic - self.others.read_at) < day * DAY:
                 self.others = self.others._replace(day_tokens=0)

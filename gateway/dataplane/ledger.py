@@ -9,7 +9,9 @@ stay. Without Redis, or with a slow one, each worker admits its share of every l
 (`AIRLOCK_REDIS_DEGRADED_SHARE`): never everything, never nothing.
 
 Accounts are exchanged in slices, each in its own time: what one slice does not get done is the next
-exchange's, and only once everything was exchanged that is to be are the others known.
+exchange's, and only once everything was exchanged that is to be are the others known. An account
+says itself that it has changed, and those that are read again wait in the order of their time: one
+that rests costs an exchange nothing. What is not read any more counts no more, but for the day's.
 
 A key is a keyed hash: names of people and organisations are not written.
 """
@@ -24,7 +26,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.dataplane.accounts import DAY, MINUTE, NEVER, NOTHING_TOLD, Account, Others, Told
+from gateway.dataplane.accounts import DAY, MINUTE, NEVER, NOTHING_TOLD, Account, Name, Others, Told
 from gateway.dataplane.limits import Limits
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -60,6 +62,8 @@ class Ledger:
         self._settings = settings
         self._metrics = metrics
         self._worker = secrets.token_hex(8).encode()
+        self._read: dict[Name, Account] = {}
+        """What was read and will be again, in the order in which it was."""
         self._failures = 0
         self._trouble = Trouble(log, "limits are not shared")
         self._known_at = self._degraded_at = NEVER
@@ -103,25 +107,43 @@ class Ledger:
         self._known_at, self._limits.share = time.monotonic(), 1.0
         self._metrics.limits_degraded.set(0)
 
-    def _due(self, monotonic: float) -> list[tuple[str, Account]]:
-        """Return the accounts that are to be exchanged now, with their names in Redis."""
+    def _due(self, monotonic: float) -> list[Account]:
+        """Return the accounts that are to be exchanged now, and have done with those that rest."""
         # What was read before others were not known any more is known no more.
         before = max(monotonic - RESTING_SECONDS, self._degraded_at)
-        return [
-            (self._name(kind, name), account)
-            for kind, name, account in self._limits.accounts()
-            if account.told.counts != account.counts
-            or (
-                account.others.read_at <= before
-                and (account.running or _is_recent(account, monotonic))
-            )
-        ]
+        changed = self._limits.changed
+        due, over = list(changed.values()), []
+        for name, account in self._read.items():
+            if account.others.read_at > before:
+                break
+            if account.running or _is_recent(account, monotonic):
+                if name not in changed:
+                    due.append(account)
+            else:
+                over.append(account)
+        for account in over:
+            account.others = account.others.only_the_day()
+            del self._read[account.name]
+        return due
 
-    async def _exchange(self, slice_: list[tuple[str, Account]]) -> None:
-        """Write and read some accounts; without any, see whether Redis answers."""
+    async def _exchange(self, slice_: list[Account]) -> None:
+        """Exchange some accounts; without any, see whether Redis answers."""
         if not slice_:
             await self._client.ping()
             return
+        changed = self._limits.changed
+        noted = [account for account in slice_ if changed.get(account.name) is account]
+        for account in noted:
+            del changed[account.name]  # What it counts from now on notes it anew.
+        try:
+            await self._write_and_read([(self._name(account.name), account) for account in slice_])
+        except BaseException:  # The time-out among them.
+            for account in noted:
+                changed.setdefault(account.name, account)
+            raise
+
+    async def _write_and_read(self, slice_: list[tuple[str, Account]]) -> None:
+        """Write what has changed or runs of some accounts, with their names in Redis; read all."""
         wall, monotonic = time.time(), time.monotonic()
         telling = [
             (name, account, _telling(account, wall, monotonic))
@@ -141,13 +163,16 @@ class Ledger:
             pipeline.hgetall(name)
         found = await pipeline.execute()
         for (_, account, told), is_new in zip(telling, found, strict=False):
-            # Without an end where Redis had forgotten it: the next exchange tells it once more.
-            account.told = NOTHING_TOLD if is_new and told.kept_at != monotonic else told
+            account.told = told
+            if is_new and told.kept_at != monotonic:
+                _tell_again(account)  # Redis had forgotten it, so that it is without an end.
         over: list[tuple[str, list[bytes]]] = []
         for (name, account), workers in zip(slice_, found[-len(slice_) :], strict=True):
             if workers.pop(self._worker, None) is None:
-                account.told = NOTHING_TOLD
+                _tell_again(account)
             account.others = _sum(workers.values(), wall, monotonic)
+            self._read.pop(account.name, None)
+            self._read[account.name] = account
             if gone := [worker for worker, line in workers.items() if _is_over(line, wall)]:
                 over.append((name, gone))
         if over:
@@ -164,13 +189,19 @@ class Ledger:
         self._limits.share = self._settings.redis_degraded_share
         self._metrics.limits_degraded.set(1)
         self._degraded_at = time.monotonic()
-        for _, _, account in self._limits.accounts():
+        for account in self._read.values():
             # What others run is not known any more; what they used of the day is not given back.
             account.others = account.others.only_the_day()
 
-    def _name(self, kind: str, name: str) -> str:
-        hashed = hashlib.blake2b(f"{kind}/{name}".encode(), key=self._key, digest_size=16)
+    def _name(self, name: Name) -> str:
+        hashed = hashlib.blake2b("/".join(name).encode(), key=self._key, digest_size=16)
         return f"airlock:account:{hashed.hexdigest()}"
+
+
+def _tell_again(account: Account) -> None:
+    """Have the next exchange write an account, whatever was written before."""
+    account.told = NOTHING_TOLD
+    account.note()
 
 
 def _is_recent(account: Account, monotonic: float) -> bool:

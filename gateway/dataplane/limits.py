@@ -8,10 +8,9 @@ over all of its members. Each limit counts, so that the tightest wins.
 """
 
 import time
-from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment
+from gateway.dataplane.accounts import DAY, MINUTE, Account, Moment, Name
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.wire.request import Request
 from gateway.errors import QuotaExceededError, RateLimitedError
@@ -94,6 +93,7 @@ class Reservation:
         for account, _, _ in self._shares:
             account.requests += 1
             account.running += 1
+            account.note()
         self._is_held = True
 
     def take(self, prompt: int, output: int) -> None:
@@ -127,6 +127,7 @@ class Reservation:
         for account, _, _ in self._shares:
             account.tokens += tokens
             account.day_tokens += tokens
+            account.note()
             self._reserved.append((account, tokens, account.minute_began, account.day))
 
     def settle(self, outcome: Outcome) -> None:
@@ -152,6 +153,7 @@ class Reservation:
             tokens = prompt + outcome.events if outcome.events else self._taken
         for account, _, _ in self._shares:
             account.running -= 1
+            account.note()
         for account, reserved, minute_began, day in self._reserved:
             # A window that has begun since has nothing of the reservation in it.
             if account.minute_began == minute_began:
@@ -209,17 +211,14 @@ class Limits:
 
     def __init__(self) -> None:
         """Start with nothing used."""
-        self._accounts: dict[tuple[str, str], Account] = {}
+        self._accounts: dict[Name, Account] = {}
         self._sweep_at = IDLE_ACCOUNTS
         self._known: dict[str, _Known] = {}
         """By key."""
         self.share = 1.0
         """The part of every limit that counts here; below 1 while other workers are not known."""
-
-    def accounts(self) -> Iterator[tuple[str, str, Account]]:
-        """Yield every account with its kind and name."""
-        for (kind, name), account in list(self._accounts.items()):
-            yield kind, name, account
+        self.changed: dict[Name, Account] = {}
+        """The accounts that other workers are to be told of."""
 
     def reserve(self, principal: Principal, now: Moment | None = None) -> Reservation:
         """Return a request's share of the limits; it holds nothing before it enters.
@@ -249,7 +248,10 @@ class Limits:
         return known
 
     def _account(self, kind: str, name: str) -> Account:
-        return self._accounts.setdefault((kind, name), Account())
+        account = self._accounts.get((kind, name))
+        if account is None:
+            account = self._accounts[kind, name] = Account((kind, name), self.changed)
+        return account
 
     def _sweep(self) -> None:
         self._known.clear()  # What is dropped must not be counted in any more.
@@ -260,6 +262,7 @@ class Limits:
             )
             if account.running == 0 and is_over:
                 del self._accounts[name]
+                self.changed.pop(name, None)
         # Today's are all kept: to look at them again for each of their owners' requests would take
         # milliseconds of everybody's time.
         self._sweep_at = max(IDLE_ACCOUNTS, 2 * len(self._accounts))

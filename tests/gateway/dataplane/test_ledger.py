@@ -180,7 +180,7 @@ def test_lines_of_workers_that_are_long_gone_are_cleared_away(redis):
     async def work(one, two):
         one.spend(tokens=10)
         await one.ledger.exchange()
-        name = one.ledger._name("person", caller().person_id)
+        name = one.ledger._name(("person", caller().person_id))
         wall = time.time()
         for worker, days in ((b"yesterday", 1.9), (b"long gone", 2.1)):
             at = wall - days * DAY
@@ -232,7 +232,7 @@ def crowd(count: int) -> list:
 
 def others(worker: Worker) -> list[int]:
     """Return the tokens that a worker knows of others, by account."""
-    return [account.others.tokens for _, _, account in worker.limits.accounts()]
+    return [account.others.tokens for account in worker.limits._accounts.values()]
 
 
 def calls(url: str, command: str) -> int:
@@ -340,6 +340,78 @@ def test_only_what_has_changed_is_written_and_what_rests_is_read_once_a_second(r
     with_workers(redis.url, work)
 
 
+def test_accounts_that_rest_cost_an_exchange_nothing(redis, monkeypatch):
+    monkeypatch.setattr(ledgers, "RESTING_SECONDS", 0.0)
+    looked_at, is_recent = [], ledgers._is_recent
+
+    def counted(account, monotonic):
+        looked_at.append(account)
+        return is_recent(account, monotonic)
+
+    monkeypatch.setattr(ledgers, "_is_recent", counted)
+
+    async def work(one, _):
+        for who in crowd(20):
+            one.spend(who).settle(Outcome())
+        await one.ledger.exchange()
+        for account in one.limits._accounts.values():
+            account.minute_began -= 120.0
+        await one.ledger.exchange()
+        assert len(looked_at) == 20
+        one.spend(crowd(1)[0]).settle(Outcome())
+        for _ in range(3):
+            await one.ledger.exchange()
+        assert set(looked_at[20:]) == {one.limits._accounts["person", "person 0"]}
+
+    with_workers(redis.url, work)
+
+
+@pytest.mark.usefixtures("restless")
+def test_what_is_not_read_any_more_does_not_count_but_for_the_days(redis):
+    async def work(one, two):
+        two.spend(tokens=90)
+        await two.ledger.exchange()
+        one.spend().settle(Outcome())
+        await one.ledger.exchange()
+        account = one.limits._accounts["person", "ada"]
+        assert account.others[:4] == (1, 90, 90, 1)
+        account.minute_began -= 120.0
+        await one.ledger.exchange()
+        assert account.others[:4] == (0, 0, 90, 0)
+        one.spend(tokens=90)
+        await one.ledger.exchange()
+        assert account.others[:4] == (1, 90, 90, 1), "it is in use again"
+
+    with_workers(redis.url, work)
+
+
+def test_what_is_counted_while_an_exchange_is_under_way_is_the_next_ones(redis, monkeypatch):
+    async def work(one, two):
+        one.spend(tokens=10)
+        pipeline = one.client.pipeline
+
+        def with_a_request_between(**options):
+            made = pipeline(**options)
+            execute = made.execute
+
+            async def spend_and_execute():
+                one.spend(tokens=7)
+                return await execute()
+
+            made.execute = spend_and_execute
+            return made
+
+        with monkeypatch.context() as patched:
+            patched.setattr(one.client, "pipeline", with_a_request_between)
+            await one.ledger.exchange()
+        await one.ledger.exchange()
+        two.spend()
+        await two.ledger.exchange()
+        assert two.limits._accounts["person", "ada"].others.tokens == 17
+
+    with_workers(redis.url, work)
+
+
 def test_a_new_minute_is_told_whose_counts_are_those_of_the_last(redis):
     async def work(one, two):
         one.spend(tokens=7).settle(answered(7, 0))
@@ -388,7 +460,7 @@ def test_a_redis_that_has_forgotten_everything_is_told_again(redis, monkeypatch,
             monkeypatch.setattr(ledgers, "RESTING_SECONDS", 0.0)
         for _ in range(2):
             await one.ledger.exchange()
-        name = one.ledger._name("person", "ada")
+        name = one.ledger._name(("person", "ada"))
         assert (await one.client.hget(name, one.ledger._worker)).split()[5] == b"7"
         assert await one.client.ttl(name) > DAY, "it goes by itself, too"
 

@@ -159,7 +159,7 @@ def test_many_accounts_are_looked_through_now_and_then(monkeypatch):
     for who in [caller(name, "", key=name) for name in names] * 3:
         enter(limits, who, now).settle(Outcome())
     assert len(sweeps) <= 3
-    assert [account.requests for _, _, account in limits.accounts()] == [3] * len(names)
+    assert [account.requests for account in limits._accounts.values()] == [3] * len(names)
 
 
 def test_who_comes_back_after_their_account_was_dropped_counts_in_the_new_one():
@@ -170,15 +170,15 @@ def test_who_comes_back_after_their_account_was_dropped_counts_in_the_new_one():
     ada, other = caller("ada", "", key="k1"), caller("ada", "", key="k2")
     enter(limits, ada, before).settle(Outcome())
     limits._sweep()
-    assert list(limits.accounts()) == []
+    assert (limits._accounts, limits.changed) == ({}, {})
     enter(limits, ada, now)
     enter(limits, other, now)
-    assert [account.requests for _, _, account in limits.accounts()] == [2]
+    assert [account.requests for account in limits._accounts.values()] == [2]
 
 
 def known(limits: Limits, others: Others) -> None:
     """Have a ledger read what others have counted for everybody."""
-    for _, _, account in limits.accounts():
+    for account in limits._accounts.values():
         account.others = others
 
 
@@ -245,7 +245,7 @@ def test_who_was_not_let_in_has_no_place_to_give_back():
         with pytest.raises(RateLimitedError):
             refused.enter()
         refused.settle(Outcome())
-    assert [account.running for _, _, account in limits.accounts()] == [3, 3]
+    assert [account.running for account in limits._accounts.values()] == [3, 3]
     running[0].settle(Outcome())
     enter(limits, caller())
 
@@ -290,7 +290,7 @@ def test_a_settlement_after_midnight_gives_nothing_back_to_the_new_day():
     old.take(50, 50)
     enter(limits, caller(), Moment(START.monotonic + 61, START.wall + DAY)).take(40, 0)
     old.settle(answered(1, 1))
-    assert {account.day_tokens for _, _, account in limits.accounts()} == {40}
+    assert {account.day_tokens for account in limits._accounts.values()} == {40}
 
 
 @pytest.mark.parametrize(
