@@ -3,6 +3,8 @@
 import smtplib
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 
 import anyio
@@ -77,9 +79,19 @@ class Mailer:
             # Its text may hold addresses; its kind says enough.
             raise Failed(f"the mail server did not take it: {type(error).__name__}") from error
 
-    def _connect(self) -> smtplib.SMTP:
+    @contextmanager
+    def _connect(self) -> Iterator[smtplib.SMTP]:
         settings = self._settings
         host, port, seconds = settings.mail_host, settings.mail_port, settings.mail_timeout_seconds
         if settings.mail_security == "tls":
-            return smtplib.SMTP_SSL(host or "", port, timeout=seconds, context=self._tls)
-        return smtplib.SMTP(host or "", port, timeout=seconds)
+            server = smtplib.SMTP_SSL(host or "", port, timeout=seconds, context=self._tls)
+        else:
+            server = smtplib.SMTP(host or "", port, timeout=seconds)
+        try:
+            yield server
+        finally:
+            # By now the mail was taken or not, whatever is said to a farewell: smtplib's own end
+            # of a connection raises for it, and what was taken would be sent again.
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
+            server.close()

@@ -49,11 +49,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 class MailServer:
     """Keeps what it is sent; `mode` is ok, busy (for now), or refused (for good).
 
-    Each of its answers takes `answer_seconds`.
+    Each of its answers takes `answer_seconds`; `farewell` is what it says to QUIT.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.mode, self.answer_seconds = "ok", 0.0
+        self.mode, self.answer_seconds, self.farewell = "ok", 0.0, "221 Bye"
         self.received: list[tuple[str, Message]] = []
         self.was_encrypted: list[bool] = []
         self.password_file = folder / "mail.password"
@@ -102,6 +102,9 @@ class MailServer:
         for to in envelope.rcpt_tos:
             self.received.append((to, message_from_bytes(envelope.content)))
         return "250 taken"
+
+    async def handle_QUIT(self, server, session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        return self.farewell
 
     def settings(self, **changes) -> dict:
         """Return the gateway's settings for it."""

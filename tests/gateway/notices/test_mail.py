@@ -65,6 +65,25 @@ async def test_a_mail_goes_to_whom_it_is_for_and_not_to_whom_its_header_names(re
     assert [to for to, _ in server.received] == ["ada@lab.example"]
 
 
+@pytest.mark.parametrize("farewell", ["250 OK", "421 closing", "nonsense", "221-" + "x" * 9000])
+@pytest.mark.parametrize("mode", ["ok", "refused"])
+async def test_what_became_of_a_mail_is_known_whatever_is_said_to_quit(
+    request, tmp_path, farewell, mode
+):
+    with mail_server(tmp_path) as server:
+        server.farewell, server.mode = farewell, mode
+        message = EmailMessage()
+        message["From"] = "airlock@gateway.example"
+        mailer = Mailer(make_settings(request, tmp_path, "sqlite", **server.settings()))
+        if mode == "ok":
+            await mailer.send("ada@lab.example", message)
+        else:
+            with pytest.raises(Failed, match="the address was refused") as failed:
+                await mailer.send("ada@lab.example", message)
+            assert failed.value.is_final
+    assert len(server.received) == (mode == "ok")
+
+
 def test_an_address_is_its_readers_once_the_link_was_opened(office):
     asked = office.call("ada", "PUT", "/me/address", email="ada@lab.example").json()
     assert (asked["email"], asked["pending_email"]) == (None, "ada@lab.example")
