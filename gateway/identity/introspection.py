@@ -13,7 +13,6 @@ from gateway.identity.jose import MAX_TOKEN_BYTES, Opened
 from gateway.identity.proof import Assurance, Proof
 from gateway.identity.provider import TIMEOUT_SECONDS, Provider, read_document
 from gateway.identity_errors import ExpiredTokenError, InvalidTokenError, ProviderUnavailableError
-from gateway.metrics import Metrics
 
 MAX_WAITING = 100
 """So that nobody who makes tokens up has the issuer flooded with questions."""
@@ -22,11 +21,10 @@ MAX_WAITING = 100
 class Introspection:
     """Asks one issuer about its opaque tokens."""
 
-    def __init__(self, provider: Provider, client: httpx2.AsyncClient, metrics: Metrics) -> None:
+    def __init__(self, provider: Provider, client: httpx2.AsyncClient) -> None:
         """Ask `provider` through `client`."""
         self._provider = provider
         self._client = client
-        self._metrics = metrics
         self._asking: dict[str, asyncio.Task[Proof]] = {}
 
     async def prove(self, text: str, now: float) -> Proof:
@@ -66,7 +64,7 @@ class Introspection:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 document = await read_document(self._client, request, auth=auth)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
-            self._metrics.provider_faults.labels(setting.name, "introspection").inc()
+            self._provider.count_fault("introspection")
             raise ProviderUnavailableError from error
         return _vouched(document, self._provider, now)
 

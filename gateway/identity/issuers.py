@@ -29,7 +29,7 @@ class Issuers:
         self.code_uses = CodeUses()
         self.visas = VisaIssuers(settings, self._client, metrics)
         asked = [one for one in self.by_issuer.values() if one.setting.introspection]
-        introspection = Introspection(asked[0], self._client, metrics) if asked else None
+        introspection = Introspection(asked[0], self._client) if asked else None
         self.bearer = Bearer(self.by_issuer, introspection, key)
 
     def named(self, name: str) -> Provider:

@@ -6,6 +6,7 @@ that who only begins logins fills no table; the code in it is good once, at the 
 shown there once.
 """
 
+import asyncio
 import json
 import secrets
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from gateway.errors import AuthenticationError, NotFoundError
 from gateway.identity.code_uses import CodeUses
 from gateway.identity.jose import open_token
 from gateway.identity.proof import CLOCK_SECONDS, Assurance, Proof
-from gateway.identity.provider import TIMEOUT_SECONDS, Known, Provider
+from gateway.identity.provider import TIMEOUT_SECONDS, BoundedTransport, Known, Provider
 from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
 from gateway.setting_types import MailAddress
 
@@ -154,7 +155,7 @@ async def complete(
         raise LoginFailedError("the identity provider gave no code")
     try:
         with uses.use(setting.issuer, pending.state):
-            async with _client(provider, redirect_uri) as client:
+            async with asyncio.timeout(TIMEOUT_SECONDS), _client(provider, redirect_uri) as client:
                 tokens = await client.fetch_token(
                     known.endpoint("token_endpoint"),
                     grant_type="authorization_code",
@@ -162,8 +163,11 @@ async def complete(
                     code_verifier=pending.verifier,
                 )
     except (httpx2.HTTPError, OSError) as error:
+        provider.count_fault("login")
         raise ProviderUnavailableError from error
     except (OAuthError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        if not isinstance(error, OAuthError):  # To refuse a code is no fault.
+            provider.count_fault("login")
         # Its text may hold the code or a token.
         raise LoginFailedError("the code was not accepted") from error
     try:
@@ -182,7 +186,7 @@ def _client(provider: Provider, redirect_uri: str) -> "AsyncOAuth2Client":
         scope="openid profile email" if provider.setting.email else "openid profile",
         redirect_uri=redirect_uri,
         code_challenge_method="S256",
-        verify=provider.tls,
+        transport=BoundedTransport(verify=provider.tls, trust_env=False),
         trust_env=False,
         follow_redirects=False,
         timeout=TIMEOUT_SECONDS,

@@ -128,6 +128,10 @@ class Provider:
             raise InvalidTokenError
         return key
 
+    def count_fault(self, question: str) -> None:
+        """Count a question that the issuer did not answer properly."""
+        self._metrics.provider_faults.labels(self.setting.name, question).inc()
+
     async def close(self) -> None:
         """Stop asking."""
         if self._asking is not None:
@@ -163,7 +167,7 @@ class Provider:
                     raise ValueError("the document is another issuer's")
                 keys = read_key_set(await self._get(_checked(document.get("jwks_uri"), issuer)))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError):
-            self._metrics.provider_faults.labels(self.setting.name, "keys").inc()
+            self.count_fault("keys")
             return False
         before = set() if self._known is None else set(self._known.keys)
         self._known = Known(document, keys, asked_at)
@@ -209,17 +213,39 @@ async def read_document(
     try:
         if answer.status_code != 200:
             raise ValueError(f"status {answer.status_code}")
-        body = bytearray()
-        async for part in answer.aiter_bytes():
-            body += part
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise ValueError("the answer is too long")
+        body = await _read_body(answer)
     finally:
         await answer.aclose()
     try:
-        value = json.loads(bytes(body))
+        value = json.loads(body)
     except RecursionError as error:
         raise ValueError("the answer is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("the answer is no object")
     return value
+
+
+class BoundedTransport(httpx2.AsyncHTTPTransport):
+    """Reads answers for a client that would take in whatever comes; their headers are dropped."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the whole answer.
+
+        Raises:
+            ValueError: It is too long.
+            httpx2.HTTPError: There is none.
+        """
+        answer = await super().handle_async_request(request)
+        try:
+            return httpx2.Response(answer.status_code, content=await _read_body(answer))
+        finally:
+            await answer.aclose()
+
+
+async def _read_body(answer: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise ValueError("the answer is too long")
+    return bytes(body)

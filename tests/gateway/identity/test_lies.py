@@ -1,6 +1,7 @@
 """What a provider, or who stands in for it, may not get away with: ID tokens and logout tokens."""
 
 import hashlib
+import json
 import logging
 import time
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.identity.code_uses import CodeUses
 from gateway.identity.logout_token import EVENT
+from gateway.identity.provider import MAX_DOCUMENT_BYTES
 from gateway.identity_errors import LoginFailedError, ProviderUnavailableError
 from gateway.logs import OURS, SILENT, set_up_logs
 from gateway.setting_types import IssuerSetting
@@ -140,14 +142,47 @@ ODD_ANSWERS = {
 }
 
 
+LOGIN_FAULTS = 'airlock_identity_provider_faults_total{issuer="lab",question="login"}'
+
+
 @pytest.mark.parametrize("name", list(ODD_ANSWERS))
 def test_an_odd_answer_to_the_code_logs_nobody_in(running, provider, name):
+    before = running.metric(LOGIN_FAULTS)
     provider.answer = ODD_ANSWERS[name]
     try:
         answer, _ = log_in(running, provider, lambda _: None)
     finally:
         provider.answer = None
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
+    is_odd_within = name == "an access token that is an object"
+    assert running.metric(LOGIN_FAULTS) == before + (not is_odd_within)
+
+
+def test_an_answer_to_the_code_is_read_no_further_than_a_document_may_be_long(running, provider):
+    before = running.metric(LOGIN_FAULTS)
+
+    def padded(nonce: str) -> str:
+        token = id_token(provider, nonce)
+        provider.answer = json.dumps({"id_token": token, "padding": "x" * MAX_DOCUMENT_BYTES})
+        return token
+
+    try:
+        answer, _ = log_in(running, provider, padded)
+    finally:
+        provider.answer = None
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
+    assert running.metric(LOGIN_FAULTS) == before + 1
+
+
+def test_a_provider_that_refuses_a_code_is_at_no_fault(running, provider):
+    before = running.metric(LOGIN_FAULTS)
+    provider.answer = '{"error": "invalid_grant"}'
+    try:
+        answer, _ = log_in(running, provider, lambda _: None)
+    finally:
+        provider.answer = None
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "login_failed")
+    assert running.metric(LOGIN_FAULTS) == before
 
 
 def test_a_login_asks_the_provider_once_whatever_codes_come_with_it(running, provider):
@@ -201,6 +236,7 @@ def test_a_provider_that_does_not_answer_is_503(running, provider, mode, monkeyp
     monkeypatch.setattr("gateway.identity.login.TIMEOUT_SECONDS", 0.2)
     browser = Browser(running.url)
     asked = query_of(browser.get("/login/lab").headers["location"])
+    before = running.metric(LOGIN_FAULTS)
     provider.mode = mode
     try:
         query = urlencode({"code": "c", "state": asked["state"]})
@@ -209,6 +245,7 @@ def test_a_provider_that_does_not_answer_is_503(running, provider, mode, monkeyp
         provider.mode = "ok"
     assert answer.status_code == 503, answer.text
     assert answer.json()["error"]["code"] == "provider_unavailable"
+    assert running.metric(LOGIN_FAULTS) == before + 1
 
 
 def test_codes_cookies_and_tokens_are_never_logged(running, provider, caplog):
