@@ -83,6 +83,7 @@ class Mailer:
     def _connect(self) -> Iterator[smtplib.SMTP]:
         settings = self._settings
         host, port, seconds = settings.mail_host, settings.mail_port, settings.mail_timeout_seconds
+        server: smtplib.SMTP
         if settings.mail_security == "tls":
             server = smtplib.SMTP_SSL(host or "", port, timeout=seconds, context=self._tls)
         else:
