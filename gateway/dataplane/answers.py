@@ -17,6 +17,8 @@ FAULT = b'data: {"error"'
 """How an engine's own account of a fault begins; vLLM says `[DONE]` after it all the same."""
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 """What has no end by then is no event, and is not kept."""
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for what is not the JSON that is wanted, or none at all."""
 
 
 class Usage(msgspec.Struct):
@@ -43,7 +45,7 @@ class _Answer(msgspec.Struct):
 def _decode(body: bytes) -> _Answer | None:
     try:
         return msgspec.json.decode(body, type=_Answer)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 
@@ -117,7 +119,7 @@ class EventReader:
             try:
                 usage = msgspec.json.decode(told, type=Usage)
                 prompt = int(index.partition(b",")[0]) // self._choices
-            except ValueError:  # msgspec's errors are among them.
+            except (ValueError, *UNREADABLE):
                 continue
             prompts[prompt] = usage.prompt_tokens
             completion_tokens += usage.completion_tokens
@@ -206,7 +208,7 @@ def _refusal(event: bytes) -> str | None:
     """
     try:
         fault = msgspec.json.decode(event.removeprefix(b"data: "), type=_FaultEvent).error
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return fault.message if 400 <= fault.code < 500 else None
 

@@ -8,6 +8,7 @@ from gateway.dataplane.answers import (
     EVENT_END,
     MAX_EVENT_BYTES,
     NOTHING,
+    UNREADABLE,
     Events,
     Reader,
     Usage,
@@ -129,7 +130,7 @@ class Responses:
         """Return the usage of a whole answer; None when it is no answer."""
         try:
             return _usage(msgspec.json.decode(body, type=_Response).usage)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
 
     def reader(self, *, forward_usage: bool, choices: int) -> Reader:
@@ -142,7 +143,7 @@ class Responses:
             return None
         try:
             return _usage(msgspec.json.decode(data, type=_ResponseEvent).response.usage)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
 
     def error_event(self, error: AirlockError) -> bytes:
@@ -170,7 +171,7 @@ class Messages:
         """Return the usage of a whole answer; None when it is no answer."""
         try:
             return _usage(msgspec.json.decode(body, type=_Message).usage)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
 
     def reader(self, *, forward_usage: bool, choices: int) -> Reader:
@@ -184,7 +185,7 @@ class Messages:
                 return _usage(msgspec.json.decode(data, type=_MessageStart).message.usage)
             if name == b"message_delta":
                 return _usage(msgspec.json.decode(data, type=_Message).usage)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
         return None
 
@@ -200,7 +201,7 @@ class TokenCount(Messages):
         """Return no usage; None when it is no answer."""
         try:
             msgspec.json.decode(body, type=_TokenCount)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
         return Usage()
 
@@ -212,7 +213,7 @@ class Embeddings:
         """Return the usage of a whole answer; None when it is no answer."""
         try:
             return Usage(msgspec.json.decode(body, type=_EmbeddingList).usage.prompt_tokens, 0)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
 
     def reader(self, *, forward_usage: bool, choices: int) -> Reader:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Literal, get_args
 
 from gateway.dataplane import balance
@@ -41,6 +42,7 @@ class Pool:
         self._probe = probe
         self._metrics = metrics
         self._settings = settings
+        self._breaker = partial(Breaker, settings.breaker_failures, settings.breaker_open_seconds)
         self._replicas: dict[EngineAddress, Replica] = {}
         self._by_digest: dict[str, list[Replica]] = {}
         self._pointers: Mapping[str, tuple[Pointer, ...]] = {}
@@ -59,10 +61,7 @@ class Pool:
             self._drop(address)
         for address in engines:
             if address not in self._replicas:
-                breaker = Breaker(
-                    self._settings.breaker_failures, self._settings.breaker_open_seconds
-                )
-                replica = Replica(address, breaker)
+                replica = Replica(address, self._breaker())
                 self._replicas[address] = replica
                 self._begin_counting(address)
                 replica.tasks = [
@@ -202,7 +201,10 @@ class Pool:
         while True:
             asked_at = time.monotonic()
             replica.doubted.clear()
-            why_not = await self._doubt(replica)
+            try:
+                why_not = await self._doubt(replica)
+            except Exception as error:  # noqa: BLE001 - its last good word would count for ever
+                why_not = f"it could not be asked: {type(error).__name__}"
             self._set(replica, why_not)
             if not why_not:
                 self._suspects.lives(replica.address.url, replica.engine_start, asked_at)
@@ -259,12 +261,11 @@ class Pool:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.probe_seconds):
                     await replica.attested.wait()
-            age = time.monotonic() - replica.replayed_at
             wait = DRIFT_RECHECK_SECONDS if replica.drifted else self._settings.fingerprint_seconds
             if replica.pointer is None or not replica.pointer.fingerprint:
                 continue
             current = (replica.engine_start, replica.pointer.release)
-            if replica.replayed != current or age >= wait:
+            if replica.replayed != current or time.monotonic() - replica.replayed_at >= wait:
                 await self._replay(replica, replica.pointer, current)
 
     async def _replay(self, replica: Replica, pointer: Pointer, current: tuple[str, str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import aiohttp
 import msgspec
 
+from gateway.dataplane.answers import UNREADABLE
 from gateway.dataplane.catalogue import EngineAddress
 from gateway.policy.attestation import Answer, Attested, Unattested
 
@@ -86,7 +87,7 @@ class Probe:
                 if response.status != 200:
                     return False
                 served = msgspec.json.decode(await read_body(response), type=_ServedList)
-        except (*NETWORK_FAULTS, TooLongError, msgspec.MsgspecError):
+        except (*NETWORK_FAULTS, TooLongError, *UNREADABLE):
             return False
         digests = {entry.id for entry in served.data if entry.id.startswith("sha256:")}
         return digests == {address.digest}
@@ -118,7 +119,7 @@ class Probe:
                     said = await self._complete(address, answer)
                     if said is None or said != answer.tokens:
                         return None if said is None else False
-        except (*NETWORK_FAULTS, TooLongError, msgspec.MsgspecError):
+        except (*NETWORK_FAULTS, TooLongError, *UNREADABLE):
             return None
         return True
 

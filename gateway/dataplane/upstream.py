@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.dataplane.answers import UNREADABLE
 from gateway.dataplane.connection import ConnectionLostError, EngineConnection
 from gateway.dataplane.connections import Connections
 from gateway.dataplane.pool import Pool
@@ -148,7 +149,7 @@ class Upstream:
         if status == 400:
             try:
                 message = msgspec.json.decode(connection.whole(), type=_FaultBody).error.message
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 message = "The engine refused the request."
             return refused(message, replica.address.digest)
         if status == 404 and connection.whole() == NO_ROUTE:

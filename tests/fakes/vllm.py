@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from tests.fakes import dialects
 from tests.fakes.vllm_metrics import VllmMetrics
 
+UNREADABLE = {
+    "no text": b'{"data":[{"id":"\xff"}]}',
+    "nested without end": b'{"data":' + b"[" * 60_000,
+}
+"""What it says of its models, by mode."""
+
 
 @dataclass
 class FakeVllm:
@@ -47,6 +53,8 @@ class FakeVllm:
             return await self.reply(send, 401, {"error": "Unauthorized"})
         if scope["path"] == "/health":
             return await self.reply(send, 503 if self.mode == "dead" else 200, {})
+        if scope["path"] == "/v1/models" and self.mode in UNREADABLE:
+            return await self.raw(send, 200, UNREADABLE[self.mode])
         if scope["path"] == "/v1/models":
             names = ["smollm2:label", self.digest, *self.also_lists]
             padding = "x" * 65_536 if self.mode == "long" else ""

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import answers, dialects
-from gateway.dataplane.answers import Completions, EventReader
+from gateway.dataplane.answers import Completions, EventReader, Usage
 from gateway.dataplane.dialects import Messages, Responses
+from gateway.dataplane.endpoints import ENDPOINTS
 from gateway.dataplane.outcome import Outcome
 from gateway.dataplane.stream import Stream
 from gateway.errors import GrantRevokedError
@@ -81,6 +82,21 @@ def test_a_broken_usage_is_passed_on_as_it_is():
     reader = EventReader(forward_usage=False)
     assert feed(reader, [broken]) == (broken, False)
     assert reader.usage.prompt_tokens == 0
+
+
+@pytest.mark.parametrize("value", [b'"\xff"', b"[" * 60_000], ids=["no text", "nested"])
+def test_what_cannot_be_read_of_an_answer_is_no_defect_of_ours(value):
+    event = b'data: {"choices":[],"usage":{"prompt_tokens":%b}}\n\n' % value
+    reader = EventReader(forward_usage=True)
+    assert reader.feed(event).forward
+    assert reader.usage == Usage()
+    for endpoint in ENDPOINTS.values():
+        assert endpoint.dialect.read_usage(b'{"usage":%b}' % value) is None
+    for name in (b"response.completed", b"message_start", b"message_delta"):
+        named = b'event: %b\ndata: {"response":%b}\n\n' % (name, value)
+        for path in ("/v1/responses", "/v1/messages"):
+            reader = ENDPOINTS[path].dialect.reader(forward_usage=True, choices=1)
+            assert reader.feed(named).forward == named
 
 
 def test_a_stream_that_is_cut_is_not_done():

@@ -81,13 +81,25 @@ def test_a_wrong_attestation_takes_the_engine_out_at_once(running, harm):
     wait_for(lambda: door(running) == (200, ""))
 
 
-def test_an_engine_that_answers_without_end_is_taken_out(running):
+@pytest.mark.parametrize("mode", ["long", "no text", "nested without end"])
+def test_an_engine_whose_answer_cannot_be_read_is_taken_out(running, mode):
     engine = running.engines["unlearned"]
     assert door(running) == (200, "")
-    engine.mode = "long"
+    engine.mode = mode
     wait_for(lambda: door(running) == UNAVAILABLE)
     assert door(running, "researcher") == (200, "")
     engine.mode = "ok"
+    wait_for(lambda: door(running) == (200, ""))
+
+
+def test_an_engine_that_cannot_be_asked_for_whatever_reason_is_taken_out(running, monkeypatch):
+    def fail(address):
+        raise AssertionError(f"a defect, at {address.url}")
+
+    assert door(running) == (200, "")
+    with monkeypatch.context() as patched:
+        patched.setattr(running.gateway.pool._probe, "serves_its_digest", fail)
+        wait_for(lambda: door(running) == UNAVAILABLE)
     wait_for(lambda: door(running) == (200, ""))
 
 

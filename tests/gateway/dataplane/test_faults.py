@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.dataplane.endpoints import ENDPOINTS
-from tests.fakes.mortal import MortalEngine
+from tests.fakes.mortal import MortalEngine, whole
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.dataplane.batches.driving import code_of, create, ended, line, results
 from tests.gateway.dataplane.test_doors import ENDS, PATHS, body, error_code
@@ -60,6 +60,7 @@ FAULTS = {
     "401": setting(status="401 Unauthorized"),
     "redirects": setting(raw=b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"),
     "garbage": setting(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"),
+    "nested without end": setting(raw=whole(b'{"choices":' + b"[" * 60_000)),
     "no HTTP": setting(raw=b"\x00\x01\x02\r\n\r\n"),
     "a broken event": setting(raw=events(b'data: {"choi\n\n', b"data: [DONE]\n\n")),
     "an unfinished event": setting(raw=events(b'data: {"choices":[{}]}')),
