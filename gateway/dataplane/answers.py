@@ -70,6 +70,10 @@ class Reader(Protocol):
     def refusal(self) -> str | None:
         """Why the engine finds the request itself wrong, where it has said so in its stream."""
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the model has said anything: what is wrong with a request shows before."""
+
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
 
@@ -124,6 +128,11 @@ class EventReader:
             prompts[prompt] = usage.prompt_tokens
             completion_tokens += usage.completion_tokens
         return Usage(sum(prompts.values()), completion_tokens)
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the model has said anything: each of its words comes with a usage."""
+        return bool(self._told)
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""

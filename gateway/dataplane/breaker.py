@@ -26,7 +26,7 @@ class Breaker:
         self._limit = failures
         self._open_seconds = open_seconds
         self._failed_for: set[str] = set()
-        self._openings = 0
+        self._wait_seconds = min(open_seconds, MAX_OPEN_SECONDS)
         self._open_until = 0.0
         self.state: State = "closed"
 
@@ -50,16 +50,18 @@ class Breaker:
         self.state = "closed"
         self._failed_for.clear()
         if came_back:
-            self._openings = 0
+            self._wait_seconds = min(self._open_seconds, MAX_OPEN_SECONDS)
         return came_back
 
     def fail(self, now: float, person_id: str) -> None:
         """Note a failure; somebody whose own requests fail does not take an engine from others."""
         self._failed_for.add(person_id)
+        if self.state == "open" and now < self._open_until:
+            return  # It was asked before, like the others: no trial has failed.
         if self.state == "half-open" or len(self._failed_for) >= self._limit:
-            seconds = min(self._open_seconds * 2**self._openings, MAX_OPEN_SECONDS)
-            self._open_until = now + seconds
-            self._openings += 1
+            self._open_until = now + self._wait_seconds
+            # Bounded here: after a thousand doublings there would be no such number any more.
+            self._wait_seconds = min(2 * self._wait_seconds, MAX_OPEN_SECONDS)
             self.state = "open"
 
     def abandon(self) -> None:

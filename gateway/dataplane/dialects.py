@@ -18,6 +18,8 @@ from gateway.http_errors import anthropic_error_body, error_body
 
 NAME = b"event: "
 DATA = b"\ndata: "
+WORDS = b"delta" + DATA
+"""How the names of events end that bring what the model says; within JSON no line ends."""
 
 
 class _Counts(msgspec.Struct):
@@ -90,6 +92,7 @@ class NamedEventReader:
         self._has_failed = False
         self.usage = Usage()
         self.refusal: str | None = None
+        self.has_spoken = False
 
     def feed(self, data: bytes) -> Events:
         """Take in bytes; return the whole events among them and what was left before."""
@@ -102,6 +105,7 @@ class NamedEventReader:
             self._rest = b"" if self._has_failed else data
             return NOTHING
         whole, self._rest = data[: end + 2], data[end + 2 :]
+        self.has_spoken = self.has_spoken or WORDS in whole
         if not any(mark in whole for mark in self._marks):
             return Events(whole, is_done=False)
         kept, is_done = [], False

@@ -18,6 +18,8 @@ class Outcome(Struct):
     first_byte_at: float | None = None
     usage: Usage = field(default_factory=Usage)
     """The engine's count; zero when the answer ended before it."""
+    has_spoken: bool = False
+    """Whether the model has said anything in a stream."""
     events: int = 0
     """How many events of a stream the caller was sent."""
     error: AirlockError | None = None

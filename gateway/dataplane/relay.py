@@ -49,7 +49,7 @@ class Order(Struct, frozen=True, eq=False):
     body: bytes
     is_stream: bool
     may_be_wrong: bool
-    """Whether the request itself may be why a stream breaks off once it has begun."""
+    """Whether the request itself may be why a stream breaks off before the model speaks."""
     forward_usage: bool
     choices: int
     request_id: str
@@ -212,8 +212,8 @@ class Relay:
                 connection.release()
         except EngineFailedError:
             self._suspects.hold(order.person_id, order.body, replica.address.url, engine_start)
-            blaming = None if order.may_be_wrong and has_begun else order.person_id
-            self._pool.failed(replica, blaming, "failed")
+            may_be_wrong = order.may_be_wrong and has_begun and not outcome.has_spoken
+            self._pool.failed(replica, None if may_be_wrong else order.person_id, "failed")
             raise
         except InvalidRequestError:
             self._pool.succeeded(replica)
@@ -256,7 +256,7 @@ class Relay:
             await connection.pour(stream.take)
         finally:
             to.on_flow = None
-            outcome.usage = reader.usage
+            outcome.usage, outcome.has_spoken = reader.usage, reader.has_spoken
         if reader.refusal is not None:
             raise refused(reader.refusal, order.routed.alias.checkpoint)
         if not stream.is_done:

@@ -154,6 +154,8 @@ class FakeVllm:
                 await asyncio.sleep(self.delay_seconds)
             if self.mode == "die" and index == 2:
                 raise ConnectionError("the engine died")
+            if self.mode == "die in the middle" and index == len(before) + 1:
+                raise ConnectionError("the engine died")
             if self.mode == "cut" and index == 2:
                 return await send({"type": "http.response.body", "body": b""})
             await send({"type": "http.response.body", "body": event, "more_body": True})

@@ -1,7 +1,7 @@
 """The circuit breaker, and how much an engine that returns is given."""
 
 from gateway.dataplane.balance import least_loaded
-from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.breaker import MAX_OPEN_SECONDS, Breaker
 from gateway.dataplane.catalogue import EngineAddress
 from gateway.dataplane.replica import Replica
 
@@ -42,6 +42,30 @@ def test_each_failed_trial_doubles_the_wait_up_to_a_bound():
         breaker.begin()
         breaker.fail(now, "alice")
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_what_fails_that_was_asked_before_it_opened_is_no_trial():
+    breaker = broken()
+    for number in range(20):
+        breaker.fail(0.5, f"person {number}")
+    assert breaker.allows(1.0)
+    breaker.begin()
+    breaker.fail(1.0, "alice")
+    assert breaker.allows(3.0), "it is doubled once"
+    breaker.begin()
+    breaker.abandon()
+    breaker.fail(3.0, "bob")
+    assert not breaker.allows(6.9), "a trial beside which another request has ended"
+
+
+def test_it_waits_no_longer_than_its_bound_after_thousands_of_failed_trials():
+    breaker, now = broken(), 0.0
+    for _ in range(3000):
+        now += MAX_OPEN_SECONDS
+        assert breaker.allows(now)
+        breaker.begin()
+        breaker.fail(now, "alice")
+    assert not breaker.allows(now)
 
 
 def test_a_trial_without_a_verdict_leaves_room_for_another():

@@ -181,10 +181,25 @@ def sensitive(request, tmp_path):
         yield running
 
 
-@pytest.mark.parametrize(
+WITH_SCHEMAS = pytest.mark.parametrize(
     ("path", "schema"),
     [(path, schema) for path in ("/v1/responses", "/v1/messages") for schema in SCHEMAS[path]],
 )
+
+
+@WITH_SCHEMAS
+def test_an_engine_that_breaks_streams_in_their_middle_is_to_blame_whatever_schemas_they_have(
+    sensitive, path, schema
+):
+    """VLLM compiles a schema before the model says its first word."""
+    sensitive.engines["unlearned"].mode = "die in the middle"
+    broken = sensitive.post("public", body(path, stream=True, **schema), path)
+    assert "delta" in broken.text
+    assert "engine_error" in broken.text
+    assert sensitive.metric("airlock_breaker_open") == 1
+
+
+@WITH_SCHEMAS
 def test_streams_that_schemas_break_take_their_engine_from_nobody(sensitive, path, schema):
     """VLLM does not say that a schema was it; somebody's may be wrong on purpose."""
     sensitive.engines["unlearned"].mode = "die"
