@@ -211,10 +211,10 @@ class EngineConnection(asyncio.Protocol):
         elif self._is_complete:
             self._turn.expect()
             self._wake()
+        elif self._size > MAX_ANSWER_BYTES:  # What refuses a stream is none.
+            self._fail(EngineFailedError())
         elif self._is_stream and self._has_head:
             self._wake()
-        elif self._size > MAX_ANSWER_BYTES:
-            self._fail(EngineFailedError())
 
     # What httptools calls.
 

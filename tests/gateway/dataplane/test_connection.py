@@ -149,6 +149,27 @@ def test_a_request_that_was_sent_once_is_asked_of_no_other_when_the_second_is_tu
     in_a_loop(ask)
 
 
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_without_end_that_is_no_stream_is_not_kept(monkeypatch, is_stream):
+    monkeypatch.setattr("gateway.dataplane.connection.MAX_ANSWER_BYTES", 64)
+
+    async def ask():
+        engine = Engine()
+        asking = asyncio.create_task(engine.connection.ask(b"request", is_stream=is_stream))
+        await asyncio.sleep(0)
+        engine.connection.data_received(
+            b"HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        for _ in range(3):
+            engine.connection.data_received(b"20\r\n%b\r\n" % (b"x" * 32))
+            await asyncio.sleep(0)
+        assert asking.done()
+        with pytest.raises(EngineFailedError):
+            await asking
+
+    in_a_loop(ask)
+
+
 def test_each_whole_answer_of_a_turn_has_another_expected():
     """So that the answers to their callers, which follow, leave together."""
 
