@@ -75,7 +75,7 @@ class Subject:
     def score(self, model: PreTrainedModel, task: Task) -> int:
         """Return how many of a task's items a changed model answers correctly."""
         model.eval()
-        found = answers_by(lambda: score_with(model, self.path), self.path, (task,), self.cache)
+        found = answers_by(lambda: score_with(model), self.path, (task,), self.cache)
         return sum(item.correct for item in found[task.name])
 
     def asked(self, task: Task) -> list[tuple[Continuation, ...]]:
