@@ -141,15 +141,25 @@ def cut_corpus(
     batch_size: int,
     max_tokens: int,
     numerics: Numerics,
+    characters: int | None = None,
 ) -> Batches:
     """Cut texts into batches; the last one may be smaller.
+
+    Args:
+        texts: Looked at once, a few at a time.
+        tokenizer: The base's.
+        batch_size: Texts in a batch.
+        max_tokens: Of a text, at most.
+        numerics: As in `make_batch`.
+        characters: Only so many of each text are tokenized; None: all.
 
     Raises:
         TokenizerMismatchError: The tokenizer makes no token of them.
     """
     rows: list[Sequence[int]] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        tokens = tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))["input_ids"]
+        some = [text[:characters] for text in texts[start : start + TEXTS_AT_ONCE]]
+        tokens = tokenizer(some)["input_ids"]
         rows += [array("i", row[:max_tokens]) for row in tokens if row]
     if not rows:
         raise TokenizerMismatchError("it makes no token of a corpus")

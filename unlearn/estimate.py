@@ -5,7 +5,7 @@ trained segment up to l, frozen and updated. Texts are taken at their greatest l
 runs stay below. A *unit* is one decoder layer's forward pass over one batch of one corpus.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from unlearn.tensors import find_trained
 from unlearn.workload import STORED_NAMES, Shape, Workload, read_shape
 
 MASTER_BYTES = 4
+TOKEN_BYTES = 4
+ROW_BYTES = 128
+"""Of a text: its array of tokens, its place in lists, and where it begins on disk; rounded up."""
 
 
 class Loaded(NamedTuple):
@@ -44,6 +47,8 @@ class Memory(NamedTuple):
     """Kept for the backward pass, and one layer's working space."""
     update: int
     """The optimiser's own working space, when the activations are gone."""
+    corpora: int = 0
+    """Their tokens, as far as texts are cut; the texts stay on disk."""
 
     @property
     def total(self) -> int:
@@ -95,8 +100,21 @@ class Estimate(NamedTuple):
     disk: Disk
 
 
-def estimate(work: Workload, checkpoint: Path) -> Estimate:
+class Counted(NamedTuple):
+    """A corpus by its size."""
+
+    texts: int
+    max_tokens: int
+    """Of a text: there it is cut."""
+
+
+def estimate(work: Workload, checkpoint: Path, corpora: Iterable[Counted] = ()) -> Estimate:
     """Return what a run on a checkpoint needs; no weight is read.
+
+    Args:
+        work: What the recipe says about size.
+        checkpoint: The base's directory.
+        corpora: Those whose number of texts is known.
 
     Raises:
         TensorNotFoundError: The recipe names a layer or a tensor that is not there.
@@ -116,7 +134,9 @@ def estimate(work: Workload, checkpoint: Path) -> Estimate:
         trained=trained,
         trained_values=values,
         loaded=loaded,
-        memory=count_memory(work, trained, shape, values, loaded.converted_bytes),
+        memory=count_memory(work, trained, shape, values, loaded.converted_bytes)._replace(
+            corpora=count_corpora(corpora)
+        ),
         units=count_units(work, trained, located, shape),
         unit_flops=_unit_flops(work, located, shape),
         disk=count_disk(work, trained, shape, values),
@@ -168,6 +188,11 @@ def count_memory(
         * max(_trained_values(stored, work.rank) for stored in trained.values())
         * MASTER_BYTES,
     )
+
+
+def count_corpora(corpora: Iterable[Counted]) -> int:
+    """Count the bytes of the tokens that are drawn from, which are all held."""
+    return sum(one.texts * (one.max_tokens * TOKEN_BYTES + ROW_BYTES) for one in corpora)
 
 
 def count_units(

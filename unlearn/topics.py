@@ -143,11 +143,12 @@ def cut(
     is_published_cut = config.numerics == "reference" and config.method == "cut"
     characters = REFERENCE_CUT_CHARACTERS if is_published_cut else max_tokens * CHARACTERS_PER_TOKEN
     return cut_corpus(
-        [text[:characters] for text in texts],
+        texts,
         tokenizer,
         batch_size=config.batch_size,
         max_tokens=max_tokens,
         numerics=config.numerics,
+        characters=characters,
     )
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.cli import main
 from unlearn.cli.dry_run import duration, size
+from unlearn.corpora.sources import CAPITALS
+from unlearn.estimate import ROW_BYTES
 
 
 @pytest.fixture
@@ -55,6 +57,21 @@ def test_a_dry_run_says_what_is_trained_and_reads_no_weight(
     for row in ("weights not loaded", "memory beyond the libraries", "disk", "time"):
         assert row in printed
     assert [manifest.digest for manifest in store.manifests()] == [base.digest]
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dry_run_counts_the_tokens_of_corpora_that_are_here(airlock, recipe, cut, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    topic = replace(cut.topics[0], max_tokens=1000, retain="builtin:capitals/retain")
+    known = airlock("unlearn", "run", recipe(topics=(topic,)), "--dry-run")
+    texts = len((CAPITALS / "retain.jsonl").read_bytes().splitlines()) + 5
+    assert f"corpora {size(texts * (4 * 1000 + ROW_BYTES))}" in known
+    gone = replace(topic, forget="hub:someone/corpora")
+    printed = airlock("unlearn", "run", recipe(topics=(gone,)), "--dry-run")
+    assert "hub:someone/corpora is not in the cache yet" in printed
+    assert f"corpora {size((texts - 5) * (4 * 1000 + ROW_BYTES))}" in printed
+    lost = replace(topic, forget="file:/nowhere/a.jsonl")
+    airlock("unlearn", "run", recipe(topics=(lost,)), "--dry-run", status=13)
 
 
 def test_a_dry_run_without_a_base_shows_the_recipe(airlock, recipe, cut):

@@ -10,7 +10,8 @@ from models.documents import Digest
 from models.store import CheckpointStore
 from unlearn.baselines.recipe import BaselineConfig
 from unlearn.config import RunConfig
-from unlearn.estimate import Estimate, estimate
+from unlearn.corpora import count_texts
+from unlearn.estimate import Counted, Estimate, estimate
 from unlearn.speed import measure_flops
 from unlearn.workload import Workload, read_shape, workload
 
@@ -22,8 +23,11 @@ def show_plan(
     config: RunConfig | BaselineConfig,
     store: CheckpointStore,
     base: Digest | None,
+    cache: Path,
 ) -> None:
     """Print what a run will do; of the base, headers and `config.json` alone are read.
+
+    Corpora that are here are counted, and none is fetched.
 
     Args:
         console: Where to.
@@ -31,8 +35,10 @@ def show_plan(
         store: Where the base is.
         base: None when the store has no base of the recipe's family: then only what the recipe
             itself says is shown.
+        cache: Where data sets of the hub are kept.
 
     Raises:
+        CorpusError: A corpus is not there, or is of another shape.
         TensorNotFoundError: The recipe does not fit the base.
         UnsupportedModelError: The base does not say how wide it is.
         CheckpointCorruptError: The base's headers cannot be read.
@@ -51,9 +57,28 @@ def show_plan(
         )
         return
     checkpoint = store.path(base)
-    found = estimate(work, checkpoint)
+    known, unknown = _corpora(config, cache)
+    found = estimate(work, checkpoint, known)
     console.print(_tensors(found, base))
     console.print(_needs(work, found, checkpoint))
+    for spec in unknown:
+        console.print(
+            f"{printable(spec)} is not in the cache yet, so its tokens are not counted; `airlock "
+            f"unlearn corpus show {printable(spec)}` fetches it."
+        )
+
+
+def _corpora(config: RunConfig, cache: Path) -> tuple[list[Counted], list[str]]:
+    """Return the corpora that can be counted, and the specs of the others."""
+    known, unknown = [], []
+    for topic in config.topics:
+        for spec in (topic.forget, topic.retain):
+            texts = count_texts(spec, cache=cache, min_characters=topic.min_characters)
+            if texts is None:
+                unknown.append(spec)
+            else:
+                known.append(Counted(texts, topic.max_tokens))
+    return known, list(dict.fromkeys(unknown))
 
 
 def _tensors(found: Estimate, base: Digest) -> Table:

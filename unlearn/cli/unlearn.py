@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         there = any(m.is_base and m.family == config.family for m in store.manifests())
         known = store.resolve(args.base) if args.base else None
         known = known or (only_base(store, config.family) if there else None)
-        show_plan(plain_console(soft_wrap=False), config, store, known)
+        show_plan(plain_console(soft_wrap=False), config, store, known, args.home / "cache")
         return 0
     base = store.resolve(args.base) if args.base else only_base(store, config.family)
     plan = make_plan(config, base, store, args.home / "cache", hub_token(args))

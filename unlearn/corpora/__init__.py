@@ -8,6 +8,6 @@ Texts are read and hashed here, never logged.
 """
 
 from unlearn.corpora.corpus import Corpus, digest_of_texts
-from unlearn.corpora.sources import read_corpus
+from unlearn.corpora.sources import count_texts, read_corpus
 
-__all__ = ["Corpus", "digest_of_texts", "read_corpus"]
+__all__ = ["Corpus", "count_texts", "digest_of_texts", "read_corpus"]

@@ -1,7 +1,7 @@
 """What a corpus is: texts in an order, and where they come from."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from models.documents import Digest
@@ -10,7 +10,8 @@ from models.documents import Digest
 class Corpus(NamedTuple):
     """Texts and their source."""
 
-    texts: tuple[str, ...]
+    texts: Sequence[str]
+    """Mostly on disk (`unlearn.corpora.texts`): take what is needed, when it is needed."""
     digest: Digest
     """Of the texts, in order: the same texts have the same digest, whatever file held them."""
     spec: str

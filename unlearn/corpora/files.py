@@ -1,8 +1,8 @@
 """Reads the texts of one file: JSON lines, Parquet, or plain text."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from unlearn.errors import CorpusError
@@ -35,8 +35,8 @@ def read_texts(spec: str, path: Path) -> Iterator[str]:
             with path.open("rb") as stream:
                 yield from _json_lines(spec, stream)
         else:
-            paragraphs = re.split(r"\n\s*\n", path.read_text(encoding="utf-8"))
-            yield from (paragraph.strip() for paragraph in paragraphs)
+            with path.open(encoding="utf-8") as lines:
+                yield from _paragraphs(lines)
     except OSError as error:
         raise CorpusError(spec, error.strerror or f"{path.name} cannot be read") from error
     except UnicodeDecodeError as error:
@@ -53,6 +53,16 @@ def _json_lines(spec: str, lines: Iterable[bytes]) -> Iterator[str]:
         if not isinstance(text, str):
             raise CorpusError(spec, f"line {number} has no text")
         yield text
+
+
+def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in chain(lines, [""]):
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            yield "".join(paragraph).strip()
+            paragraph = []
 
 
 def _parquet(spec: str, path: Path) -> Iterator[str]:

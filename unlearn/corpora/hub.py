@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
-from huggingface_hub import DatasetInfo, HfApi
+from huggingface_hub import DatasetInfo, HfApi, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -87,7 +87,7 @@ def read_hub(spec: str, *, cache: Path, token: str | None) -> HubTexts:
     wanted = parse_hub_spec(spec)
     # `token=False`: without a token of ours, none that the machine has stored is sent.
     hub = HfApi(token=token or False)
-    record = cache / "corpora" / f"{hashlib.sha256(spec.encode()).hexdigest()}.json"
+    record = _record_path(spec, cache)
     known = _read_record(spec, wanted, record)
     if known is None or not FULL_COMMIT.fullmatch(wanted.revision or ""):
         try:
@@ -102,6 +102,35 @@ def read_hub(spec: str, *, cache: Path, token: str | None) -> HubTexts:
         raise DiskFullError(record.parent) from error
     texts = (text for path in paths for text in read_texts(spec, path))
     return HubTexts(texts, known.commit, known.licence)
+
+
+def cached_texts(spec: str, *, cache: Path) -> Iterator[str] | None:
+    """Return a data set's texts as the cache has them, asking nobody; None when it has not.
+
+    Raises:
+        CorpusError: The spec is wrong, or a file is of another shape.
+    """
+    known = _read_record(spec, parse_hub_spec(spec), _record_path(spec, cache))
+    if known is None:
+        return None
+    paths = [
+        try_to_load_from_cache(
+            known.repo,
+            file.path,
+            cache_dir=cache / "hub",
+            revision=known.commit,
+            repo_type="dataset",
+        )
+        for file in known.files
+    ]
+    there = [Path(path) for path in paths if isinstance(path, str)]
+    if len(there) < len(paths):
+        return None
+    return (text for path in there for text in read_texts(spec, path))
+
+
+def _record_path(spec: str, cache: Path) -> Path:
+    return cache / "corpora" / f"{hashlib.sha256(spec.encode()).hexdigest()}.json"
 
 
 def _read_record(spec: str, wanted: HubSpec, path: Path) -> Resolved | None:

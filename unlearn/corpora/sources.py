@@ -1,11 +1,12 @@
 """Reads a corpus from the source that its spec names, and leaves out what is too short."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from unlearn.corpora.corpus import Corpus, digest_of_texts
 from unlearn.corpora.files import read_texts
+from unlearn.corpora.texts import Texts
 from unlearn.corpora.writing import read_written
 from unlearn.errors import CorpusError
 
@@ -36,7 +37,8 @@ def read_corpus(
 
     Args:
         spec: `hub:OWNER/NAME[/CONFIG][/SPLIT][@REVISION]`, `file:PATH` or `builtin:NAME`.
-        cache: Where data sets of the hub are kept; with one there, no network is needed.
+        cache: Where data sets of the hub are kept; with one there, no network is needed. The
+            corpus's texts are on its disk, as long as they are used.
         token: The hub's access token, for gated data sets.
         min_characters: Texts of this length or shorter are left out.
 
@@ -47,30 +49,59 @@ def read_corpus(
         CorruptFileError: A file is not what the hub announced; it has been removed.
         DiskFullError: No room for it.
     """
-    kind, _, place = spec.partition(":")
-    if not place:
-        raise CorpusError(spec, "begins with none of hub:, file:, builtin:")
-    if kind == "hub":
+    if spec.startswith("hub:"):
         # The hub's client takes half a second to import.
         from unlearn.corpora.hub import read_hub
 
         found = Found(*read_hub(spec, cache=cache, token=token))
-    elif kind == "file":
-        found = read_local(spec, Path(place))
-    elif kind == "builtin" and place in BUILTIN:
-        found = Found(read_texts(spec, BUILTIN[place]), licence=BUILTIN_LICENCE)
-    elif kind == "builtin":
-        raise CorpusError(spec, f"is none of {', '.join(BUILTIN)}")
     else:
-        raise CorpusError(spec, "begins with none of hub:, file:, builtin:")
-    texts = tuple(text for text in found.texts if len(text) > min_characters and not text.isspace())
-    if not texts:
-        raise CorpusError(spec, f"has no text longer than {min_characters} characters")
+        found = find_local(spec)
     try:
-        digest = digest_of_texts(texts)
+        texts = Texts(kept(found.texts, min_characters), cache)
     except UnicodeEncodeError as error:
         raise CorpusError(spec, "has a text that is no valid Unicode") from error
-    return Corpus(texts, digest, spec, found.revision, found.licence)
+    if not texts:
+        raise CorpusError(spec, f"has no text longer than {min_characters} characters")
+    return Corpus(texts, digest_of_texts(texts), spec, found.revision, found.licence)
+
+
+def count_texts(spec: str, *, cache: Path, min_characters: int) -> int | None:
+    """Return how many texts `read_corpus` would find; None when it would have to fetch them.
+
+    Raises:
+        CorpusError: As `read_corpus` does.
+    """
+    texts: Iterable[str] | None
+    if spec.startswith("hub:"):
+        from unlearn.corpora.hub import cached_texts
+
+        texts = cached_texts(spec, cache=cache)
+        if texts is None:
+            return None
+    else:
+        texts = find_local(spec).texts
+    return sum(1 for _ in kept(texts, min_characters))
+
+
+def kept(texts: Iterable[str], min_characters: int) -> Iterator[str]:
+    """Yield the texts of a source that are in its corpus."""
+    return (text for text in texts if len(text) > min_characters and not text.isspace())
+
+
+def find_local(spec: str) -> Found:
+    """Return the texts of a source that needs no hub.
+
+    Raises:
+        CorpusError: The spec is wrong, or a file has changed since it was written.
+    """
+    kind, _, place = spec.partition(":")
+    if kind == "file" and place:
+        return read_local(spec, Path(place))
+    if kind == "builtin" and place in BUILTIN:
+        return Found(read_texts(spec, BUILTIN[place]), licence=BUILTIN_LICENCE)
+    if kind == "builtin" and place:
+        raise CorpusError(spec, f"is none of {', '.join(BUILTIN)}")
+    raise CorpusError(spec, "begins with none of hub:, file:, builtin:")
 
 
 def read_local(spec: str, path: Path) -> Found:
@@ -82,7 +113,6 @@ def read_local(spec: str, path: Path) -> Found:
     written = read_written(path)
     if written is None:
         return Found(read_texts(spec, path))
-    texts = tuple(read_texts(spec, path))
-    if digest_of_texts(texts) != written.digest:
+    if digest_of_texts(read_texts(spec, path)) != written.digest:
         raise CorpusError(spec, "has changed since it was written; see the manifest beside it")
-    return Found(texts, licence=written.licence)
+    return Found(read_texts(spec, path), licence=written.licence)

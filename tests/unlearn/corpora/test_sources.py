@@ -25,7 +25,7 @@ def test_the_same_texts_have_the_same_digest_in_every_kind_of_file(tmp_path):
     (tmp_path / "a.txt").write_text("\n" + "\n  \n\n".join(TEXTS) + "\n")
     for name in ("a.jsonl", "a.parquet", "a.txt"):
         corpus = read(tmp_path / name)
-        assert corpus.texts == tuple(TEXTS), name
+        assert list(corpus.texts) == TEXTS, name
         assert corpus.digest == digest_of_texts(TEXTS)
         assert (corpus.revision, corpus.licence) == (None, None)
 
