@@ -42,7 +42,11 @@ class Order(NamedTuple):
 
 
 def domains_of(
-    tasks: Sequence[Task], candidate: Manifest, texts_of: Manifest, cache: Path
+    tasks: Sequence[Task],
+    candidate: Manifest,
+    texts_of: Manifest,
+    cache: Path,
+    token: str | None = None,
 ) -> tuple[Domain, ...]:
     """Return the domains that tasks measure, with the texts of a recipe.
 
@@ -51,10 +55,12 @@ def domains_of(
         candidate: What is attacked; its lineage names the layers that were changed.
         texts_of: Whose recipe names the texts: the candidate, or what it is compared with.
         cache: Where data sets of the hub are kept.
+        token: The hub's access token, for gated data sets.
 
     Raises:
         SuiteError: A lineage does not say which texts or layers, or a task has too few items.
         CorpusError: The texts are not there, or are others by now.
+        GatedCorpusError: Access to them has not been granted.
     """
     made, lineage = candidate.lineage, texts_of.lineage
     if made is None or lineage is None:
@@ -71,15 +77,15 @@ def domains_of(
     return tuple(
         Domain(
             task=task,
-            forget=_corpus(lineage, f"{task.domain}.forget", cache),
-            retain=_corpus(lineage, f"{task.domain}.retain", cache),
+            forget=_corpus(lineage, f"{task.domain}.forget", cache, token),
+            retain=_corpus(lineage, f"{task.domain}.retain", cache, token),
             layers=range(layers[0], layers[-1] + 1),
         )
         for task in tasks
     )
 
 
-def _corpus(lineage: Lineage, name: str, cache: Path) -> Corpus:
+def _corpus(lineage: Lineage, name: str, cache: Path, token: str | None) -> Corpus:
     """Return the texts that unlearning read, and no others."""
     source = lineage.corpora.get(name)
     if source is None or source.spec is None:
@@ -94,7 +100,8 @@ def _corpus(lineage: Lineage, name: str, cache: Path) -> Corpus:
         ),
         0,
     )
-    corpus = read_corpus(source.spec, cache=cache, min_characters=int(str(shortest)))
+    least = int(str(shortest))
+    corpus = read_corpus(source.spec, cache=cache, token=token, min_characters=least)
     if corpus.digest != source.digest:
         raise CorpusError(source.spec, "holds other texts than those that were unlearned")
     return corpus

@@ -18,6 +18,7 @@ from models.policy import Policy
 from models.report import AttackResult, Report
 from models.store import CheckpointStore
 from models.verdict import SEVERITY, Verdict
+from unlearn.cli.corpora import hub_token
 from unlearn.errors import SuiteError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def measure_depth(
     Raises:
         SuiteError: A hazard domain has no items, or the depth is unknown.
         CorpusError: The recipe's texts are not there any more.
+        GatedCorpusError: They are gated, and access has not been granted.
     """
     from unlearn.offline import go_offline
 
@@ -138,7 +140,7 @@ def _plan(
     if missing:
         raise SuiteError(suite, f"has no items of {', '.join(sorted(missing))}")
     texts_of = store.resolve(args.texts_of) if args.texts_of else candidate
-    domains = domains_of(tasks, manifest, store.get(texts_of), cache)
+    domains = domains_of(tasks, manifest, store.get(texts_of), cache, hub_token(args))
     profile = in_process_profile()
     is_limited = args.limit is not None
     run = Run(manifest.family, base, candidate, DEPTH_SUITE, tasks, profile, is_limited)

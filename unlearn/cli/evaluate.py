@@ -20,6 +20,7 @@ from models.policy import DEFAULT_POLICY, Policy
 from models.profile import installed_version
 from models.signing import read_private_key, signers
 from models.store import CheckpointStore
+from unlearn.cli.corpora import add_hub_token
 from unlearn.cli.depth import is_depth, measure_depth, of_attacks
 from unlearn.errors import SuiteError
 
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--texts-of", metavar="CHECKPOINT", help="suite depth: take that one's recipe for the texts"
     )
+    add_hub_token(parser)
     parser.add_argument(
         "--engine",
         choices=("vllm", "in-process"),

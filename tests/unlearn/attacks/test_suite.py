@@ -12,9 +12,11 @@ import pytest
 from gateway.cli import main
 from models.evidence import collect_file
 from models.gate import judge
+from models.manifest import CorpusSource
 from models.plan import read_chain
 from models.policy import DEFAULT_POLICY, Depth, Policy
 from models.signing import make_private_key, read_private_key
+from models.store import CheckpointStore
 from models.trust import TrustStore
 from tests.models.checkpoints import trusted, write_trust
 from tests.unlearn.attacks.conftest import TASK, misdirect
@@ -23,6 +25,7 @@ from unlearn.attacks.domain import LEAST_ITEMS
 from unlearn.attacks.settings import attacks_of
 from unlearn.cli import depth
 from unlearn.corpora import read_corpus
+from unlearn.errors import GatedCorpusError
 from unlearn.evaluation.suites import load_suite
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -219,3 +222,45 @@ def test_a_family_knows_its_items(toy, hazards, expected):
     manifest = toy.candidate.model_copy(update={"hazards": hazards})
     assert depth.hazard_suite("depth", manifest) == expected
     assert depth.hazard_suite("depth:file:x", manifest) == "file:x"
+
+
+def test_gated_texts_are_read_with_a_token_as_the_run_read_them(
+    toy, words, tmp_path, monkeypatch, capsys
+):
+    texts, tokens = {}, []
+    for name in ("forget", "retain"):
+        corpus = read_corpus(f"file:{tmp_path / name}.jsonl", cache=tmp_path)
+        texts[f"hub:someone/{name}"] = corpus
+    lineage = toy.candidate.lineage.model_copy(
+        update={
+            "corpora": {
+                f"facts.{spec.rsplit('/')[-1]}": CorpusSource(spec=spec, digest=corpus.digest)
+                for spec, corpus in texts.items()
+            }
+        }
+    )
+    gated = toy.candidate.model_copy(update={"lineage": lineage})
+    monkeypatch.setattr(CheckpointStore, "get", lambda store, digest: gated)
+
+    def read(spec, *, cache, token, min_characters):
+        tokens.append(token)
+        if token is None:
+            raise GatedCorpusError("https://hub.example/someone", has_token=False)
+        return texts[spec]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unlearn.attacks.domain.read_corpus", read)
+    monkeypatch.setattr("unlearn.evaluation.session.measure_run", stop)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(words) == 30
+    said = capsys.readouterr().err
+    assert "https://hub.example/someone is gated" in said
+    assert "set HF_TOKEN or give --hub-token-file" in said
+    file = tmp_path / "token"
+    file.write_text("from a file\n")
+    assert main([*words, "--hub-token-file", str(file)]) == 130
+    monkeypatch.setenv("HF_TOKEN", "from the environment")
+    assert main(words) == 130
+    assert tokens == [None, *["from a file"] * 2, *["from the environment"] * 2]
