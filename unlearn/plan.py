@@ -22,6 +22,10 @@ class TopicCorpora(NamedTuple):
     retain: Corpus
 
 
+Corpora = dict[tuple[str, int], Corpus]
+"""What has been read, by spec and least characters."""
+
+
 class Plan(NamedTuple):
     """A recipe with its inputs."""
 
@@ -44,6 +48,7 @@ def make_plan(
     store: CheckpointStore,
     cache: Path,
     token: str | None = None,
+    known: Corpora | None = None,
 ) -> Plan:
     """Resolve a run.
 
@@ -53,6 +58,7 @@ def make_plan(
         store: Where it is.
         cache: Where data sets of the hub are kept.
         token: The hub's access token, for gated data sets.
+        known: Corpora that several plans share: what is in it is not read, what is read is added.
 
     Raises:
         CorpusError: A corpus cannot be read.
@@ -63,13 +69,15 @@ def make_plan(
         found = find_trained(store.path(base), config.trained_layers, config.trained_tensors)
         trained = tuple(name.full for name in found)
     topics: Sequence[Topic | BaselineTopic] = config.topics
+    known = {} if known is None else known
+
+    def read(spec: str, least: int) -> Corpus:
+        if (spec, least) not in known:
+            known[spec, least] = read_corpus(spec, cache=cache, token=token, min_characters=least)
+        return known[spec, least]
+
     corpora = tuple(
-        TopicCorpora(
-            *(
-                read_corpus(spec, cache=cache, token=token, min_characters=topic.min_characters)
-                for spec in (topic.forget, topic.retain)
-            )
-        )
+        TopicCorpora(*(read(spec, topic.min_characters) for spec in (topic.forget, topic.retain)))
         for topic in topics
     )
     lineage = Lineage(

@@ -25,7 +25,7 @@ from unlearn.cache import ActivationCache
 from unlearn.config import RunConfig, load_recipe
 from unlearn.errors import DivergedError, RecipeError
 from unlearn.export import write_candidate
-from unlearn.plan import make_plan
+from unlearn.plan import Corpora, make_plan
 from unlearn.train import StepLog, fit
 
 LAST_STEPS = 10
@@ -111,6 +111,7 @@ def sweep(
     *,
     corpora_cache: Path,
     token: str | None = None,
+    corpora: Corpora | None = None,
     cache: ActivationCache | None,
     on_point: Callable[[int, str, StepLog | None], None],
 ) -> list[Point]:
@@ -124,6 +125,7 @@ def sweep(
         measure: Scores a candidate.
         corpora_cache: Where data sets of the hub are kept.
         token: The hub's access token, for gated data sets.
+        corpora: Those that have been read; every point takes the same texts.
         cache: Where activations are kept: second points skip the prefix.
         on_point: Told of every step (and once more, without a step, when a point is measured).
 
@@ -134,6 +136,7 @@ def sweep(
     """
     store.verify(base)
     known = {point.digest: point for point in read_points(out)}
+    corpora = {} if corpora is None else corpora
     for number, (name, config) in enumerate(todo):
         if config.digest in known:
             on_point(number, "known", None)
@@ -144,7 +147,7 @@ def sweep(
             logs.append(step)
             on_point(number, "unlearning", step)
 
-        plan = make_plan(config, base, store, corpora_cache, token)
+        plan = make_plan(config, base, store, corpora_cache, token, corpora)
         started = time.monotonic()
         try:
             fitted = fit(config, store.path(base), plan.corpora, log, base=base, cache=cache)

@@ -3,7 +3,7 @@
 No report comes of it and no gate reads it; `airlock evaluate` measures what is to be promoted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -41,12 +41,22 @@ class Trial(NamedTuple):
         """The accuracy of a guess."""
         return 1 / CHOICES
 
-    def measure(self, checkpoint: Path) -> Measured:
-        """Return the right answers of the checkpoint in a directory."""
+    def measure(
+        self, checkpoint: Path, on_items: Callable[[int, int], None] = lambda known, of: None
+    ) -> Measured:
+        """Return the right answers of the checkpoint in a directory.
+
+        Args:
+            checkpoint: Need not be in a store.
+            on_items: Told how many items are answered, of how many.
+        """
         # Imported here, since it takes seconds and a dry run needs none of it.
         from unlearn.evaluation.inprocess import answers_of
 
-        answers = answers_of(checkpoint, self.tasks, self.cache)
+        total = sum(len(task.items) for task in self.tasks)
+        answers = answers_of(
+            checkpoint, self.tasks, self.cache, lambda known: on_items(known // CHOICES, total)
+        )
         right = {"hazard": 0, "utility": 0}
         asked = {"hazard": 0, "utility": 0}
         for task in self.tasks:

@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.cli import main
+from tests.unlearn.test_cli import toml
+from unlearn.corpora import read_corpus
 from unlearn.errors import RecipeError
 from unlearn.pareto import plot
 from unlearn.sweep import Axis, Measured, Point, front, points, read_points, sweep
@@ -95,6 +98,55 @@ def test_a_row_that_was_cut_off_is_made_again(small_sweep):
     again = run([0])
     assert len(measured) == 2
     assert read_points(out) == again
+
+
+def test_all_points_take_texts_that_were_read_once(small_sweep, monkeypatch):
+    run, _, _ = small_sweep
+    read = []
+
+    def watch(spec, **given):
+        read.append(spec.rsplit("/")[-1])
+        return read_corpus(spec, **given)
+
+    monkeypatch.setattr("unlearn.plan.read_corpus", watch)
+    run([0, 1])
+    assert read == ["forget.jsonl", "retain.jsonl"]
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--vary", "layer=[1,9]"], 14, "no tensor"),
+        (["--vary", 'forget=["file:/nowhere.jsonl"]'], 13, "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_measured(
+    cut, store, tmp_path, monkeypatch, capsys, words, status, said
+):
+    monkeypatch.setattr("unlearn.trial.Trial.measure", lambda *_: pytest.fail("it measures"))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(toml(cut))
+    home = ["--home", str(store.root.parent)]
+    assert main([*home, "unlearn", "sweep", str(recipe), *words]) == status
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("base")
+def test_a_sweep_says_how_many_items_are_measured(cut, store, tmp_path, monkeypatch, capsys):
+    def measure(trial, checkpoint, on_items):
+        on_items(3, 18)
+        return Measured(3, 10, 8, 10)
+
+    monkeypatch.setattr("unlearn.trial.Trial.measure", measure)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(toml(cut))
+    home = ["--home", str(store.root.parent)]
+    assert main([*home, "unlearn", "sweep", str(recipe), "--vary", "seed=[1]"]) == 0
+    shown = capsys.readouterr()
+    assert "items measured" in shown.err
+    assert "3/18" in shown.err
+    assert shown.out.strip().endswith("pareto.png")
 
 
 def test_the_plot_is_a_picture(tmp_path):

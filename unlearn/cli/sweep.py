@@ -13,7 +13,7 @@ from models.store import CheckpointStore
 from unlearn.cli.corpora import add_hub_token, hub_token
 
 if TYPE_CHECKING:
-    from unlearn.sweep import Axis, Point
+    from unlearn.sweep import Axis, Measured, Point
     from unlearn.train import StepLog
 
 EXAMPLES = """\
@@ -70,7 +70,7 @@ def axis(word: str) -> "Axis":
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from unlearn.plan import only_base
+    from unlearn.plan import Corpora, make_plan, only_base
     from unlearn.sweep import points
 
     todo = points(args.recipes, args.vary)
@@ -94,25 +94,37 @@ def run(args: argparse.Namespace) -> int:
     from unlearn.trial import Trial
 
     trial = Trial.prepare(args.suite, args.items, args.home / "cache")
-    with console.status("measuring the base"):
-        measured = trial.measure(store.path(base))
+    token, corpora = hub_token(args), Corpora()
+    # A point that cannot be is said now, and not after hours of others.
+    with console.status("reading the corpora"):
+        for _, config in todo:
+            make_plan(config, base, store, args.home / "cache", token, corpora)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        bar = progress.add_task("sweep", total=len(todo))
+        bar = progress.add_task("the base", total=len(todo))
+        items = progress.add_task("items measured", total=None)
+
+        def tell(known: int, of: int) -> None:
+            progress.update(items, completed=known, total=of)
+
+        def measure(checkpoint: Path) -> "Measured":
+            return trial.measure(checkpoint, tell)
 
         def show(number: int, what: str, step: "StepLog | None") -> None:
             detail = f"step {step.step}, loss {step.loss:.3g}" if step else what
             name = printable(todo[number][0])
             progress.update(bar, completed=number, description=f"{name}: {detail}")
 
+        measured = measure(store.path(base))
         found = sweep(
             todo,
             base,
             store,
             out,
-            trial.measure,
+            measure,
             corpora_cache=args.home / "cache",
-            token=hub_token(args),
+            token=token,
+            corpora=corpora,
             cache=ActivationCache(args.home / "cache" / "activations", 20 * GIB, console.print),
             on_point=show,
         )

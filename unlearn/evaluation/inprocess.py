@@ -151,7 +151,10 @@ def asked_logits(model: PreTrainedModel, tokens: Tensor, places: Tensor) -> Tens
 
 
 def answers_of(
-    checkpoint: Path, tasks: Sequence[Task], cache: Path
+    checkpoint: Path,
+    tasks: Sequence[Task],
+    cache: Path,
+    on_progress: Callable[[int], None] = lambda known: None,
 ) -> dict[str, tuple[ItemResult, ...]]:
     """Return the answers of the checkpoint in a directory, by task; nothing is kept.
 
@@ -159,15 +162,20 @@ def answers_of(
         checkpoint: Need not be in a store.
         tasks: What is asked.
         cache: Where items are handed to the harness.
+        on_progress: Told how many continuations are known so far.
 
     Raises:
         SuiteError: The harness did not answer every item.
     """
-    return answers_by(partial(in_process, checkpoint), checkpoint, tasks, cache)
+    return answers_by(partial(in_process, checkpoint), checkpoint, tasks, cache, on_progress)
 
 
 def answers_by(
-    scorer: Callable[[], Scorer], checkpoint: Path, tasks: Sequence[Task], cache: Path
+    scorer: Callable[[], Scorer],
+    checkpoint: Path,
+    tasks: Sequence[Task],
+    cache: Path,
+    on_progress: Callable[[int], None] = lambda known: None,
 ) -> dict[str, tuple[ItemResult, ...]]:
     """Return the answers of whatever scores, by task; nothing is kept.
 
@@ -176,6 +184,7 @@ def answers_by(
         checkpoint: For its tokenizer and context window.
         tasks: What is asked.
         cache: Where items are handed to the harness.
+        on_progress: Told how many continuations are known so far.
 
     Raises:
         SuiteError: The harness did not answer every item.
@@ -187,7 +196,7 @@ def answers_by(
             scorer,
             Answers(Path(folder) / "answers.jsonl"),
             context_window(checkpoint),
-            lambda known: None,
+            on_progress,
             harness,
         )
         return put_tasks(lm, tasks, cache)
