@@ -19,13 +19,22 @@ from unlearn.trial import Trial
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-def test_a_directory_is_scored_as_a_report_scores_it_and_a_trial_counts_that(pair):
+def test_a_directory_is_scored_as_a_report_scores_it_and_a_trial_counts_that(
+    pair, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)  # No git repository.
     tasks = (CLOZE, GENERAL)
     report = measured(pair, local(pair), tasks)
     checkpoint = pair.store.path(pair.candidate.digest)
     found = answers_of(checkpoint, tasks, pair.home / "cache")
     assert found == {subset.name: subset.candidate for subset in report.subsets}
-    counted = Trial(tasks, pair.home / "cache").measure(checkpoint)
+    assert "fatal" not in capfd.readouterr().err, "git is not asked where it is"
+    told = []
+    counted = Trial(tasks, pair.home / "cache").measure(
+        checkpoint, lambda known, of: told.append((known, of))
+    )
+    items = len(CLOZE.items) + len(GENERAL.items)
+    assert (told[0], told[-1]) == ((0, items), (items, items))
     right = [sum(item.correct for item in found[task.name]) for task in tasks]
     assert counted == (right[0], len(CLOZE.items), right[1], len(GENERAL.items))
 
