@@ -29,7 +29,10 @@ class CheckpointNotFoundError(RegistryError):
     exit_code = 20
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"nothing in the store is called {name}; see `airlock checkpoints list`")
+        super().__init__(
+            f"nothing in the store is called {name}; give a digest, or at least six digits that "
+            "only one begins with: see `airlock checkpoints list`"
+        )
         self.name = name
 
 

@@ -113,7 +113,10 @@ def only_base(store: CheckpointStore, family: str) -> str:
     """
     bases = [m.digest for m in store.manifests() if m.is_base and m.family == family]
     if len(bases) != 1:
-        raise RecipeError(family, f"the store has {len(bases)} bases; name one with --base")
+        problem = "no base of that family; bring one in with `airlock checkpoints import`"
+        if bases:
+            problem = f"{len(bases)} bases of that family; name one with --base"
+        raise RecipeError(family, f"the store has {problem}")
     return bases[0]
 
 

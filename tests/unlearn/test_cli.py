@@ -74,3 +74,33 @@ def test_each_failure_has_its_own_status_and_leaves_nothing(
     assert message in output.err
     assert output.out == ""
     assert [manifest.digest for manifest in store.manifests()] == [base.digest]
+
+
+def test_where_the_log_is_stays_one_word_on_a_narrow_terminal(
+    airlock, recipe, store, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert airlock(recipe) == 0
+    shown = capsys.readouterr()
+    made = shown.out.strip().removeprefix("sha256:")
+    assert f"log and curves: {store.root}/runs/{made}\n" in shown.err
+
+
+def test_without_a_base_it_is_said_how_one_comes_in(airlock, recipe, store, capsys):
+    assert airlock(recipe, "--set", 'family="other"') == 10
+    assert "no base of that family; bring one in with `airlock checkpoints import`" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.usefixtures("base")
+def test_any_suites_items_are_counted(store, tmp_path, capsys):
+    row = {"question": "a ?", "choices": ["a", "b", "c", "d"], "answer": 0}
+    path = tmp_path / "towns.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    words = ["--home", str(store.root.parent), "unlearn", "domain", "--suite"]
+    assert main([*words, f"file:{path}"]) == 0
+    assert "corpus" not in capsys.readouterr().out
+    assert main([*words, "capitals"]) == 0
+    assert "forget corpus: 314 texts" in capsys.readouterr().out
+    assert main([*words, "wmdp"]) == 11, "it is known, and is looked for"

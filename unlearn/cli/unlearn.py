@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(actions.add_parser("corpus", help="look at a corpus, or write one"))
     add_sweep_arguments(actions.add_parser("sweep", help="look for a recipe by trying many"))
     actions.add_parser("fetch", help="fetch, check and convert the demo's base model")
-    domain = actions.add_parser("domain", help="build a suite's items and count its corpora")
+    domain = actions.add_parser("domain", help="count a suite's items, and the stand-in's texts")
     domain.add_argument("--suite", default="capitals", help="default: %(default)s")
     run_ = actions.add_parser("run", help="unlearn a base checkpoint")
     run_.add_argument("recipe", help="a TOML file, or the name of a recipe that ships")
@@ -155,7 +155,8 @@ def unlearn(
         with RunLog(state.with_suffix(".jsonl")) as log:
             made = run(plan, store, state, show, **shared)
     directory = publish(log.path, store, made.digest, f"{plan.config.method} {made.digest[7:19]}")
-    console.print(f"log and curves: {directory}")
+    # A path is one word, however narrow the terminal.
+    console.print(f"log and curves: {directory}", soft_wrap=True)
     return made.digest
 
 
@@ -168,12 +169,12 @@ def positive(word: str) -> int:
 
 
 def show_domain(suite: str, cache: Path) -> None:
-    """Write a suite's items for the harness and print how many there are."""
+    """Print how many items a suite has, and how many texts the stand-in's corpora have."""
     from unlearn.evaluation.capitals import DATA
     from unlearn.evaluation.suites import load_suite
 
-    for task in load_suite(suite):
+    for task in load_suite(suite, cache):
         print(f"{task.name}: {len(task.items)} items, {task.kind}")
-    for name in ("forget", "retain"):
+    for name in ("forget", "retain") if suite == "capitals" else ():
         lines = (DATA / f"{name}.jsonl").read_bytes().splitlines()
         print(f"{name} corpus: {len(lines)} texts")
