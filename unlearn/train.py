@@ -225,6 +225,20 @@ def fit(
     return Fitted(trained.updated(), trained.factors(), vectors, order)
 
 
+def published_eps(step: int) -> float:
+    """Return what torch's AdamW adds to the second moment's root, to step as the published code.
+
+    That steps by transformers' AdamW, which adds 1e-6 before the moment is corrected for its start
+    at zero, and torch adds behind. Gradients of a mean over thousands of positions and dimensions
+    are smaller: its first steps are a fraction of the learning rate, torch's the whole of it.
+    Source: transformers 4.38, optimization.py, `AdamW`; wmdp c0b6c12, rmu/unlearn.py.
+
+    Args:
+        step: From 1.
+    """
+    return float(1e-6 / (1 - 0.999**step) ** 0.5)
+
+
 class Loop(NamedTuple):
     """What every step uses."""
 
@@ -262,5 +276,7 @@ class Loop(NamedTuple):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.group.add_up([m.grad for m in self.trained.masters.values() if m.grad is not None])
+        if self.config.numerics == "reference":
+            self.optimizer.param_groups[0]["eps"] = published_eps(step)
         self.optimizer.step()
         return log

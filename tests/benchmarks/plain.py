@@ -7,7 +7,7 @@ stepped, and those of the others are never cleared, as in the published code
 2403.03218, section 4) and of Adaptive RMU (arXiv 2408.06223), with no code of the engine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,33 @@ class Feed(NamedTuple):
     """Whether the target is the frozen activation plus c times the vector (CUT)."""
 
 
+class PublishedAdamW(torch.optim.Optimizer):
+    """AdamW without weight decay, as transformers had it, by which the published code steps.
+
+    Source: transformers 4.38, optimization.py, with its defaults.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], learning_rate: float) -> None:
+        """Step `parameters`."""
+        super().__init__(list(parameters), {"lr": learning_rate})
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Take one step."""
+        self._steps += 1
+        first, second = 1 - 0.9**self._steps, 1 - 0.999**self._steps
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                mean = state.setdefault("mean", torch.zeros_like(parameter))
+                square = state.setdefault("square", torch.zeros_like(parameter))
+                mean.mul_(0.9).add_(parameter.grad, alpha=0.1)
+                square.mul_(0.999).addcmul_(parameter.grad, parameter.grad, value=0.001)
+                rate = group["lr"] * second**0.5 / first
+                parameter.addcdiv_(mean, square.sqrt() + 1e-6, value=-rate)
+
+
 class PlainModels:
     """The frozen and the updated model."""
 
@@ -49,6 +76,7 @@ class PlainModels:
         trained: Sequence[str],
         learning_rate: float,
         dtype: torch.dtype,
+        is_published: bool = False,
     ) -> None:
         """Load the checkpoint twice.
 
@@ -58,6 +86,7 @@ class PlainModels:
             trained: The full names of the trained tensors.
             learning_rate: Of AdamW, without weight decay.
             dtype: Of weights, gradients and the optimiser's state.
+            is_published: Step by the AdamW of the published code.
         """
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self._frozen = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
@@ -65,8 +94,10 @@ class PlainModels:
         self._layer = layer
         parameters = dict(self._updated.named_parameters())
         self.trained = {name: parameters[name] for name in trained}
-        self._optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=learning_rate, weight_decay=0.0
+        self._optimizer: torch.optim.Optimizer = (
+            PublishedAdamW(self.trained.values(), learning_rate)
+            if is_published
+            else torch.optim.AdamW(self.trained.values(), lr=learning_rate, weight_decay=0.0)
         )
         self._vectors: dict[str, Tensor] = {}
 

@@ -40,6 +40,7 @@ def plain_losses(job, checkpoint, learning_rate):
         trained=job.tensors,
         learning_rate=learning_rate,
         dtype=torch.float32,
+        is_published=job.numerics == "reference",
     )
     return [plain.step(feed) for feed in feeds(job, checkpoint)]
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.errors import CheckpointCorruptError
+from tests.benchmarks.plain import PublishedAdamW
 from tests.unlearn.baselines.recipes import ALL as BASELINES
 from unlearn.baselines.recipe import BaselineTopic
 from unlearn.cache import ActivationCache
@@ -91,9 +92,7 @@ def plain_losses(config: RunConfig, path, texts: dict[str, list[str]]) -> list[f
     updated = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     frozen = copy.deepcopy(updated)
     parameters = dict(updated.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [parameters[name] for name in TRAINED], lr=config.learning_rate, weight_decay=0.0
-    )
+    optimizer = PublishedAdamW([parameters[name] for name in TRAINED], config.learning_rate)
 
     def state(model, batch):
         words = tokenizer(batch, return_tensors="pt", padding=True)
