@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from unlearn.errors import DownloadError, SuiteError
@@ -74,7 +74,9 @@ def _fetch(repo: str, wanted: str, revision: str, cache: Path) -> tuple[str, lis
             for name in chosen
         ]
     except GatedRepoError as error:
-        raise SuiteError(repo, "access has to be granted on its page, with HF_TOKEN") from error
+        page = f"{constants.ENDPOINT}/datasets/{repo}"
+        problem = f"is gated: ask for access on {page}, then set HF_TOKEN and run it again"
+        raise SuiteError(repo, problem) from error
     except RepositoryNotFoundError as error:
         raise SuiteError(repo, "the hub has no such data set, or it is a private one") from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:

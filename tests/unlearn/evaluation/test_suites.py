@@ -13,6 +13,7 @@ import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import GatedRepoError
 
 from unlearn.errors import DownloadError, SuiteError
 from unlearn.evaluation import hub
@@ -338,3 +339,11 @@ def test_a_limit_takes_the_first_items():
     tasks = load_suite("capitals", limit=3)
     assert {len(task.items) for task in tasks} == {3}
     assert {task.dataset.n for task in tasks} == {3}
+
+
+def test_a_gated_suite_says_where_access_is_asked_for(tmp_path, monkeypatch):
+    refused = httpx2.Response(403, request=httpx2.Request("GET", "https://hub.example"))
+    error = GatedRepoError("Access is restricted", response=refused)
+    monkeypatch.setattr(hub, "HfApi", Mock(side_effect=error))
+    with pytest.raises(SuiteError, match="/datasets/cais/wmdp, then set HF_TOKEN"):
+        load_suite("wmdp", tmp_path)
