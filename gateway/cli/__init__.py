@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -22,38 +23,38 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "demo": Verb("gateway.cli.demo", "run the main job end to end on this machine"),
+    "demo": Verb("gateway.cli.demo", "run everything end to end on this machine"),
     "serve": Verb("gateway.cli.serve", "serve the gateway"),
     "config": Verb("gateway.cli.config", "check, show and document the settings"),
     "migrate": Verb("gateway.cli.migrate", "bring the database to the current schema"),
-    "backup": Verb("gateway.cli.backup", "copy what cannot be made again"),
-    "restore": Verb("gateway.cli.restore", "verify a backup, or put it back with doors closed"),
-    "bootstrap": Verb("gateway.cli.bootstrap", "make the first administrator"),
+    "backup": Verb("gateway.cli.backup", "back up what cannot be recomputed"),
+    "restore": Verb("gateway.cli.restore", "verify a backup, or restore it with doors closed"),
+    "bootstrap": Verb("gateway.cli.bootstrap", "create the first administrator"),
     "tiers": Verb("gateway.cli.tiers", "list and change access tiers"),
     "people": Verb("gateway.cli.people", "add, list and change people"),
     "keys": Verb("gateway.cli.keys", "create, list, rotate and revoke API keys"),
     "grants": Verb("gateway.cli.grants", "grant, suspend, review and revoke access to domains"),
-    "identities": Verb("gateway.cli.identities", "bind people and services to their providers"),
+    "identities": Verb("gateway.cli.identities", "link people and services to login providers"),
     "organisations": Verb("gateway.cli.organisations", "verify and suspend organisations"),
     "applications": Verb("gateway.cli.applications", "apply for access, review and approve"),
     "evidence": Verb("gateway.cli.evidence", "add, accept and retract evidence about people"),
     "terms": Verb("gateway.cli.terms", "publish and accept terms of use"),
-    "breakglass": Verb("gateway.cli.breakglass", "close doors at once, open them by two people"),
+    "breakglass": Verb("gateway.cli.breakglass", "close domains at once, open them by two people"),
     "explain": Verb("gateway.cli.explain", "say why a person is served a model, or not"),
-    "contacts": Verb("gateway.cli.contacts", "whom notices go to, and who answers for grants"),
-    "notices": Verb("gateway.cli.notices", "what was told to whom, and to which programs"),
-    "visas": Verb("gateway.cli.visas", "take GA4GH visas as evidence, and issue visas of grants"),
+    "contacts": Verb("gateway.cli.contacts", "set who is notified, and who sponsors grants"),
+    "notices": Verb("gateway.cli.notices", "list and resend notices, manage webhooks"),
+    "visas": Verb("gateway.cli.visas", "import GA4GH visas as evidence, issue visas"),
     "audit": Verb("gateway.cli.audit", "export, verify and witness the audit log"),
-    "engines": Verb("gateway.cli.engines", "add, list and remove the engines that are asked"),
-    "contents": Verb("gateway.cli.contents", "open or destroy kept contents, by two people"),
+    "engines": Verb("gateway.cli.engines", "add, list and remove engines"),
+    "contents": Verb("gateway.cli.contents", "open or destroy stored contents, by two people"),
     "checkpoints": Verb("models.cli.checkpoints", "list, show, verify and import checkpoints"),
     "unlearn": Verb("unlearn.cli.unlearn", "fetch a base model and unlearn it"),
     "evaluate": Verb("unlearn.cli.evaluate", "measure a checkpoint beside its base"),
     "gate": Verb("models.cli.gate", "judge a report against a policy"),
     "promote": Verb("models.cli.promote", "point an alias to a gated checkpoint"),
     "rollback": Verb("models.cli.rollback", "point an alias to an earlier checkpoint"),
-    "revoke": Verb("models.cli.revoke", "end a checkpoint, at once and for ever"),
-    "trust": Verb("models.cli.trust", "whose signatures count, for what, and until when"),
+    "revoke": Verb("models.cli.revoke", "withdraw a checkpoint, at once and permanently"),
+    "trust": Verb("models.cli.trust", "manage whose signatures count, and for what"),
     "engine": Verb("models.cli.engine", "serve a promoted checkpoint with vLLM, supervised"),
 }
 
@@ -76,6 +77,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         description="A structured-access gateway for language models.",
         epilog="example: airlock demo    (then: airlock VERB --help)",
     )
+    parser.add_argument("--version", action="version", version=f"airlock {version('airlock')}")
     parser.add_argument(
         "--home",
         type=Path,

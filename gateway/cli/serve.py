@@ -24,7 +24,8 @@ looked at beside it every second, and requests would wait for the interpreter's 
 OTHER_FILES = 1024
 """Beside those of requests: the database's, what is imported, what callers upload."""
 EXAMPLES = """\
-Settings come from AIRLOCK_* variables; docs/settings.md lists them.
+Settings come from the file that AIRLOCK_CONFIG_FILE names and from AIRLOCK_* variables.
+docs/settings.md lists them; `airlock config check` checks them.
 
 examples:
   airlock serve
@@ -35,8 +36,10 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--host", help="address to listen on (AIRLOCK_HOST, 127.0.0.1)")
-    parser.add_argument("--port", type=port, help="port to listen on (AIRLOCK_PORT, 8000)")
+    parser.add_argument("--host", help="address to listen on (default: $AIRLOCK_HOST or 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=port, help="port to listen on (default: $AIRLOCK_PORT or 8000)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

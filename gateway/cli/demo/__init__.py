@@ -30,11 +30,20 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--method", choices=("cut", "rmu"), default="cut", help="(%(default)s)")
-    parser.add_argument("--check", action="store_true", help="check both doors, stop, print JSON")
-    parser.add_argument("--port", type=port, default=8000, help="the gateway's (%(default)s)")
     parser.add_argument(
-        "--setup-seconds", type=float, default=0.0, help="what the environment took, to list it"
+        "--method",
+        choices=("cut", "rmu"),
+        default="cut",
+        help="how to unlearn (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check both doors, stop, print one line of JSON"
+    )
+    parser.add_argument(
+        "--port", type=port, default=8000, help="port of the gateway (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--setup-seconds", type=float, default=0.0, help="how long the set-up took, for the report"
     )
 
 

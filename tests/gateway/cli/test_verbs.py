@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -327,6 +328,13 @@ def test_one_person_gives_no_grant_unless_the_operator_says_so(airlock, monkeypa
     refused = airlock("grants", "create", "nobody", "--domain", "bio", "--reason", "r", status=2)
     assert "two people approve" in refused.err
     assert "AIRLOCK_DIRECT_GRANTS" in refused.err
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"airlock {version('airlock')}\n"
 
 
 def test_migrate_says_what_it_would_do(airlock):
