@@ -74,7 +74,7 @@ class InvalidRequestError(RequestError):
 class UnsupportedParameterError(RequestError):
     """A field that is not on the allow-list, or that the caller's tier may not use."""
 
-    def __init__(self, param: str, why: str = "it is not supported") -> None:
+    def __init__(self, param: str, why: str = "this request has no such field") -> None:
         super().__init__(f"Unsupported parameter: '{param}': {why}.", param)
 
 
@@ -171,8 +171,8 @@ class GrantRequiredError(AirlockError):
 
     def __init__(self, name: str, missing: tuple[str, ...]) -> None:
         super().__init__(
-            f"'{name}' needs a grant for: {', '.join(missing)}. Apply for one, or ask for the "
-            "model without a pin."
+            f"'{name}' needs a grant for: {', '.join(missing)}. Apply for one. GET /v1/models "
+            "lists what you may ask for now."
         )
 
 

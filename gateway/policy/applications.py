@@ -182,7 +182,7 @@ def take(
     application, state = replace(application, people=people), application.state_at(now)
     rule = RULES.get((state, step.action))
     if rule is None:
-        return Refused(f"an application that is {state} takes no '{step.action}'")
+        return Refused(f"the application's state is '{state}', which takes no '{step.action}'")
     if step.version != application.version:
         return Refused("the application was edited meanwhile; look at it again")
     reason = _may(application, step, rule)

@@ -24,7 +24,7 @@ async def add_file(
         InvalidRequestError: What the form says of it does not fit, or its owner has too many.
     """
     if upload.fields.get("purpose") != "batch":
-        raise InvalidRequestError("'purpose' is required, and is batch.", "purpose")
+        raise InvalidRequestError("'purpose' must be 'batch'.", "purpose")
     # Uploads of one person are entered one by one, so that their sum is right.
     await session.execute(select(Person.id).where(Person.id == person_id).with_for_update())
     await check_room(session, person_id, upload.size_bytes, settings)

@@ -157,7 +157,7 @@ def _check_value(key: str | None, value: object, field: str) -> None:
             f"A pattern in '{field}' has at most {MAX_PATTERN} characters.", field
         )
     if key in REPEATS and isinstance(value, int | float) and value > MAX_REPEATS:
-        raise InvalidRequestError(f"'{key}' in '{field}' is at most {MAX_REPEATS}.", field)
+        raise InvalidRequestError(f"'{key}' in '{field}' must be at most {MAX_REPEATS}.", field)
 
 
 def _counted_work(value: object) -> float:

@@ -265,7 +265,7 @@ def check_limits(
     for field in request.TOKEN_FIELDS:
         value = getattr(request, field)
         if isinstance(value, int) and value > max_output_tokens:
-            raise InvalidRequestError(f"'{field}' is at most {max_output_tokens}.", field)
+            raise InvalidRequestError(f"'{field}' must be at most {max_output_tokens}.", field)
     return frozenset([lever.capability for lever in levers]) if levers else NO_CAPABILITIES
 
 
@@ -279,6 +279,8 @@ def _explain(message: str) -> RequestError:
         return UnsupportedParameterError(field[:200])
     missing = re.search(r"missing required field `([^`]*)`", message)
     param = ".".join(filter(None, (path, missing[1] if missing else ""))) or None
+    if missing:
+        return InvalidRequestError(f"The field '{param}' is required.", param)
     return InvalidRequestError(
         PLACE.sub("", message)[:500] + (f" at '{param}'." if param else "."), param
     )

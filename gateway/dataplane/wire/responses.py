@@ -263,4 +263,4 @@ def _check_item(item: Item, place: str) -> None:
     missing = [name for name in NEEDS[item.type or "message"] if not is_given(getattr(item, name))]
     if missing:
         param = f"{place}.{missing[0]}"
-        raise InvalidRequestError(f"Object missing required field '{param}'.", param)
+        raise InvalidRequestError(f"The field '{param}' is required.", param)

@@ -169,3 +169,26 @@ def test_sdks_are_told_whether_to_come_back(running):
     running.admin("POST", "/revocations", json=revoked)
     conflict = running.admin("POST", "/revocations", json=revoked)
     assert (conflict.status_code, conflict.headers["x-should-retry"]) == (409, "false")
+
+
+SENTENCES = {
+    "a field that is missing": ({"model": None}, "The field 'model' is required."),
+    "a field that is not known": (
+        {"foo": 1},
+        "Unsupported parameter: 'foo': this request has no such field.",
+    ),
+    "too much": ({"max_tokens": 10**6}, "'max_tokens' must be at most 2048."),
+    "a door that is closed": (
+        {"model": "smollm2:base"},
+        "'smollm2:base' needs a grant for: capitals. Apply for one. GET /v1/models lists what you "
+        "may ask for now.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_an_error_says_in_plain_words_what_to_change(running, case):
+    change, sentence = SENTENCES[case]
+    asked = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}]} | change
+    answer = running.post("public", {k: v for k, v in asked.items() if v is not None})
+    assert answer.json()["error"]["message"] == sentence
