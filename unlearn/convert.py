@@ -127,8 +127,11 @@ def convert(gguf: Path, target: Path) -> None:
     """Write a GGUF checkpoint as bf16 safetensors with its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
 
     quiet_libraries()
+    # The reader shows a bar that no option turns off, also where no terminal is.
+    gguf_reader.tqdm = lambda rows, **_: rows
     place = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(
         **place,

