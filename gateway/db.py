@@ -127,7 +127,8 @@ class Database:
             log.warning("the database has schema %s, newer than the code's %s", current, newest)
             return
         do = "start the version that migrated it" if is_newer else "run `airlock migrate`"
-        raise ConfigurationError(f"the database has schema {current}, the code {newest}: {do}")
+        found = current or "(none)"
+        raise ConfigurationError(f"the database has schema {found}, the code {newest}: {do}")
 
     async def close(self) -> None:
         """Close every connection."""

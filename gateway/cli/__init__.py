@@ -141,7 +141,8 @@ def main(argv: list[str] | None = None) -> int:
             # What pydantic says of a word on the command line or of a setting.
             for problem in problems():
                 place = ".".join(map(str, problem["loc"]))
-                _complain(f"{place}: {problem['msg']}")
+                is_unknown = problem["type"] == "extra_forbidden"
+                _complain(f"{place}: {'there is no such name' if is_unknown else problem['msg']}")
             return 2
         if isinstance(error, OSError) and error.filename is not None:
             # A file that was named on the command line, nearly always.

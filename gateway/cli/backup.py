@@ -76,7 +76,8 @@ async def _back_up(
     try:
         current, newest = await database.revisions()
         if current is None or current != newest:
-            raise ConfigurationError(f"the database has schema {current}, the code {newest}")
+            schema = current or "(none)"
+            raise ConfigurationError(f"the database has schema {schema}, the code {newest}")
         async with database.transaction() as session:
             moment = await moment_of(session, signer, now)
         args.to.mkdir(mode=0o700, parents=True)

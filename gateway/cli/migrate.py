@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
             if current == newest:
                 print(f"the schema is current ({newest})")
             elif args.dry_run:
-                print(f"would go from {current} to {newest}")
+                print(f"would go from schema {current or '(none)'} to {newest}")
             else:
                 await database.migrate()
-                print(f"went from {current} to {newest}")
+                print(f"went from schema {current or '(none)'} to {newest}")
         finally:
             await database.close()
 

@@ -56,8 +56,12 @@ def _check(args: argparse.Namespace) -> int:
     for finding in found:
         print(f"{finding.severity}: {finding.place}: {finding.problem}\n  {finding.remedy}")
     problems = sum(finding.severity == "problem" for finding in found)
-    print(f"{problems} problems, {len(found) - problems} warnings")
+    print(f"{_count(problems, 'problem')}, {_count(len(found) - problems, 'warning')}")
     return int(problems > 0 or (args.strict and bool(found)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -50,7 +50,8 @@ def invalid(error: ValidationError | SettingsError) -> list[Finding]:
         means = " ".join((known.description or "").split()) if known else ""
         place = variable("_".join(map(str, each["loc"]))) if field else "settings"
         remedy = means or f"docs/settings.md lists the settings; {CONFIG_FILE} names their file."
-        found.append(Finding("problem", place, each["msg"], remedy))
+        wrong = "there is no such setting" if each["type"] == "extra_forbidden" else each["msg"]
+        found.append(Finding("problem", place, wrong, remedy))
     return found
 
 

@@ -81,9 +81,22 @@ def test_a_schema_that_is_not_the_codes_is_said_in_one_line(tmp_path, monkeypatc
     monkeypatch.setenv("AIRLOCK_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/other.db")
     assert main(["--home", str(tmp_path), "serve", "--port", "0"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: the database has schema None, the code ")
+    assert said.startswith("error: the database has schema (none), the code ")
     assert "airlock migrate" in said
     assert said.count("\n") == 1
+    assert main(["--home", str(tmp_path), "migrate", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("would go from schema (none) to ")
+
+
+def test_a_setting_that_there_is_not_is_said_as_that(tmp_path, monkeypatch, capsys):
+    (tmp_path / "airlock.toml").write_text('hots = "0.0.0.0"')
+    monkeypatch.setenv("AIRLOCK_CONFIG_FILE", str(tmp_path / "airlock.toml"))
+    assert main(["--home", str(tmp_path), "serve", "--port", "0"]) == 2
+    assert capsys.readouterr().err == "error: hots: there is no such name\n"
+    assert main(["--home", str(tmp_path), "config", "check"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("problem: AIRLOCK_HOTS: there is no such setting\n")
+    assert said.endswith("1 problem, 0 warnings\n")
 
 
 def test_a_database_whose_address_is_none_is_said_without_its_password(
