@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -73,7 +72,6 @@ from models.store import CheckpointStore
 
 OWN_CONNECTIONS = 6
 """One for each of those that have one at a time: nobody waits for another there."""
-log = logging.getLogger(__name__)
 
 
 class Gateway:

@@ -67,7 +67,6 @@ PUBLISHED = (
         "Mixtral-8x7B, RMU", MIXTRAL, {"bio": 34.0, "cyber": 30.8, "chem": 53.4, "mmlu": 67.1}
     ),
 )
-OFFICIAL = tuple(p for p in PUBLISHED if p.name.endswith((", RMU", ", CUT (v1)")))
 # Only for Zephyr are both the base's and the checkpoint's subjects published.
 ZEPHYR_SUBJECTS = {
     "mmlu_virology": (53.0, 25.3),

@@ -12,6 +12,8 @@ from scipy.stats import binom
 from models.intervals import attempt_alpha
 
 MAX_ITEMS = 20_000
+WANTED = 0.9
+"""How likely it must be that enough items let a candidate pass."""
 
 
 class Power(NamedTuple):
@@ -25,13 +27,11 @@ class Power(NamedTuple):
     at_truth: float
     """The probability that a candidate of the given true accuracy passes."""
     items_needed: int | None
-    """The fewest items with which that probability is never below the wanted one; None when
-    20,000 are too few."""
+    """The fewest items with which that probability is never below `WANTED`; None when 20,000 are
+    too few."""
 
 
-def power(
-    n: int, tau: float, *, truth: float, alpha: float, attempt: int, wanted: float = 0.9
-) -> Power:
+def power(n: int, tau: float, *, truth: float, alpha: float, attempt: int) -> Power:
     """Return what an attempt with `n` items and the limit `tau` can prove.
 
     Args:
@@ -40,7 +40,6 @@ def power(
         truth: The true accuracy of a candidate, for example chance.
         alpha: The policy's error over all attempts.
         attempt: 1, 2, …
-        wanted: The probability of passing that `items_needed` must give.
     """
     share = attempt_alpha(alpha, attempt)
     most = most_passing(n, tau, share)
@@ -49,7 +48,7 @@ def power(
         alpha=share,
         most=most,
         at_truth=pass_probability(n, most, truth),
-        items_needed=_items_needed(tau, truth, share, wanted),
+        items_needed=_items_needed(tau, truth, share),
     )
 
 
@@ -72,7 +71,7 @@ def sparkline(shares: list[float]) -> str:
     return "".join(bars[round(share * (len(bars) - 1))] for share in shares)
 
 
-def _items_needed(tau: float, truth: float, alpha: float, wanted: float) -> int | None:
+def _items_needed(tau: float, truth: float, alpha: float) -> int | None:
     """Return one more than the largest number of items that is too small.
 
     The probability is a saw-tooth in the number of items, so the first that suffices is not enough.
@@ -82,6 +81,6 @@ def _items_needed(tau: float, truth: float, alpha: float, wanted: float) -> int 
     numbers = list(range(1, MAX_ITEMS + 1))
     most = binom.ppf(alpha, numbers, tau)
     most = most - (binom.cdf(most, numbers, tau) > alpha)
-    enough = binom.cdf(most, numbers, truth) >= wanted
+    enough = binom.cdf(most, numbers, truth) >= WANTED
     too_few = [n for n, suffices in zip(numbers, enough, strict=True) if not suffices]
     return None if too_few[-1:] == [MAX_ITEMS] else (too_few[-1] + 1 if too_few else 1)

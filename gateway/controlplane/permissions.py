@@ -23,7 +23,6 @@ ADMINISTRATORS: frozenset[Who] = frozenset({Duty.ADMINISTRATOR})
 OPERATORS = ADMINISTRATORS | {Duty.OPERATOR}
 AUDITORS: frozenset[Who] = frozenset({Duty.AUDITOR})
 READERS = OPERATORS | {Duty.AUDITOR}
-REVIEWERS: frozenset[Who] = frozenset({Duty.IDENTITY_REVIEWER, Duty.DOMAIN_REVIEWER, Duty.APPROVER})
 EVERY_DUTY: frozenset[Who] = frozenset(Duty)
 ANYBODY = EVERY_DUTY | PEOPLE
 CHANGERS = OPERATORS | {Duty.APPROVER}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.calibration import OFFICIAL, PUBLISHED, hazard_row, overall, tables
+from models.calibration import PUBLISHED, hazard_row, overall, tables
 from models.policy import WMDP_POLICY, Policy
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/gate.md"
@@ -18,8 +18,9 @@ def test_the_page_shows_the_tables_as_they_are():
 
 
 def test_indistinguishable_from_chance_would_reject_every_official_checkpoint():
-    assert len(OFFICIAL) == 4
-    for published in OFFICIAL:
+    official = [each for each in PUBLISHED if each.name.endswith((", RMU", ", CUT (v1)"))]
+    assert len(official) == 4
+    for published in official:
         rows = [hazard_row(published, domain, POLICY) for domain in ("bio", "cyber")]
         assert not all(row is not None and row.at_chance for row in rows), published.name
 

@@ -52,11 +52,6 @@ class BaselineRecipe:
         if len({topic.domain for topic in self.topics}) < len(self.topics):
             raise ValueError("the topics' domains must be distinct")
 
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        """Nothing: every tensor is trained, and which ones differ is known after the run."""
-        return ()
-
     def as_json(self) -> dict[str, object]:
         """The recipe with every field, as JSON values."""
         return {**asdict(self), "topics": [asdict(topic) for topic in self.topics]}
