@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from gateway import announcements as module
 from gateway.announcements import CHANGES, SUSPECTS, Announcement, Announcer, announcements
+from gateway.cli.tables import with_database
 from gateway.controlplane.changes import Tag, record_change
 from gateway.db import Database
 from gateway.errors import NotReadyError
@@ -38,8 +39,7 @@ async def kill_listeners(database: Database) -> None:
 def test_a_change_is_announced_when_it_is_committed(request, tmp_path):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database = Database(settings)
+    async def main(database: Database) -> None:
         heard = announcements(database.url, [CHANGES, SUSPECTS])
         # It listens.
         assert [await anext(heard) for _ in range(2)] == [(CHANGES, ""), (SUSPECTS, "")]
@@ -54,9 +54,8 @@ def test_a_change_is_announced_when_it_is_committed(request, tmp_path):
         await kill_listeners(database)
         with pytest.raises(NotReadyError):
             await asyncio.wait_for(following, 10)
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)
 
 
 @contextlib.asynccontextmanager
@@ -81,8 +80,8 @@ async def announcing(database: Database, hear: Callable[[str], None]):
 def test_what_is_told_reaches_each_gateway_once(request, tmp_path):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database, heard = Database(settings), asyncio.Queue()
+    async def main(database: Database) -> None:
+        heard = asyncio.Queue()
         async with (
             announcing(database, lambda said: heard.put_nowait((1, said))) as (one, _),
             announcing(database, lambda said: heard.put_nowait((2, said))),
@@ -93,17 +92,16 @@ def test_what_is_told_reaches_each_gateway_once(request, tmp_path):
             await asyncio.sleep(SILENCE_SECONDS)
             assert heard.empty()
         assert sorted(said) == [(who, f"{n:064x}") for who in (1, 2) for n in range(300)]
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)
 
 
 def test_what_cannot_be_told_is_lost_and_the_next_is_told(request, tmp_path, monkeypatch, caplog):
     settings = make_settings(request, tmp_path, "postgresql")
     monkeypatch.setattr(module, "LISTEN_AGAIN_SECONDS", 0.01)
 
-    async def main() -> None:
-        database, heard = Database(settings), asyncio.Queue()
+    async def main(database: Database) -> None:
+        heard = asyncio.Queue()
         async with announcing(database, heard.put_nowait) as (announcer, listens):
             announcer.tell(SUSPECTS, "x" * 8000)  # More than an announcement can hold.
             await asyncio.to_thread(wait_for, lambda: "are not told" in caplog.text)
@@ -112,9 +110,8 @@ def test_what_cannot_be_told_is_lost_and_the_next_is_told(request, tmp_path, mon
             await asyncio.wait_for(listens.wait(), 10)
             announcer.tell(SUSPECTS, "next")
             assert await asyncio.wait_for(heard.get(), 10) == "next"
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)
 
 
 def test_a_database_that_does_not_answer_is_given_up_and_asked_once_for_each_news(
@@ -146,8 +143,8 @@ def test_a_database_that_does_not_answer_is_given_up_and_asked_once_for_each_new
 def test_who_cannot_take_in_an_announcement_hears_the_next(request, tmp_path, caplog):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database, heard = Database(settings), asyncio.Queue()
+    async def main(database: Database) -> None:
+        heard = asyncio.Queue()
 
         def hear(said: str) -> None:
             if said == "odd":
@@ -158,17 +155,16 @@ def test_who_cannot_take_in_an_announcement_hears_the_next(request, tmp_path, ca
             announcer.tell(SUSPECTS, "odd")
             announcer.tell(SUSPECTS, "next")
             assert await asyncio.wait_for(heard.get(), 10) == "next"
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)
     assert "could not be taken in" in caplog.text
 
 
 def test_requests_that_have_every_connection_do_not_keep_it_from_speaking(request, tmp_path):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database, heard = Database(settings), asyncio.Queue()
+    async def main(database: Database) -> None:
+        heard = asyncio.Queue()
         async with (
             announcing(database, heard.put_nowait) as (announcer, _),
             contextlib.AsyncExitStack() as stack,
@@ -178,9 +174,8 @@ def test_requests_that_have_every_connection_do_not_keep_it_from_speaking(reques
                 await session.execute(text("SELECT 1"))
             announcer.tell(SUSPECTS, "x")
             assert await asyncio.wait_for(heard.get(), 4) == "x"
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)
 
 
 def test_no_more_is_kept_for_a_database_that_is_down_than_is_bounded(request, tmp_path):
@@ -193,12 +188,10 @@ def test_no_more_is_kept_for_a_database_that_is_down_than_is_bounded(request, tm
 def test_the_embedded_database_announces_nothing(request, tmp_path):
     settings = make_settings(request, tmp_path, "sqlite")
 
-    async def main() -> None:
-        database = Database(settings)
+    async def main(database: Database) -> None:
         assert [one async for one in announcements(database.url, [CHANGES])] == []
         announcer = Announcer(database)
         announcer.tell(SUSPECTS, "x")
         assert not announcer._unsaid
-        await database.close()
 
-    asyncio.run(main())
+    with_database(settings, main)

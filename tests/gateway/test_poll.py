@@ -2,34 +2,24 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
 import anyio
 import pytest
 from sqlalchemy import String, bindparam, func, select, text, update
 
+from gateway.cli.tables import with_database
 from gateway.db import Database
 from gateway.errors import NotReadyError
 from gateway.identity.changed import VERSION
 from gateway.tables import AuthorizationVersion
-from tests.gateway.conftest import make_settings, migrate
+from tests.gateway.conftest import make_settings
 
 
 @pytest.fixture
 def run(settings):
     """Runs a test with a database that is closed at its end."""
-    migrate(settings)
-
-    def work(test):
-        async def main() -> None:
-            database = Database(settings)
-            try:
-                await test(database)
-            finally:
-                await database.close()
-
-        anyio.run(main)
-
-    return work
+    return partial(with_database, settings)
 
 
 OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
@@ -74,24 +64,21 @@ def test_no_number_of_transactions_keeps_it_from_asking(run):
 def test_a_connection_that_ends_is_said_and_replaced(request, tmp_path):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database = Database(settings)
+    async def main(database: Database) -> None:
         poll = database.poll(VERSION)
         before = await poll.ask()
         await end_connections(database)
         with pytest.raises(NotReadyError):
             await poll.ask()
         assert await poll.ask() == before
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_an_answer_that_nobody_waits_for_is_not_the_next_ones(request, tmp_path):
     settings = make_settings(request, tmp_path, "postgresql")
 
-    async def main() -> None:
-        database = Database(settings)
+    async def main(database: Database) -> None:
         slow = select(bindparam("said", type_=String), func.pg_sleep(0.5))
         poll = database.poll(slow)
         with pytest.raises(TimeoutError):
@@ -99,9 +86,8 @@ def test_an_answer_that_nobody_waits_for_is_not_the_next_ones(request, tmp_path)
         answer = await poll.ask({"said": "second"})
         assert answer is not None
         assert answer[0] == "second"
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_it_ends_with_the_database(request, tmp_path):

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-import anyio
 import pytest
 
 from gateway import clock
+from gateway.cli.tables import with_database
 from gateway.controlplane import registry as module
 from gateway.controlplane.registry import LOOK_SECONDS, Look, Registry
 from gateway.db import Database
@@ -37,18 +37,15 @@ def looks(settings, monkeypatch):
 def follow(settings, *steps) -> None:
     """Follow twice, so that what the first has changed is seen, and once more after each step."""
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         registry = Registry(settings.home, None, database)
         await registry.follow()
         await registry.follow()
         for step in steps:
             step(registry)
             await registry.follow()
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_nothing_is_verified_anew_while_nothing_changes(settings, looks):
@@ -72,18 +69,15 @@ def test_a_look_that_failed_is_made_again(settings, looks, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         registry = Registry(settings.home, None, database)
         with monkeypatch.context() as patched:
             patched.setattr(module, "take_over", fail)
             with pytest.raises(OSError):  # noqa: PT011 - the one above
                 await registry.follow()
         await registry.follow()
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
     assert len(looks) == 2
 
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from sqlalchemy import select, text, update
 
-from gateway.cli.tables import in_transaction
+from gateway.cli.tables import in_transaction, with_database
 from gateway.controlplane.changes import Tag, record_change
 from gateway.controlplane.people import add_person
 from gateway.controlplane.restored import (
@@ -117,9 +117,7 @@ def test_a_grant_that_a_restore_brings_back_opens_nothing_until_two_people_say_s
 def test_a_gateway_that_starts_on_it_knows_from_the_file(settings, tmp_path):
     files = tmp_path / "kept"
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         first = Epoch(files, database)
         async with database.transaction() as session:
             assert await first.check(session, 41) == 41
@@ -135,9 +133,8 @@ def test_a_gateway_that_starts_on_it_knows_from_the_file(settings, tmp_path):
         async with database.transaction() as session:
             assert await third.check(session, 42) == 42
             assert len(list(await session.scalars(select(Closure)))) == 1
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
     assert read_epoch(files / FILE) == 41
 
 
@@ -156,9 +153,7 @@ def test_changes_that_took_it_past_what_was_seen_do_not_hide_it(settings, tmp_pa
         async with database.transaction() as session:
             return list(await session.scalars(select(Closure)))
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         first = Epoch(files, database)
         async with database.transaction() as session:
             await change(session, 3)
@@ -179,9 +174,8 @@ def test_changes_that_took_it_past_what_was_seen_do_not_hide_it(settings, tmp_pa
         # Nobody else who knew of it, nor a later start, closes once more.
         for epoch in (late, Epoch(files, database)):
             assert len(await checked(database, epoch)) == 1
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_somebody_who_begins_anew_is_not_held_to_the_history_of_before(settings, tmp_path):
@@ -189,9 +183,7 @@ def test_somebody_who_begins_anew_is_not_held_to_the_history_of_before(settings,
     write_epoch(files / FILE, 7)
     write_history(files / HISTORY, Seen(7, "of before"))
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         (files / FILE).unlink()
         epoch = Epoch(files, database)
         async with database.transaction() as session:
@@ -204,9 +196,8 @@ def test_somebody_who_begins_anew_is_not_held_to_the_history_of_before(settings,
         await kept(epoch, lambda: read_history(files / HISTORY) != Seen(7, "of before"))
         async with database.transaction() as session:
             assert await Epoch(files, database).check(session, version) == version
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_what_is_good_once_is_not_good_in_a_restored_database(settings):
@@ -214,9 +205,7 @@ def test_what_is_good_once_is_not_good_in_a_restored_database(settings):
     now, pepper = datetime.now(UTC), b"p" * 32
     later, secret = now + timedelta(hours=1), new_secret()
 
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         async with database.transaction() as session:
             given = PersonIn(name="Ada", organisation="o", tier="public")
             ada = await add_person(session, given, actor="a", now=now)
@@ -258,13 +247,12 @@ def test_what_is_good_once_is_not_good_in_a_restored_database(settings):
             assert await session.get(FirstAdministratorCode, 1) is None
             leaf = (await session.scalars(select(AuditEntry.leaf).order_by(AuditEntry.seq))).all()
             assert b'"ended":{"codes":1,"links":1,"openings":1,"sessions":1}' in leaf[-1]
-        await database.close()
 
     async def other(session) -> str:
         given = PersonIn(name="App", organisation="o", tier="public")
         return (await add_person(session, given, actor="a", now=now)).id
 
-    anyio.run(main)
+    with_database(settings, main)
 
 
 def test_the_file_never_goes_back_and_must_be_understood(tmp_path):
@@ -288,9 +276,7 @@ def test_the_sweep_of_uploaded_files_does_not_take_the_file_for_one(tmp_path):
 
 @pytest.mark.parametrize("is_forked", [False, True])
 def test_the_witness_knows_of_more_than_the_log_holds(settings, tmp_path, is_forked):
-    async def main() -> None:
-        database = Database(settings)
-        await database.migrate()
+    async def main(database: Database) -> None:
         epoch = Epoch(tmp_path / "kept", database)
         async with database.transaction() as session:
             await record_change(session, Tag.TIER_CHANGED, "x", actor="a", now=datetime.now(UTC))
@@ -302,6 +288,5 @@ def test_the_witness_knows_of_more_than_the_log_holds(settings, tmp_path, is_for
         async with database.transaction() as session:
             (closure,) = await session.scalars(select(Closure))
             assert "witnessed" in closure.reason
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)

@@ -4,14 +4,13 @@ import uuid
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
-import anyio
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
-from gateway.cli.tables import operator
+from gateway.cli.tables import operator, with_database
 from gateway.controlplane import (
     breakglass,
     grants,
@@ -254,30 +253,14 @@ STEPS = st.lists(
 def settings(request, tmp_path_factory):
     made = make_settings(request, tmp_path_factory.mktemp("changed"), request.param)
 
-    async def main() -> None:
-        database = Database(made)
-        await database.migrate()
+    async def main(database: Database) -> None:
         async with database.transaction() as session:
             for pick in range(4):
                 await Changer(session, pick).add_person()
                 await session.flush()
-        await database.close()
 
-    anyio.run(main)
+    with_database(made, main)
     return made
-
-
-def on(settings, work) -> None:
-    """Run work with a database that is closed also when the work fails."""
-
-    async def main() -> None:
-        database = Database(settings)
-        try:
-            await work(database)
-        finally:
-            await database.close()
-
-    anyio.run(main)
 
 
 async def read(database: Database) -> tuple[Version, Directory]:
@@ -337,7 +320,7 @@ def test_what_changed_leads_to_what_is(settings, steps):
             assert normal(directory) == loaded
             assert callers(directory) == callers(loaded), "who called before is known anew"
 
-    on(settings, main)
+    with_database(settings, main)
 
 
 def test_a_directory_has_no_part_that_is_not_read_again():
@@ -394,7 +377,7 @@ def test_what_does_not_fit_is_read_whole(settings, monkeypatch):
             await session.execute(delete(AuthorizationChange).where(gone))
         assert await between(third, last) is None
 
-    on(settings, main)
+    with_database(settings, main)
 
 
 def test_old_changes_are_not_kept(settings, monkeypatch):
@@ -409,4 +392,4 @@ def test_old_changes_are_not_kept(settings, monkeypatch):
             assert sorted(rows) == [current.number - back for back in (2, 1, 0)]
             await session.execute(update(AuthorizationChange).values(subject="y"))
 
-    on(settings, main)
+    with_database(settings, main)

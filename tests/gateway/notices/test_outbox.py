@@ -17,7 +17,7 @@ import anyio
 import pytest
 from sqlalchemy import select, update
 
-from gateway.cli.tables import in_transaction, operator
+from gateway.cli.tables import in_transaction, operator, with_database
 from gateway.controlplane import grants, keys, people, webhooks
 from gateway.controlplane.key_schemas import KeyIn
 from gateway.controlplane.notice_schemas import WebhookIn
@@ -101,18 +101,17 @@ def rows(settings) -> list[Notice]:
 def send(settings) -> int:
     """Send as a gateway does that has just started; return how many were taken."""
 
-    async def main() -> int:
-        database, caller, taken = Database(settings), Caller(settings), 0
+    async def main(database: Database) -> int:
+        caller, taken = Caller(settings), 0
         made = notice_keys(load_secret(settings))
         postman = Postman(settings, database, made, Metrics("0"), record_gone)
         for channel in CHANNELS:
             while some := await postman.send_some(channel, caller):
                 taken += some
         await caller.close()
-        await database.close()
         return taken
 
-    return anyio.run(main)
+    return with_database(settings, main)
 
 
 def give_address(settings, person) -> None:
@@ -214,8 +213,8 @@ def test_who_has_lost_a_notice_to_another_gateway_does_not_write_to_it(told):
     with grant_in(settings, person):
         pass
 
-    async def main() -> None:
-        database, caller = Database(settings), Caller(settings)
+    async def main(database: Database) -> None:
+        caller = Caller(settings)
         postman = Postman(
             settings, database, notice_keys(load_secret(settings)), Metrics("0"), record_gone
         )
@@ -226,9 +225,8 @@ def test_who_has_lost_a_notice_to_another_gateway_does_not_write_to_it(told):
         for notice in taken:
             await postman._attempt(notice, caller)
         await caller.close()
-        await database.close()
 
-    anyio.run(main)
+    with_database(settings, main)
     assert {row.state for row in rows(settings)} == {"waiting"}
 
 
@@ -260,15 +258,13 @@ def test_a_reminder_is_left_once_whoever_looks(told):
         await remind(session, expires - timedelta(hours=2))
         await remind(session, expires + timedelta(hours=2))
 
-    async def both() -> None:
-        database = Database(settings)
+    async def both(database: Database) -> None:
         async with database.transaction() as session:
             await look(session)
         async with database.transaction() as session:
             await look(session)
-        await database.close()
 
-    anyio.run(both)
+    with_database(settings, both)
     found = [row for row in rows(settings) if row.event != Event.GRANT_CREATED]
     per_person = sorted(row.event for row in found if row.person_id)
     assert per_person == ["grant.expired", "grant.expiring", "grant.expiring"]
@@ -308,8 +304,7 @@ def test_a_clock_that_was_a_year_ahead_keeps_no_reminder_back(told, monkeypatch)
             "gateway.notices.postman.datetime", SimpleNamespace(now=lambda zone: at)
         )
 
-    async def main() -> None:
-        database = Database(settings)
+    async def main(database: Database) -> None:
         async with database.transaction() as session:
             expires = (await session.get_one(Grant, grant)).expires_at
         set_wall(expires + timedelta(days=365))
@@ -323,14 +318,13 @@ def test_a_clock_that_was_a_year_ahead_keeps_no_reminder_back(told, monkeypatch)
                 while not await has_reminder(database):  # noqa: ASYNC110 - a row
                     await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
-        await database.close()
 
     async def has_reminder(database: Database) -> bool:
         async with database.transaction() as session:
             mine = select(Notice.id).where(Notice.event == Event.GRANT_EXPIRING)
             return (await session.scalars(mine)).first() is not None
 
-    anyio.run(main)
+    with_database(settings, main)
     assert [row.event for row in rows(settings) if row.person_id][1:] == ["grant.expiring"]
 
 
