@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio.to_thread
 from sqlalchemy import Connection, Executable, Select, event, inspect, make_url, text
@@ -48,6 +48,14 @@ class Database:
         # Apart from the pool, so that no number of requests keeps anybody from asking.
         self._unpooled = make_engine(self.url, is_pooled=False)
         self._polls: list[Poll[*tuple[Any, ...]]] = []
+
+    async def __aenter__(self) -> Self:
+        """Let it be used in a block that closes it."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:

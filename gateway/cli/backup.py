@@ -71,9 +71,8 @@ async def _back_up(
     settings: Settings, args: argparse.Namespace, found: list[tuple[Path, str]]
 ) -> None:
     now, signer = datetime.now(UTC), log_signer(settings, load_secret(settings))
-    database = Database(settings)
-    dumper = Dumper(database.url, args.postgres_bin, os.environ)
-    try:
+    async with Database(settings) as database:
+        dumper = Dumper(database.url, args.postgres_bin, os.environ)
         current, newest = await database.revisions()
         if current is None or current != newest:
             schema = current or "(none)"
@@ -101,5 +100,3 @@ async def _back_up(
         # A copy that the log does not take is whole, and has been told; the verb fails still.
         async with database.transaction() as session:
             await record_backup(session, Tag.BACKUP_MADE, now, actor=ACTOR, now=now)
-    finally:
-        await database.close()

@@ -137,8 +137,7 @@ async def _finish(job: _Job, seen: int) -> int:
     """Close the doors, revoke again, and say what is lost."""
     files = job.settings.files_folder or job.settings.home / "files"
     above = max(seen, read_epoch(files / FILE))
-    database = Database(job.settings)
-    try:
+    async with Database(job.settings) as database:
         current, newest = await database.revisions()
         if current != newest:
             await database.migrate()
@@ -153,8 +152,6 @@ async def _finish(job: _Job, seen: int) -> int:
             # Of an export that contradicts this database nothing is believed.
             if job.newer is not None and found.finding in (Finding.INTACT, Finding.TRUNCATED):
                 await _say_what_is_lost(session, job, lost_entries(job.newer, head.size))
-    finally:
-        await database.close()
     print("every grant is closed: airlock breakglass closures, lift, confirm")
     return EXIT_CODES[found.finding]
 
@@ -179,14 +176,11 @@ async def _verify(job: _Job, source: Path, made_at: datetime) -> int:
         other = job.settings.model_copy(
             update={"database_url": address, "database_password_file": None}
         )
-        database = Database(other)
-        try:
+        async with Database(other) as database:
             current, newest = await database.revisions()
             async with database.transaction() as session:
                 head = await read_head(session, job.signer.name)
                 found = await verify_log(session, job.signer, head, job.kept, job.newer)
-        finally:
-            await database.close()
     print(f"schema {current}, of the code {newest}")
     print(f"audit log: {found.finding}: {found.reason}")
     # Where a copy is verified on another host, there is no log to enter it in.
@@ -196,18 +190,16 @@ async def _verify(job: _Job, source: Path, made_at: datetime) -> int:
 
 
 async def _record_verified(job: _Job, made_at: datetime) -> None:
-    database = Database(job.settings)
-    try:
-        current, newest = await database.revisions()
-        if current != newest:
-            print("not entered in the audit log: the database's schema is not the code's")
-            return
-        async with database.transaction() as session:
-            await record_backup(session, Tag.BACKUP_VERIFIED, made_at, actor=ACTOR, now=job.now)
-    except AirlockError as error:
-        print(f"not entered in the audit log: {error}")
-    finally:
-        await database.close()
+    async with Database(job.settings) as database:
+        try:
+            current, newest = await database.revisions()
+            if current != newest:
+                print("not entered in the audit log: the database's schema is not the code's")
+                return
+            async with database.transaction() as session:
+                await record_backup(session, Tag.BACKUP_VERIFIED, made_at, actor=ACTOR, now=job.now)
+        except AirlockError as error:
+            print(f"not entered in the audit log: {error}")
 
 
 def _is_there(job: _Job) -> bool:
@@ -216,11 +208,9 @@ def _is_there(job: _Job) -> bool:
 
 
 async def _version(settings: Settings) -> int | None:
-    database = Database(settings)
-    try:
-        async with database.transaction() as session:
-            return await session.scalar(select(AuthorizationVersion.version))
-    except AirlockError:
-        return None
-    finally:
-        await database.close()
+    async with Database(settings) as database:
+        try:
+            async with database.transaction() as session:
+                return await session.scalar(select(AuthorizationVersion.version))
+        except AirlockError:
+            return None

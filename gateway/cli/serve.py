@@ -69,11 +69,8 @@ def allow_files(requests: int) -> None:
 
 
 async def _look_at_database(settings: Settings) -> None:
-    database = Database(settings)
-    try:
+    async with Database(settings) as database:
         await database.prepare(settings)
-    finally:
-        await database.close()
 
 
 def _serve(settings: Settings, host: str, port: int) -> int:

@@ -54,16 +54,13 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[Resul
     """
 
     async def main() -> Result:
-        database = Database(settings)
-        try:
+        async with Database(settings) as database:
             current, newest = await database.revisions()
             if current != newest and not settings.is_embedded:
                 raise ConfigurationError("the database's schema is old: run `airlock migrate`")
             if current != newest:
                 await database.migrate()
             return await work(database)
-        finally:
-            await database.close()
 
     return anyio.run(main)
 

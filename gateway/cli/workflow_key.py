@@ -48,11 +48,8 @@ def key_holder(
         if not isinstance(holder.caller, Member):
             raise InvalidKeyError
         # What is recorded of a refusal stays, though the step's transaction is rolled back.
-        database = Database(settings)
-        try:
+        async with Database(settings) as database:
             await check_terminal(session, database, holder, now)
-        finally:
-            await database.close()
         await admit(session, holder.caller, step, settings, now)
         return holder.caller
 

@@ -18,11 +18,8 @@ def entry(number: int = 0, tag: str = "test:thing:done", **detail) -> Entry:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Database]:
     """Open the database, at its newest schema, as a replica of its own would."""
-    database = Database(settings)
-    try:
+    async with Database(settings) as database:
         current, newest = await database.revisions()
         if current != newest:
             await database.migrate()
         yield database
-    finally:
-        await database.close()

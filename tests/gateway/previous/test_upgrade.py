@@ -107,11 +107,8 @@ def test_a_gateway_starts_on_a_newer_schema_only_when_it_is_told(settings):
     migrate(settings)
 
     async def main(chosen: Settings) -> None:
-        database = Database(chosen)
-        try:
+        async with Database(chosen) as database:
             await database.prepare(chosen)
-        finally:
-            await database.close()
 
     anyio.run(main, settings)
     engine = create_engine(sync_url(settings))
