@@ -54,9 +54,13 @@ def in_a_turn(request):
     return run
 
 
-def test_what_is_written_leaves_when_the_turn_ends_each_connections_as_one(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
+@pytest.fixture
+def noted() -> list[tuple[str, bytes]]:
+    """What was written, by whom."""
+    return []
 
+
+def test_what_is_written_leaves_when_the_turn_ends_each_connections_as_one(in_a_turn, noted):
     def act(turn) -> None:
         one = JoiningTransport(Written("one", noted), turn)
         two = JoiningTransport(Written("two", noted), turn)
@@ -68,9 +72,7 @@ def test_what_is_written_leaves_when_the_turn_ends_each_connections_as_one(in_a_
     assert noted == [("one", b"head body"), ("two", b"other")]
 
 
-def test_what_comes_alone_in_its_turn_leaves_at_once(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_what_comes_alone_in_its_turn_leaves_at_once(in_a_turn, noted):
     def act(turn) -> None:
         turn.expect()
         JoiningTransport(Written("one", noted), turn).write_expected(b"answer")
@@ -78,9 +80,7 @@ def test_what_comes_alone_in_its_turn_leaves_at_once(in_a_turn):
     assert in_a_turn(act, noted) == noted == [("one", b"answer")]
 
 
-def test_what_comes_with_others_leaves_with_them(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_what_comes_with_others_leaves_with_them(in_a_turn, noted):
     def act(turn) -> None:
         for _ in range(2):
             turn.expect()
@@ -91,9 +91,8 @@ def test_what_comes_with_others_leaves_with_them(in_a_turn):
     assert noted == [("one", b"answer"), ("two", b"answer")]
 
 
-def test_what_does_not_come_holds_up_nothing_beyond_its_turn(in_a_turn):
+def test_what_does_not_come_holds_up_nothing_beyond_its_turn(in_a_turn, noted):
     """Such as a request that waits for its turn at an engine."""
-    noted: list[tuple[str, bytes]] = []
     turns = []
 
     def act(turn) -> None:
@@ -108,9 +107,7 @@ def test_what_does_not_come_holds_up_nothing_beyond_its_turn(in_a_turn):
     assert turns[0].count_off(), "nothing is expected of an earlier turn"
 
 
-def test_an_event_leaves_at_once_behind_what_is_held(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_an_event_leaves_at_once_behind_what_is_held(in_a_turn, noted):
     def act(turn) -> None:
         one = JoiningTransport(Written("one", noted), turn)
         one.write(b"head ")
@@ -120,8 +117,7 @@ def test_an_event_leaves_at_once_behind_what_is_held(in_a_turn):
     assert in_a_turn(act, noted) == noted == [("one", b"head event"), ("one", b"event")]
 
 
-def test_much_leaves_at_once_and_once_only(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
+def test_much_leaves_at_once_and_once_only(in_a_turn, noted):
     much = b"x" * MOST_HELD_BYTES
 
     def act(turn) -> None:
@@ -134,9 +130,7 @@ def test_much_leaves_at_once_and_once_only(in_a_turn):
     assert noted == [("one", b"head " + much), ("one", b"end")]
 
 
-def test_a_connection_that_closes_sends_what_is_held_first(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_a_connection_that_closes_sends_what_is_held_first(in_a_turn, noted):
     def act(turn) -> None:
         one = JoiningTransport(Written("one", noted), turn)
         one.write(b"last words")
@@ -146,10 +140,8 @@ def test_a_connection_that_closes_sends_what_is_held_first(in_a_turn):
 
 
 @pytest.mark.parametrize("ended_by", ["abort", "its own end"])
-def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
+def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by, noted):
     """A request that is given up in the turn in which it was made never reaches its engine."""
-    noted: list[tuple[str, bytes]] = []
-
     made: list[JoiningTransport] = []
 
     def act(turn) -> None:
@@ -168,8 +160,7 @@ def test_a_connection_that_has_ended_is_sent_nothing(in_a_turn, ended_by):
     assert made[0].is_unsent
 
 
-def test_what_has_left_is_not_called_unsent(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
+def test_what_has_left_is_not_called_unsent(in_a_turn, noted):
     made: list[JoiningTransport] = []
 
     def act(turn) -> None:
@@ -185,8 +176,7 @@ def test_what_has_left_is_not_called_unsent(in_a_turn):
     assert not made[0].is_unsent
 
 
-def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog, monkeypatch):
-    noted: list[tuple[str, bytes]] = []
+def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog, monkeypatch, noted):
     said_by = []
     tell = transport.log.exception
 
@@ -210,9 +200,7 @@ def test_one_connections_fault_holds_up_no_other(in_a_turn, caplog, monkeypatch)
     assert said_by == [{}], "it is not of the request that wrote first"
 
 
-def test_what_is_held_does_not_wait_for_what_takes_long(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_what_is_held_does_not_wait_for_what_takes_long(in_a_turn, noted):
     def act(turn) -> None:
         for _ in range(3):
             turn.expect()
@@ -227,9 +215,7 @@ def test_what_is_held_does_not_wait_for_what_takes_long(in_a_turn):
 
 
 @pytest.mark.parametrize(("size", "is_sent"), [(LONG_BODY_BYTES, False), (2**20, True)])
-def test_nobodys_answer_waits_until_a_long_body_is_understood(in_a_turn, size, is_sent):
-    noted: list[tuple[str, bytes]] = []
-
+def test_nobodys_answer_waits_until_a_long_body_is_understood(in_a_turn, size, is_sent, noted):
     def act(turn) -> None:
         JoiningTransport(Written("one", noted), turn).write(b"answer")
         exchange = Exchange.__new__(Exchange)
@@ -242,9 +228,7 @@ def test_nobodys_answer_waits_until_a_long_body_is_understood(in_a_turn, size, i
     assert noted == [("one", b"answer")]
 
 
-def test_a_turn_follows_a_turn(in_a_turn):
-    noted: list[tuple[str, bytes]] = []
-
+def test_a_turn_follows_a_turn(in_a_turn, noted):
     def act(turn) -> None:
         one = JoiningTransport(Written("one", noted), turn)
         one.write(b"first")

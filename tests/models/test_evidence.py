@@ -3,7 +3,6 @@
 import base64
 import json
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -36,11 +35,6 @@ from tests.models.checkpoints import (
 from tests.models.test_gate import report
 
 POLICY = Policy.load()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "store")
 
 
 def stored(store: CheckpointStore, weights: bytes = b"unlearned", **changes) -> Report:

@@ -1,7 +1,6 @@
 """What may be promoted, by whom; every refusal is a planted fault."""
 
 from datetime import timedelta
-from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
@@ -31,11 +30,6 @@ from tests.models.trusting import ALICE, ALICES_SPARE, BOB, ENGINE, POLICY, TRUS
 STRICTER = POLICY.model_copy(
     update={"hazard": POLICY.hazard.model_copy(update={"max_accuracy": 0.1})}
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "store")
 
 
 def gated(store: CheckpointStore, weights: bytes = b"unlearned", **changes) -> str:

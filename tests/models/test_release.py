@@ -20,11 +20,6 @@ from tests.models.trusting import ALICE, ALICES_SPARE, BOB, TRUST, point
 LATER = NOW + timedelta(days=1)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "store")
-
-
 def gated(store: CheckpointStore, weights: bytes = b"unlearned") -> str:
     base = put_base(store, b"base").digest
     candidate = put_candidate(store, base, weights).digest

@@ -2,7 +2,6 @@
 
 import os
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,11 +11,6 @@ from models.store import CheckpointStore
 from models.trust import TrustStore
 from tests.models.checkpoints import NOW, put_base, trusted
 from tests.models.trusting import ALICE, BOB, ENGINE, TRUST
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "store")
 
 
 def test_one_releaser_is_enough_and_the_first_reason_stays(store: CheckpointStore):

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +18,6 @@ from models.errors import (
 )
 from models.store import CheckpointStore
 from tests.models.checkpoints import NOW, SOURCE, put_base, put_candidate
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "store")
 
 
 def test_the_digest_depends_on_the_files_alone(store: CheckpointStore):

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from models import supervisor
 from models.engine import EngineSpec, facts_path, read_facts
 from models.errors import CheckpointCorruptError, EngineError
 from models.supervisor import Supervisor, Timing
-from tests.servers import wait_for
+from tests.servers import free_port, wait_for
 
 
 class Files:
@@ -57,12 +56,6 @@ class FakeSpec(EngineSpec):
 
     def command(self) -> list[str]:
         return [sys.executable, str(FAKE), str(self.port), self.mode]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Run:

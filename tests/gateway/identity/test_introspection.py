@@ -10,17 +10,9 @@ from pydantic import ValidationError
 
 from gateway.setting_types import IssuerSetting
 from gateway.settings import Settings
-from tests.fakes.provider import AUDIENCE, FakeProvider
+from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.identity.test_tokens import bind
-from tests.servers import serving
-
-
-@pytest.fixture(scope="module")
-def provider():
-    fake = FakeProvider()
-    with serving(fake, lifespan="off") as fake.url:
-        yield fake
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,9 @@ from tests.conformance.browser import Browser, query_of
 from tests.fakes.provider import AUDIENCE, FakeProvider, b64
 from tests.gateway.conftest import make_settings, run_gateway
 from tests.gateway.identity.test_tokens import bind
-from tests.servers import free_port, serving, wait_for
+from tests.servers import free_port, wait_for
 
 CLIENT = "airlock"
-
-
-@pytest.fixture(scope="module")
-def provider():
-    fake = FakeProvider()
-    with serving(fake, lifespan="off") as fake.url:
-        yield fake
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from base64 import urlsafe_b64encode
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,11 +25,10 @@ from gateway.tables import EvidenceItem, Identity, InstitutionMail, LoginSession
 from tests.conformance.browser import SECRET, Browser, provider, query_of
 from tests.fakes.provider import AUDIENCE
 from tests.gateway.conftest import make_settings, run_gateway
+from tests.gateway.controlplane.test_scopes import JUDGEMENT, at
 from tests.servers import free_port, wait_for
 
 JUDGE = "/admin/v1/applications/none/judgements"
-JUDGEMENT = {"digest": "sha256:" + "0" * 64, "decision": "pass", "rationale": "r",
-             "no_conflict": True}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -238,15 +236,7 @@ def test_steps_that_matter_take_a_fresh_and_strong_login(running, browser):
 def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
     browser.log_in("ann", acr="urn:mfa", query="?step_up=true")
     assert browser.change("POST", "/admin/v1/me/keys", json={}).status_code == 201
-    later = time.time() + 61
-    from gateway.controlplane import access
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, zone=UTC):
-            return cls.fromtimestamp(later, zone)
-
-    monkeypatch.setattr(access, "clock", Later)
+    at(monkeypatch, datetime.now(UTC) + timedelta(seconds=61))
     refused = browser.change("POST", "/admin/v1/me/keys", json={})
     assert code(refused) == (401, "insufficient_user_authentication")
 
@@ -254,8 +244,6 @@ def test_a_strong_login_is_strong_for_a_while(running, browser, monkeypatch):
 def test_a_key_stands_for_the_login_that_it_was_made_in_and_grows_old_with_it(
     running, browser, monkeypatch
 ):
-    from gateway.controlplane import access
-
     def step(key: str) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"}
         return httpx.post(running.url + JUDGE, headers=headers, json=JUDGEMENT, timeout=30)
@@ -266,15 +254,8 @@ def test_a_key_stands_for_the_login_that_it_was_made_in_and_grows_old_with_it(
     assert code(step(made["key"])) == (404, "not_found"), "it passes where the login did"
     turned = browser.change("POST", f"/admin/v1/me/keys/{made['id']}/rotate", json={})
     assert turned.status_code == 201
-    later = time.time() + 30 + 31
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, zone=UTC):
-            return cls.fromtimestamp(later, zone)
-
     with monkeypatch.context() as patch:
-        patch.setattr(access, "clock", Later)
+        at(patch, datetime.now(UTC) + timedelta(seconds=30 + 31))
         refused = step(turned.json()["key"])
     assert code(refused) == (401, "insufficient_user_authentication")
     assert 'acr_values="urn:mfa"' in refused.headers["www-authenticate"]
@@ -575,27 +556,20 @@ def test_sessions_of_an_issuer_that_does_not_count_any_more_have_ended(
 
 
 def test_sessions_end_when_idle_and_when_old(running, browser, monkeypatch):
-    from gateway.controlplane import access
-
     browser.log_in("zoe")
 
-    def at(seconds: float) -> int:
-        class Then(datetime):
-            @classmethod
-            def now(cls, zone=UTC):
-                return cls.fromtimestamp(time.time() + seconds, zone)
-
+    def after(seconds: float) -> int:
         with monkeypatch.context() as patch:
-            patch.setattr(access, "clock", Then)
+            at(patch, datetime.now(UTC) + timedelta(seconds=seconds))
             return browser.get("/admin/v1/me").status_code
 
-    assert at(1790) == 200
-    assert at(1790 + 1790) == 200
-    assert at(1790 + 1790 + 1810) == 401
+    assert after(1790) == 200
+    assert after(1790 + 1790) == 200
+    assert after(1790 + 1790 + 1810) == 401
     browser.log_in("zoe")
     for step in range(1, 17):
-        assert at(step * 1790) == 200, step
-    assert at(28_801) == 401
+        assert after(step * 1790) == 200, step
+    assert after(28_801) == 401
 
 
 def test_an_answer_that_is_not_to_what_was_asked_logs_nobody_in(running, browser):

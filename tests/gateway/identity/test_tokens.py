@@ -14,13 +14,6 @@ from tests.servers import serving, wait_for
 
 
 @pytest.fixture(scope="module")
-def provider():
-    fake = FakeProvider()
-    with serving(fake, lifespan="off") as fake.url:
-        yield fake
-
-
-@pytest.fixture(scope="module")
 def running(request, tmp_path_factory, provider):
     """A gateway that takes the provider's word; Ada is its researcher."""
     with serving(FakeProvider(), lifespan="off") as other:
