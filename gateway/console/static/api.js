@@ -5,12 +5,11 @@ let csrf = null;
 
 /** What the API answers when it does not do what it was asked; `message` is for people. */
 export class ApiError extends Error {
-  constructor(status, { message, code, param }, headers = new Headers()) {
+  constructor(status, { message, code }, headers = new Headers()) {
     const wait = status === 429 ? headers.get("retry-after") : null;
     super(wait ? `${message} Try again in ${wait} seconds.` : message);
     this.status = status;
     this.code = code;
-    this.param = param;
     this.acr = /acr_values="([^" ]+)/.exec(headers.get("www-authenticate") ?? "")?.[1] ?? null;
   }
 }
@@ -27,7 +26,7 @@ export async function exchange(method, path, body, { match, once, base = BASE } 
   if (method !== "GET" && csrf) headers["x-csrf-token"] = csrf;
   if (match) headers["if-match"] = match;
   if (once) headers["idempotency-key"] = once;
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(base + path, {
       method,
@@ -37,13 +36,13 @@ export async function exchange(method, path, body, { match, once, base = BASE } 
       cache: "no-store",
       redirect: "error",
     });
+    text = await answer.text();
   } catch {
     throw new ApiError(0, {
       message: "The gateway does not answer. Is the connection there? Try again.",
       code: "unreachable",
     });
   }
-  const text = await answer.text();
   let found = null;
   try {
     found = text ? JSON.parse(text) : null;

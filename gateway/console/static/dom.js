@@ -36,25 +36,28 @@ export function facts(pairs) {
   );
 }
 
-/** Make a table, or say that there is nothing. */
+/** Make a table, or say that there is nothing; a column that holds nothing is left out. */
 export function table(caption, heads, rows, nothing = "None yet.") {
   if (!rows.length) return h("p", { class: "quiet" }, nothing);
+  const made = rows.map((cells) => cells.map((cell) => h("td", {}, cell)));
+  const kept = heads.map((_, at) => made.some((cells) => cells[at].textContent));
+  const held = (_, at) => kept[at];
   const head = h(
     "tr",
     {},
-    heads.map((text) => h("th", { scope: "col" }, text)),
+    heads.filter(held).map((text) => h("th", { scope: "col" }, text)),
   );
-  const body = rows.map((cells) =>
-    h(
-      "tr",
-      {},
-      cells.map((cell) => h("td", {}, cell ?? "")),
-    ),
-  );
+  const body = made.map((cells) => h("tr", {}, cells.filter(held)));
   return h(
     "div",
     { class: "wide" },
-    h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body)),
+    h(
+      "table",
+      {},
+      caption && h("caption", {}, caption),
+      h("thead", {}, head),
+      h("tbody", {}, body),
+    ),
   );
 }
 
@@ -72,7 +75,11 @@ export function dialog(title, ...children) {
   const close = h("button", { class: "plain", type: "button" }, "Close");
   const shown = h("dialog", { "aria-label": title }, h("h2", {}, title), ...children, close);
   close.addEventListener("click", () => shown.close());
-  shown.addEventListener("close", () => shown.remove());
+  shown.addEventListener("close", () => {
+    shown.remove();
+    // What had the focus before may be gone with the page that it was on.
+    if (document.activeElement === document.body) document.getElementById("main").focus();
+  });
   document.body.append(shown);
   shown.showModal();
   return shown;

@@ -1,26 +1,32 @@
 // Forms and buttons that ask the API: once at a time, and with what went wrong beside them.
 
-import { ApiError } from "./api.js";
 import { h } from "./dom.js";
+import { keepForms } from "./kept.js";
 import { reload } from "./pages.js";
-import { askForStrongerLogin, isLoggedOut } from "./session.js";
+import { askForStrongerLogin, asMyself, isLoggedOut, me } from "./session.js";
 
-/** Do something once; say what went wrong in `place`. Return whether it was done. */
-async function attempt(work, place, buttons) {
+/** Do something, and then the next thing, once at a time; say what went wrong in `place`. */
+async function attempt(button, place, work, then) {
+  // A button that was disabled would lose the focus, and a reader of the screen their place.
+  if (button.getAttribute("aria-disabled")) return;
+  button.setAttribute("aria-disabled", "true");
   place.replaceChildren();
-  for (const button of buttons) button.disabled = true;
+  const person = me?.person_id;
   try {
-    await work();
-    return true;
+    await then(await asMyself(work));
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    if (error.code === "insufficient_user_authentication") await askForStrongerLogin(error);
-    else if (isLoggedOut(error)) await reload();
-    else place.append(error.message);
-    return false;
+    await answer(error, place, person).catch((another) => place.append(another.message));
   } finally {
-    for (const button of buttons) button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
+}
+
+async function answer(error, place, person) {
+  if (error.code === "insufficient_user_authentication") await askForStrongerLogin(error);
+  else if (isLoggedOut(error)) {
+    keepForms(person); // By now it may be somebody else who is logged in.
+    await reload();
+  } else place.append(error.message);
 }
 
 const complaint = () => h("p", { class: "note bad", role: "alert" });
@@ -52,32 +58,33 @@ export function field({ name, label, type = "text", hint, value, options, ...mor
 /**
  * Make a form. `send` gets its values by name and an idempotency key of this attempt; a field that
  * is empty is left out. Afterwards `then` is called with the answer, or the page is loaded again.
+ * `of` is the version that its words are about; `stays` keeps what was typed afterwards.
  */
-export function form({ id, fields, submit, danger = false, send, then = reload }) {
+export function form({ id, of, fields, submit, danger = false, stays, send, then = reload }) {
   const place = complaint();
   const button = h("button", { class: danger ? "danger" : "" }, submit);
   let once = crypto.randomUUID();
   const made = h(
     "form",
-    { id },
+    { id, "data-of": of },
     ...fields.map((one) => (one instanceof Node ? one : field(one))),
     place,
     h("div", {}, button),
   );
-  made.addEventListener("input", () => {
-    once = crypto.randomUUID();
-  });
-  made.addEventListener("submit", async (event) => {
+  const anew = () => (once = crypto.randomUUID());
+  made.addEventListener("input", anew);
+  made.addEventListener("submit", (event) => {
     event.preventDefault();
-    let answer;
-    const done = await attempt(
-      async () => {
-        answer = await send(values(made), once);
-      },
+    attempt(
+      button,
       place,
-      [button],
+      () => send(values(made), once),
+      (answer) => {
+        anew();
+        if (!stays) made.reset();
+        return then(answer);
+      },
     );
-    if (done) await then(answer);
   });
   return made;
 }
@@ -101,18 +108,19 @@ export function action(label, work, { sure, danger = false, plain = true, then =
     { type: "button", class: `${plain ? "plain" : ""} ${danger ? "danger" : ""}` },
     label,
   );
-  button.addEventListener("click", async () => {
+  // The same until it is done: who presses it again, for want of an answer, does it once.
+  let once = crypto.randomUUID();
+  button.addEventListener("click", () => {
     if (sure && !confirm(sure)) return;
-    const once = crypto.randomUUID();
-    let answer;
-    const done = await attempt(
-      async () => {
-        answer = await work(once);
-      },
+    attempt(
+      button,
       place,
-      [button],
+      () => work(once),
+      (answer) => {
+        once = crypto.randomUUID();
+        return then(answer);
+      },
     );
-    if (done) await then(answer);
   });
   return h("span", {}, button, place);
 }
@@ -122,6 +130,19 @@ export function folded(title, ...children) {
   return h("details", {}, h("summary", {}, title), ...children);
 }
 
+const listed = (one) => `\\s*(?:${one})(?:\\s*,\\s*(?:${one}))*\\s*`;
+const DOMAIN = "[a-z0-9][a-z0-9._\\-]{0,62}";
+const DUTY = `identity_reviewer|approver|auditor|operator|administrator|domain_reviewer:${DOMAIN}`;
+/** What fields take; a browser says so itself, where the API would show its own pattern. */
+export const DOMAINS_ONLY = {
+  pattern: listed(DOMAIN),
+  title: "Names of domains, in small letters, with a comma between two",
+};
+export const DUTIES_ONLY = {
+  pattern: listed(DUTY),
+  title: "Duties, spelled as in the hint, with a comma between two",
+};
+
 export const NO_CONFLICT = {
   name: "no_conflict",
   type: "checkbox",
@@ -129,4 +150,11 @@ export const NO_CONFLICT = {
   label:
     "I have no other interest in this: not the person, not their organisation, nothing to gain.",
 };
-export const dateIn = (days) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+
+/** Return a day from now, as its reader's calendar has it, for a field of days. */
+export function dateIn(days) {
+  const at = new Date();
+  at.setDate(at.getDate() + days);
+  at.setMinutes(at.getMinutes() - at.getTimezoneOffset());
+  return at.toISOString().slice(0, 10);
+}

@@ -3,6 +3,7 @@
 import { logOut } from "./api.js";
 import { h } from "./dom.js";
 import { action } from "./forms.js";
+import { forgetForms } from "./kept.js";
 import { go, reload, whenShown } from "./pages.js";
 import { me, reads, serves } from "./session.js";
 import "./views/access.js";
@@ -14,6 +15,20 @@ import "./views/keys.js";
 import "./views/log.js";
 import "./views/people.js";
 import "./views/reviews.js";
+
+const main = document.getElementById("main");
+/** Tells the other tabs of this browser that nobody is logged in any more. */
+const tabs = new BroadcastChannel("airlock");
+tabs.addEventListener("message", () => {
+  forgetForms();
+  reload();
+});
+
+async function leave() {
+  forgetForms();
+  tabs.postMessage("logged out");
+  await go("/");
+}
 
 function menu() {
   if (!me) return [];
@@ -42,7 +57,6 @@ whenShown((name) => {
     h("a", { href: `#/${page}`, "aria-current": page === name ? "page" : null }, label),
   );
   document.getElementById("nav").replaceChildren(...links);
-  const leave = () => go("/");
   document
     .getElementById("who")
     .replaceChildren(
@@ -57,7 +71,18 @@ whenShown((name) => {
 
 addEventListener("hashchange", async () => {
   await reload();
-  document.getElementById("main").focus({ preventScroll: true });
+  main.focus({ preventScroll: true });
   scrollTo(0, 0);
+});
+// Its address would be another page's.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+// What a browser has kept of a page of before is not shown to whoever goes back to it.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  main.replaceChildren();
+  reload();
 });
 await reload();

@@ -31,8 +31,12 @@ export const domainsReviewed = () =>
 export const reviews = () => has("identity_reviewer", "approver") || domainsReviewed().length > 0;
 /** Whether somebody has a duty beside asking for access. */
 export const serves = () => me.roles.length > 0;
+/** Whether somebody takes steps: an auditor changes nothing but their own keys, logins and address. */
+export const acts = () => !has("auditor");
 /** Whether somebody may restrict others' access alone. */
-export const restricts = () => serves() && !has("auditor");
+export const restricts = () => serves() && acts();
+/** Whether somebody may open a domain, or every one (null), with another. */
+export const opens = (domain) => has("approver") || domainsReviewed().includes(domain);
 
 function address(provider, more = "") {
   const back = quote(location.pathname + location.hash);
@@ -63,9 +67,26 @@ export async function loginLinks(more = "", isFit = () => true) {
   );
 }
 
+/**
+ * Do a change. A login in another tab has brought another token; where it is the same person's, the
+ * change is sent again with that one.
+ */
+export async function asMyself(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error.code !== "forged_request") throw error;
+    const before = me?.person_id;
+    await look();
+    if (!me || me.person_id !== before)
+      throw new ApiError(401, { message: "Somebody else has logged in.", code: LOGGED_OUT[0] });
+    return await work();
+  }
+}
+
 /** Ask for the fresh and strong login that a step takes; what was typed is there again afterwards. */
 export async function askForStrongerLogin(error) {
-  keepForms();
+  keepForms(me.person_id);
   const more = `&step_up=true${error.acr ? `&acr=${quote(error.acr)}` : ""}`;
   // By another provider one would be another person.
   const issuers = (await get("/me/sessions")).map((one) => one.issuer);

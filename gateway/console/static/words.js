@@ -50,8 +50,9 @@ export function evidenceState(item, now = Date.now()) {
 }
 
 export function keyState(key, now = Date.now()) {
-  if (key.revoked_at) return ["revoked", "bad"];
+  if (key.revoked_at && Date.parse(key.revoked_at) <= now) return ["revoked", "bad"];
   if (key.expires_at && Date.parse(key.expires_at) <= now) return ["expired", ""];
+  if (key.replaced_by) return ["has a successor", "warn"];
   return ["works", "good"];
 }
 
@@ -65,6 +66,19 @@ export const EVIDENCE = {
 };
 export const EVIDENCE_OF_A_DOMAIN = ["training", "approval_letter"];
 export const evidenceName = (kind) => EVIDENCE[kind] ?? spaced(kind);
+/** Whose word counts for which evidence. */
+export const COUNTS = {
+  id_check: ["system", "dac"],
+  federation: ["system"],
+  institution_mail: ["system"],
+  orcid: ["so"],
+  referee: ["peer"],
+  training: ["system", "so"],
+  approval_letter: ["so"],
+  affiliation_visa: ["system", "so"],
+  researcher_visa: ["peer", "so"],
+  access_visa: ["dac"],
+};
 export const ASSERTED_BY = {
   so: "the organisation (signing official)",
   system: "a system",

@@ -127,3 +127,45 @@ class Reader:
         """Return the id in the address of an application's page."""
         self.page.wait_for_url(re.compile("#/application/"))
         return self.page.url.rpartition("/")[2]
+
+
+NAMES = {
+    "federation": "Login by my institution",
+    "training": "Training, for a domain (capitals)",
+    "approval_letter": "Approval of a committee, for a domain (capitals)",
+}
+
+
+def hand_in(ada: Reader) -> str:
+    """Add evidence, apply and hand it in; return the application's id."""
+    ada.go("/evidence", "Your evidence")
+    for kind, name in NAMES.items():
+        domain = {"domain": "capitals"} if "capitals" in name else {}
+        ada.fills("add-evidence", kind=kind, source="the registrar", **domain).click()
+        expect(ada.section("What is known of you")).to_contain_text(name)
+    ada.go("/apply", "Apply for access")
+    given = {"purpose": "To <b>measure</b>", "project": "P", "oversight_ref": "IRB 1"}
+    ada.fills("apply", domains="capitals", **given).click()
+    application = ada.application()
+    ada.page.get_by_role("button", name="Hand it in").click()
+    ada.is_at("submitted")
+    return application
+
+
+def accept_evidence(ivy: Reader) -> None:
+    """Accept what the page of an application shows."""
+    for kind, name in NAMES.items():
+        row = ivy.section("The applicant's evidence").get_by_role("row").filter(has_text=name)
+        row.get_by_text("Accept").first.click()
+        row.locator("[name=asserted_by]").select_option("so" if kind != "federation" else "system")
+        row.locator("[name=no_conflict]").check()
+        row.get_by_role("button", name="Accept").click()
+        if kind == "federation":  # The first step that takes a strong login; it is typed once.
+            ivy.proves_again("board")
+            row.get_by_role("button", name="Accept").click()
+        expect(row).to_contain_text("accepted")
+
+
+def judge(reader: Reader, application: str, decision: str) -> None:
+    reader.go(f"/application/{application}", "Application for capitals")
+    reader.fills("judgement", decision=decision, rationale="as seen", no_conflict=True).click()

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.console.pages import FILES, HEADERS, HOME
 from gateway.controlplane.permissions import MAY
+from gateway.policy.evidence import PROVES
 from tests.gateway.conftest import make_settings, run_gateway
 
 SCRIPTS = sorted(FILES.rglob("*.js"))
@@ -111,3 +112,14 @@ def test_what_the_pages_ask_are_routes_of_the_admin_api():
         )
     }
     assert unknown - {("POST", "/logout")} == set()
+
+
+def test_whose_word_is_offered_for_evidence_is_whose_counts():
+    words = (FILES / "words.js").read_text()
+    table = words.partition("COUNTS = {")[2].partition("};")[0]
+    offered = {
+        (kind, by)
+        for kind, named in re.findall(r"(\w+): \[([^\]]*)\]", table)
+        for by in re.findall(r'"(\w+)"', named)
+    }
+    assert offered == {(str(kind), str(by)) for kind, by in PROVES}

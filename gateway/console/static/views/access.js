@@ -1,10 +1,10 @@
 // The first page: what one has, what one has asked for, and what to do next.
 
 import { call, get, post, quote } from "../api.js";
-import { badge, facts, h, link, note, section, table } from "../dom.js";
+import { badge, dialog, facts, h, link, note, section, table } from "../dom.js";
 import { action, folded, form } from "../forms.js";
 import { page } from "../pages.js";
-import { me } from "../session.js";
+import { acts, me } from "../session.js";
 import { day, moment, spaced, stateOf } from "../words.js";
 import { grantsTable } from "./grants.js";
 
@@ -21,10 +21,13 @@ const NEXT = {
   rejected: "You may appeal once; other people judge then.",
   appealed: "An identity reviewer who has not judged it will take it up.",
   withdrawn: "You have given it up.",
-  lapsed: "Nothing has happened for 30 days. Apply again.",
+  lapsed: "Nothing has happened for 30 days. You may apply again.",
 };
 
-export const next = (application) => NEXT[application.state] ?? "";
+export const next = ({ state, round }) =>
+  state === "rejected" && round > 1
+    ? "It was judged twice. You may apply anew."
+    : (NEXT[state] ?? "");
 
 page("", async () => {
   const [[applications, grants], terms, mail] = await Promise.all([
@@ -46,7 +49,7 @@ page("", async () => {
       grants.length
         ? null
         : note(
-            "Everybody reaches the unlearned model. For a domain's knowledge apply for a grant.",
+            "No application of yours has led to a grant yet. Everybody reaches the unlearned model; a grant opens a domain's knowledge.",
           ),
       grants.length ? grantsTable(grants) : null,
       why(),
@@ -64,10 +67,10 @@ page("", async () => {
         ]),
         "Nothing yet.",
       ),
-      h("p", {}, h("a", { class: "button", href: "#/apply" }, "Apply for access")),
+      acts() ? h("p", {}, h("a", { class: "button", href: "#/apply" }, "Apply for access")) : null,
     ),
     section("Mail", address(mail)),
-    terms.length ? section("Terms of use", terms.map(accepting)) : null,
+    terms.length ? section("Terms of use", current(terms).map(accepting)) : null,
     me.roles.length ? null : folded("I have a code of “airlock bootstrap”", first()),
   ];
 });
@@ -115,17 +118,29 @@ function address(mail) {
 }
 
 function accepting(terms) {
+  const accept = (once) => post(`/terms/${quote(terms.digest)}/accept`, undefined, { once });
   return folded(
     `Version of ${day(terms.created_at)}, mandatory from ${day(terms.mandatory_from)}`,
     h("pre", { tabindex: 0 }, terms.text),
-    action(
-      "Accept these terms",
-      (once) => post(`/terms/${quote(terms.digest)}/accept`, undefined, { once }),
-      {
-        then: (accepted) => alert(`You have accepted them: ${moment(accepted.accepted_at)}.`),
-      },
-    ),
+    acts() &&
+      action("Accept these terms", accept, {
+        then: (accepted) =>
+          dialog("Accepted", h("p", {}, `Since ${moment(accepted.accepted_at)}.`)),
+      }),
   );
+}
+
+/** The terms that count now; null before the first. */
+export const inForce = (terms, now = Date.now()) =>
+  terms
+    .filter((one) => Date.parse(one.mandatory_from) <= now)
+    .sort((one, other) => Date.parse(one.mandatory_from) - Date.parse(other.mandatory_from))
+    .at(-1) ?? null;
+
+/** The terms that count now or will; what they have taken the place of is of no use to accept. */
+function current(terms, now = Date.now()) {
+  const ours = inForce(terms, now);
+  return terms.filter((one) => one === ours || Date.parse(one.mandatory_from) > now);
 }
 
 function why() {
@@ -133,6 +148,7 @@ function why() {
   const ask = form({
     id: "why",
     submit: "Look",
+    stays: true,
     fields: [
       {
         name: "model",

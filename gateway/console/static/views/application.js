@@ -2,11 +2,11 @@
 
 import { call, get, post, quote } from "../api.js";
 import { badge, facts, h, link, note, section, short, table } from "../dom.js";
-import { action, folded, form } from "../forms.js";
+import { action, DOMAINS_ONLY, folded, form } from "../forms.js";
 import { go, page } from "../pages.js";
-import { me, serves } from "../session.js";
-import { COURSE, day, moment, spaced, stateOf } from "../words.js";
-import { next, own } from "./access.js";
+import { acts, me, serves } from "../session.js";
+import { COURSE, day, grantState, moment, spaced, stateOf } from "../words.js";
+import { inForce, next, own } from "./access.js";
 import { evidenceTable } from "./evidence.js";
 import { grantsTable } from "./grants.js";
 import { judging } from "./reviews.js";
@@ -22,7 +22,7 @@ const EDITED = [
   "appealed",
 ];
 
-page("apply", async () => [
+page("apply", async (earlier) => [
   h("h1", {}, "Apply for access"),
   h(
     "p",
@@ -31,8 +31,11 @@ page("apply", async () => [
   ),
   section(
     "What for",
-    content("apply", {}, "Keep as a draft", (given, once) =>
-      post("/applications", given, { once }),
+    content(
+      "apply",
+      earlier ? await get(`/applications/${quote(earlier)}`) : {},
+      "Keep as a draft",
+      (given, once) => post("/applications", given, { once }),
     ),
   ),
 ]);
@@ -57,7 +60,7 @@ page("application", async (id) => {
         ["Days", application.days],
         ["Version", [`${application.version} `, h("code", {}, application.digest)]],
       ]),
-      isMine ? await ownSteps(application) : null,
+      isMine && acts() ? await ownSteps(application) : null,
     ),
     application.statements.length ? section("What was said of it", statements(application)) : null,
     application.grants.length ? section("Its grants", grantsTable(application.grants)) : null,
@@ -67,6 +70,7 @@ page("application", async (id) => {
 
 function course(application) {
   const at = COURSE.indexOf(application.state);
+  if (at < 0) return null; // Its badge says where it is instead.
   return h(
     "ol",
     { class: "course", "aria-label": "The course of an application" },
@@ -93,19 +97,26 @@ function statements(application) {
       [spaced(said.kind), said.domain && ` (${said.domain})`],
       spaced(said.decision),
       said.rationale,
-      said.digest === application.digest || !said.digest ? "this version" : "an earlier version",
+      ofWhich(said, application),
     ]),
   );
+}
+
+function ofWhich({ digest }, application) {
+  if (!digest) return "the application"; // A word against it, of whichever version.
+  return digest === application.digest ? "this version" : "an earlier version";
 }
 
 function content(id, given, submit, send) {
   return form({
     id,
+    of: given.digest,
     submit,
     fields: [
       {
         name: "domains",
         label: "Hazard domains",
+        ...DOMAINS_ONLY,
         required: true,
         value: given.domains?.join(", "),
         hint: "Separated by commas, as your operator names them: bio, cyber, chem.",
@@ -163,13 +174,15 @@ async function ownSteps(application) {
         { digest: application.digest, ...more },
         { once },
       );
-  const { state } = application;
+  const { state, round } = application;
+  const isOver = ["lapsed", "withdrawn"].includes(state) || (state === "rejected" && round > 1);
   return [
     h(
       "div",
       { class: "row" },
       state === "draft" ? action("Hand it in", step("submit"), { plain: false }) : null,
-      state === "rejected"
+      isOver ? link(`/apply/${application.id}`, "Apply again, with what was written here") : null,
+      state === "rejected" && round === 1
         ? action("Appeal", step("appeal"), {
             sure: "Appeal? You can do so once; other people judge then.",
           })
@@ -195,18 +208,26 @@ async function ownSteps(application) {
 }
 
 async function acceptance(application) {
-  const terms = await inForce();
+  const terms = inForce(await get("/terms"));
   if (!terms)
     return note("No terms of use have been published yet; your grants are made once they are.");
   const [, grants] = await own();
+  const standing = grants.filter(
+    (one) =>
+      application.domains.includes(one.domain) &&
+      !["revoked", "expired"].includes(grantState(one)[0]),
+  );
   return [
-    h("h2", {}, "Accept the terms of use"),
-    grants.length
-      ? h("p", { class: "quiet" }, "A grant that you have now for one of these domains ends first.")
-      : null,
+    h("h3", {}, "Accept the terms of use"),
+    standing.map((one) =>
+      note(
+        `Your grant for ${one.domain} is there until ${moment(one.expires_at)}; another one takes its place after that.`,
+      ),
+    ),
     h("pre", { tabindex: 0 }, terms.text),
     form({
       id: "acceptance",
+      of: `${application.digest} ${terms.digest}`,
       submit: "Accept, and make my grants",
       fields: [
         {
@@ -224,14 +245,6 @@ async function acceptance(application) {
         ),
     }),
   ];
-}
-
-/** The terms that count now: of those that are mandatory already, the last. */
-async function inForce() {
-  const known = (await get("/terms")).filter((one) => Date.parse(one.mandatory_from) <= Date.now());
-  return known
-    .sort((one, other) => Date.parse(one.mandatory_from) - Date.parse(other.mandatory_from))
-    .at(-1);
 }
 
 async function judged(application) {

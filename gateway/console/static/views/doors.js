@@ -4,12 +4,11 @@ import { get, post } from "../api.js";
 import { badge, h, section, short, table } from "../dom.js";
 import { action, folded, form } from "../forms.js";
 import { page } from "../pages.js";
-import { domainsReviewed, has, restricts } from "../session.js";
+import { domainsReviewed, has, me, opens, restricts } from "../session.js";
 import { moment } from "../words.js";
 
 page("doors", async () => {
   const [closures, openings] = await Promise.all([get("/closures"), get("/openings")]);
-  const opens = has("approver") || domainsReviewed().length > 0;
   return [
     h("h1", {}, "Doors"),
     h(
@@ -21,14 +20,14 @@ page("doors", async () => {
       "Closed doors",
       table(
         "The newest first",
-        ["Domain", "Reason", "By", "Since", "State", ""],
+        ["Domain", "Reason", "By", "Since", "State", "Steps"],
         closures.map((one) => [
           one.domain ?? "every domain",
           one.reason,
           short(one.closed_by),
           moment(one.closed_at),
           badge(one.lifted_at ? ["open again", "good"] : ["closed", "bad"]),
-          opens && !one.lifted_at ? folded("Lift", lifting(one)) : null,
+          opens(one.domain) && !one.lifted_at ? folded("Lift", lifting(one)) : null,
         ]),
         "No door is closed.",
       ),
@@ -38,29 +37,39 @@ page("doors", async () => {
       "Openings",
       table(
         "What one person has asked to open, and another confirms within an hour",
-        ["What", "Reason", "Asked by", "When", "Confirmed by", ""],
+        ["What", "Reason", "Asked by", "When", "Confirmed by", "Steps"],
         openings.map((one) => [
           one.closure_id
-            ? "the end of a closure"
+            ? `the end of the closure of ${one.domain ?? "every domain"}`
             : [`${one.domain}, ${one.minutes} minutes, for `, short(one.person_id)],
           one.reason,
           short(one.requested_by),
           moment(one.requested_at),
           one.confirmed_by && short(one.confirmed_by),
-          opens && !one.confirmed_at
-            ? action(
-                "Confirm",
-                (once) => post(`/openings/${one.id}/confirm`, undefined, { once }),
-                { sure: "Open it?" },
-              )
-            : null,
+          one.confirmed_at ? null : confirming(one),
         ]),
         "None.",
       ),
     ),
-    opens ? section("Ask for an emergency grant", emergency()) : null,
+    has("approver") || domainsReviewed().length
+      ? section("Ask for an emergency grant", emergency())
+      : null,
   ];
 });
+
+const LASTS_MS = 3_600_000;
+
+function confirming(opening) {
+  if (Date.now() >= Date.parse(opening.requested_at) + LASTS_MS) return "lapsed";
+  if (opening.requested_by === me.person_id) return "waits for another person";
+  if (!opens(opening.domain) || opening.person_id === me.person_id) return null;
+  const confirm = (once) => post(`/openings/${opening.id}/confirm`, undefined, { once });
+  return action("Confirm", confirm, {
+    sure: opening.closure_id
+      ? `End the closure of ${opening.domain ?? "every domain"}?`
+      : `Open ${opening.domain} to this person, for ${opening.minutes} minutes?`,
+  });
+}
 
 function lifting(closure) {
   return form({

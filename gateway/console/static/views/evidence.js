@@ -1,12 +1,13 @@
 // Evidence: one's own, and what reviewers do with others'.
 
 import { get, post, quote } from "../api.js";
-import { badge, h, section, table } from "../dom.js";
+import { badge, dialog, h, section, table } from "../dom.js";
 import { action, dateIn, field, folded, form, NO_CONFLICT } from "../forms.js";
 import { page } from "../pages.js";
-import { has, me } from "../session.js";
+import { acts, has, me } from "../session.js";
 import {
   ASSERTED_BY,
+  COUNTS,
   day,
   EVIDENCE,
   EVIDENCE_OF_A_DOMAIN,
@@ -24,6 +25,12 @@ page("evidence", async () => {
       "A grant needs your identity and affiliation, and for each domain a training and a committee's approval. A reviewer asks the source, not you.",
     ),
     section("What is known of you", evidenceTable(items)),
+    acts() ? ways() : null,
+  ];
+});
+
+function ways() {
+  return [
     section("Add evidence", adding()),
     section(
       "Show that you read mail at your institution",
@@ -41,16 +48,17 @@ page("evidence", async () => {
           },
         ],
         send: (given, once) => post("/me/institution-mail", given, { once }),
-        then: (sent) => alert(`A link is on its way to ${sent.email}.`),
+        then: (sent) =>
+          dialog("Look into your mail", h("p", {}, `A link is on its way to ${sent.email}.`)),
       }),
     ),
   ];
-});
+}
 
 export function evidenceTable(items) {
   return table(
     "The newest first",
-    ["What", "Source", "State", "Holds until", ""],
+    ["What", "Source", "State", "Holds until", "Steps"],
     items.map((item) => [
       [evidenceName(item.kind), item.domain && ` (${item.domain})`],
       [
@@ -70,18 +78,22 @@ export function evidenceTable(items) {
 function steps(item) {
   const isMine = item.person_id === me.person_id;
   const retract =
-    isMine || has("identity_reviewer")
+    acts() && (isMine || has("identity_reviewer"))
       ? action("Retract", (once) => post(`/evidence/${item.id}/retract`, undefined, { once }), {
           danger: true,
           sure: "Retract it, for ever? Grants that rest on it alone are suspended.",
         })
       : null;
   const accept =
-    !isMine && !item.accepted_at && has("identity_reviewer")
+    !isMine && !item.accepted_at && counts(item).length && has("identity_reviewer")
       ? folded("Accept", accepting(item))
       : null;
   return [accept, retract];
 }
+
+/** Whose word counts for it; a mail and a visa say themselves whose they are. */
+const counts = ({ kind, asserted_by }) =>
+  (COUNTS[kind] ?? []).filter((by) => [by, "unknown"].includes(asserted_by));
 
 function accepting(item) {
   const moment = (text) => new Date(`${text}T00:00:00`).toISOString();
@@ -89,7 +101,13 @@ function accepting(item) {
     id: `accept-${item.id}`,
     submit: "Accept",
     fields: [
-      { name: "asserted_by", label: "Who says so", type: "select", options: ASSERTED_BY },
+      {
+        name: "asserted_by",
+        label: "Who says so",
+        type: "select",
+        options: Object.fromEntries(counts(item).map((by) => [by, ASSERTED_BY[by]])),
+        hint: "Whose word counts for this.",
+      },
       {
         name: "asserted_at",
         label: "Since when",
@@ -105,6 +123,7 @@ function accepting(item) {
         required: true,
         value: dateIn(180),
         min: dateIn(1),
+        max: dateIn(5 * 365),
       },
       NO_CONFLICT,
     ],

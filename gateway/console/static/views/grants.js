@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { badge, h, link, section, table } from "../dom.js";
 import { action, folded, form } from "../forms.js";
 import { page } from "../pages.js";
-import { domainsReviewed, has, me, reads, restricts } from "../session.js";
+import { acts, has, me, opens, reads, serves } from "../session.js";
 import { day, grantState, moment } from "../words.js";
 import { paged } from "./paged.js";
 
@@ -14,7 +14,14 @@ page("grants", async (part) => {
 });
 
 export function grantsTable(grants, withPerson = false) {
-  const heads = ["Domain", "State", "Ends", "Use reviewed by", ...(withPerson ? ["Of"] : []), ""];
+  const heads = [
+    "Domain",
+    "State",
+    "Ends",
+    "Use reviewed by",
+    ...(withPerson ? ["Of"] : []),
+    "Steps",
+  ];
   return table(
     "Grants",
     heads,
@@ -47,9 +54,9 @@ function steps(grant) {
   if (["revoked", "expired"].includes(state)) return null;
   const at = (name) => `/grants/${grant.id}/${name}`;
   const isOthers = grant.person_id !== me.person_id;
-  const judges = isOthers && (has("approver") || domainsReviewed().includes(grant.domain));
+  const judges = isOthers && opens(grant.domain);
   return [
-    (restricts() || !isOthers) && !grant.suspended_at
+    acts() && (serves() || !isOthers) && !grant.suspended_at
       ? folded(
           "Suspend",
           form({
@@ -69,7 +76,7 @@ function steps(grant) {
           }),
         )
       : null,
-    judges && grant.suspended_at
+    judges && grant.suspended_at && grant.suspended_by !== `person:${me.person_id}`
       ? action("Resume", (once) => post(at("resume"), undefined, { once }), {
           sure: "Resume this grant?",
         })
@@ -85,7 +92,11 @@ function steps(grant) {
                 name: "outcome",
                 label: "Outcome",
                 type: "select",
-                options: { continue: "Continue", suspend: "Suspend", revoke: "Revoke" },
+                options: {
+                  continue: "Continue",
+                  ...(grant.suspended_at ? {} : { suspend: "Suspend" }),
+                  revoke: "Revoke",
+                },
               },
               { name: "rationale", label: "Reason", required: true, maxlength: 500 },
             ],

@@ -14,14 +14,14 @@ page("keys", async () => {
       "Keys",
       table(
         "For programs that ask models in your name",
-        ["Name", "For", "State", "Ends", "Last used", ""],
+        ["Name", "For", "State", "Ends", "Last used", "Steps"],
         keys.map((key) => [
           key.label,
           key.kind === "workflow" ? "the workflow" : narrowed(key),
           badge(keyState(key)),
-          moment(key.expires_at),
+          moment(key.revoked_at ?? key.expires_at),
           moment(key.last_used_at) ?? "never",
-          keyState(key)[1] === "good" ? steps(key) : null,
+          steps(key),
         ]),
       ),
     ),
@@ -61,7 +61,7 @@ page("keys", async () => {
       "Your logins",
       table(
         "Browsers that are logged in as you",
-        ["By", "Since", "Last seen", "Ends", ""],
+        ["By", "Since", "Last seen", "Ends", "Steps"],
         sessions.map((one) => [
           one.issuer,
           moment(one.created_at),
@@ -83,11 +83,16 @@ function narrowed(key) {
 }
 
 function steps(key) {
+  const [state] = keyState(key);
+  if (["revoked", "expired"].includes(state)) return null;
+  const rotate = (once) => post(`/me/keys/${key.id}/rotate`, { overlap_hours: 24 }, { once });
   return [
-    action("Rotate", (once) => post(`/me/keys/${key.id}/rotate`, { overlap_hours: 24 }, { once }), {
-      sure: "Make a successor? This key works for another day.",
-      then: shown,
-    }),
+    key.replaced_by
+      ? null
+      : action("Rotate", rotate, {
+          sure: "Make a successor? This key works for another day.",
+          then: shown,
+        }),
     action("Revoke", (once) => post(`/me/keys/${key.id}/revoke`, undefined, { once }), {
       danger: true,
       sure: `Revoke “${key.label}”, for ever? What uses it stops within a second.`,
@@ -99,8 +104,11 @@ async function shown(key) {
   await reload();
   const copy = h("button", { type: "button" }, "Copy");
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(key.key);
-    copy.textContent = "Copied";
+    const copied = navigator.clipboard.writeText(key.key);
+    copy.textContent = await copied.then(
+      () => "Copied",
+      () => "Your browser does not let it be copied: mark it",
+    );
   });
   dialog(
     "Your new key",

@@ -2,7 +2,7 @@
 
 import { call, exchange, get, quote } from "../api.js";
 import { badge, facts, h, link, section, table } from "../dom.js";
-import { action, folded, form } from "../forms.js";
+import { action, DUTIES_ONLY, folded, form } from "../forms.js";
 import { page } from "../pages.js";
 import { has } from "../session.js";
 import { moment, spaced } from "../words.js";
@@ -26,7 +26,7 @@ page("people", async (part) => {
     section(
       "Who is known here",
       table(
-        "",
+        "In the order in which they came",
         ["Name", "Organisation", "Tier", "State", "Since"],
         people.map((one) => [
           link(`/person/${one.id}`, one.name),
@@ -42,7 +42,7 @@ page("people", async (part) => {
       "Organisations",
       table(
         "Nobody of an unverified organisation reviews, and no grant of its people counts",
-        ["Name", "Mail domains", "State", ""],
+        ["Name", "Mail domains", "State", "Steps"],
         organisations.map((one) => [
           one.name,
           one.mail_domains.join(", "),
@@ -114,11 +114,13 @@ function dutiesStep(at, roles, match) {
         "Change duties",
         form({
           id: "roles",
+          of: match,
           submit: "Change duties",
           fields: [
             {
               name: "roles",
               label: "Duties",
+              ...DUTIES_ONLY,
               value: roles.join(", "),
               hint: "Separated by commas: identity_reviewer, domain_reviewer:bio, approver, auditor, operator, administrator.",
             },
@@ -198,6 +200,7 @@ function asking(id) {
     form({
       id: "explain",
       submit: "Look",
+      stays: true,
       fields: [{ name: "model", label: "Model", required: true, placeholder: "family:base" }],
       send: ({ model }) => get(`/explain?person_id=${quote(id)}&model=${quote(model)}`),
       then: (answer) => place.replaceChildren(...explained(answer)),

@@ -1,30 +1,32 @@
 // Applications that wait for others than their applicants, and a reviewer's word on one.
 
 import { get, post } from "../api.js";
-import { badge, h, link, section, table } from "../dom.js";
+import { badge, h, link, note, section, table } from "../dom.js";
 import { action, form, NO_CONFLICT } from "../forms.js";
 import { page } from "../pages.js";
-import { domainsReviewed, has, me } from "../session.js";
-import { day, stateOf } from "../words.js";
+import { domainsReviewed, has, me, opens } from "../session.js";
+import { day, grantState, stateOf } from "../words.js";
+import { grantsTable } from "./grants.js";
 
-/** Which states wait for whom; the first is looked at first. */
+const ofMyDomains = ({ domains }) => domains.some((one) => domainsReviewed().includes(one));
+const ofMine = (application) => has("approver") || ofMyDomains(application);
+const judgesDomains = () => has("approver") || domainsReviewed().length > 0;
+/** Which states wait for whom, and which applications of them; the first is looked at first. */
 const WAIT_FOR = [
-  [() => has("identity_reviewer"), "To take up", ["submitted", "appealed"]],
-  [() => has("identity_reviewer"), "Identity and affiliation", ["identity_review"]],
-  [() => domainsReviewed().length > 0, "Domain", ["domain_review"]],
-  [() => has("approver") || domainsReviewed().length > 0, "Approval", ["approval"]],
+  [() => has("identity_reviewer"), "To take up", ["submitted", "appealed"], () => true],
+  [() => has("identity_reviewer"), "Identity and affiliation", ["identity_review"], () => true],
+  [() => domainsReviewed().length > 0, "Domain", ["domain_review"], ofMyDomains],
+  [judgesDomains, "Approval", ["approval"], ofMine],
 ];
 const EVERY = ["submitted", "appealed", "identity_review", "domain_review", "approval", "approved"];
-const REVIEWED = { identity_review: "pass", domain_review: "pass", approval: "approve" };
 
 page("reviews", async () => {
   const mine = WAIT_FOR.filter(([isMine]) => isMine());
-  const wanted = mine.length ? mine : [[null, "All that are open", EVERY]];
-  const lists = await Promise.all(
-    wanted.map(([, , states]) =>
-      get(`/applications?${states.map((one) => `state=${one}`).join("&")}`),
-    ),
-  );
+  const wanted = mine.length ? mine : [[null, "All that are open", EVERY, () => true]];
+  const inStates = (states) =>
+    get(`/applications?limit=1000&${states.map((one) => `state=${one}`).join("&")}`);
+  const lists = await Promise.all(wanted.map(([, , states]) => inStates(states)));
+  const granted = judgesDomains() ? await inStates(["granted"]) : [];
   return [
     h("h1", {}, "Applications"),
     h(
@@ -32,9 +34,21 @@ page("reviews", async () => {
       { class: "quiet" },
       "Who has waited longest comes first. You cannot judge yourself or your own organisation.",
     ),
-    wanted.map(([, title], index) => section(title, queue(lists[index]))),
+    wanted.map(([, title, , isFor], index) => section(title, queue(lists[index].filter(isFor)))),
+    judgesDomains()
+      ? section("Grants whose use you may review", grantsTable(reviewed(granted), true))
+      : null,
   ];
 });
+
+/** The grants that somebody judges, what is due first. */
+function reviewed(applications) {
+  return applications
+    .flatMap((one) => one.grants)
+    .filter((one) => opens(one.domain) && one.person_id !== me.person_id)
+    .filter((one) => !["revoked", "expired"].includes(grantState(one)[0]))
+    .sort((one, other) => one.usage_review_due_at.localeCompare(other.usage_review_due_at));
+}
 
 function queue(applications) {
   return table(
@@ -54,10 +68,29 @@ function queue(applications) {
   );
 }
 
+function isForMe(application) {
+  if (["submitted", "appealed", "identity_review"].includes(application.state))
+    return has("identity_reviewer");
+  if (application.state === "domain_review") return ofMyDomains(application);
+  return application.state === "approval" && ofMine(application);
+}
+
+/** Why somebody is not to judge an application, as far as it can be seen from here. */
+function conflict({ organisation, statements, round }) {
+  if (organisation === me.organisation)
+    return "The applicant is of your own organisation; others judge.";
+  if (statements.some((said) => said.person_id === me.person_id && said.round < round))
+    return "You have judged it before the appeal; others hear that.";
+  return null;
+}
+
 /** What whoever reads an application can say of it; nothing where it is not for them. */
 export function judging(application) {
   const { state } = application;
-  if (["submitted", "appealed"].includes(state) && has("identity_reviewer")) {
+  if (!isForMe(application)) return null;
+  const why = conflict(application);
+  if (why) return section("Your word", note(why));
+  if (["submitted", "appealed"].includes(state)) {
     return section(
       "Begin the review",
       action(
@@ -68,17 +101,12 @@ export function judging(application) {
       ),
     );
   }
-  const isMine =
-    state === "identity_review"
-      ? has("identity_reviewer")
-      : application.domains.some((domain) => domainsReviewed().includes(domain)) ||
-        (state === "approval" && has("approver"));
-  if (!REVIEWED[state] || !isMine || application.person_id === me.person_id) return null;
   const forward = state === "approval" ? { approve: "Approve" } : { pass: "Pass it on" };
   return section(
     "Your word",
     form({
       id: "judgement",
+      of: application.digest,
       submit: "Say so",
       fields: [
         {
