@@ -243,10 +243,10 @@ def test_a_caller_that_left_while_the_log_was_written_is_not_answered(fresh, mon
 
 def _used(running) -> dict[tuple[str, str], tuple[int, int]]:
     """What of the researcher's tokens and places is in use; requests count, refused or not."""
-    accounts = running.gateway.data_plane.limits.accounts()
+    accounts = running.gateway.data_plane.limits._accounts
     return {
         (kind, name): (account.tokens, account.running)
-        for kind, name, account in accounts
+        for (kind, name), account in accounts.items()
         if name == running.people["researcher"]
     } or {("person", running.people["researcher"]): (0, 0)}
 
