@@ -223,6 +223,7 @@ def test_the_keyboard_goes_through_it(opened):
     expect(skip).to_be_focused()
     skip.press("Enter")
     expect(fay.page.locator("main")).to_be_focused()
+    assert "main" not in fay.page.url  # That would be a page, which there is not.
     fay.sees("Your access")
     fay.page.get_by_role("link", name="Your keys").press("Enter")
     fay.sees("Your keys")
