@@ -257,7 +257,10 @@ class Supervisor:
             connection.close()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the engine's whole process group, gently first."""
+        """End the engine's whole process group, gently first, and wait until none of it is left.
+
+        What dies still holds memory, devices and the port that the next engine needs.
+        """
         for signal_number, grace in (
             (signal.SIGTERM, self._timing.stop_grace_seconds),
             (signal.SIGKILL, self._timing.stop_grace_seconds),
@@ -270,6 +273,13 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 continue
         process.poll()
+        deadline = time.monotonic() + self._timing.stop_grace_seconds
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                with suppress(ChildProcessError):
+                    os.waitpid(-process.pid, os.WNOHANG)  # What was handed down to this process.
+                os.killpg(process.pid, 0)
+                time.sleep(self._timing.poll_seconds)
 
     def _tell(self, state: State, detail: str) -> None:
         write_facts(
