@@ -20,6 +20,7 @@ QUIET = (
     "--no-first-run",
 )
 MFA = "urn:mfa"
+expect.set_options(timeout=20_000)  # Of milliseconds: other tests use the processors, too.
 
 
 @contextmanager
