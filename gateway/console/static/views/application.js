@@ -11,16 +11,7 @@ import { evidenceTable } from "./evidence.js";
 import { grantsTable } from "./grants.js";
 import { judging } from "./reviews.js";
 
-const EDITED = [
-  "draft",
-  "submitted",
-  "identity_review",
-  "domain_review",
-  "approval",
-  "approved",
-  "returned",
-  "appealed",
-];
+const EDITED = [...COURSE.slice(0, -1), "returned", "appealed"];
 
 page("apply", async (earlier) => [
   h("h1", {}, "Apply for access"),
