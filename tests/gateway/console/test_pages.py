@@ -45,6 +45,23 @@ def test_every_file_is_served_with_what_browsers_are_to_keep_to(url, name):
     assert again.headers["content-security-policy"] == HEADERS["content-security-policy"]
 
 
+def test_nothing_inline_or_foreign_runs_and_no_page_is_around_it():
+    said = HEADERS["content-security-policy"].split("; ")
+    assert dict(one.split(" ", 1) for one in said) == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert HEADERS["x-content-type-options"] == "nosniff"
+
+
 def test_the_first_page_is_the_folders(url):
     assert httpx.get(url + HOME).content == (FILES / "index.html").read_bytes()
 
