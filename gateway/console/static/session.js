@@ -28,7 +28,6 @@ export const has = (...roles) => roles.some((role) => me.roles.includes(role));
 export const reads = () => has(...READERS);
 export const domainsReviewed = () =>
   me.roles.filter((role) => role.startsWith("domain_reviewer:")).map((role) => role.split(":")[1]);
-export const reviews = () => has("identity_reviewer", "approver") || domainsReviewed().length > 0;
 /** Whether somebody has a duty beside asking for access. */
 export const serves = () => me.roles.length > 0;
 /** Whether somebody takes steps: an auditor changes nothing but their own keys, logins and address. */
